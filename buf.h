@@ -1,0 +1,25 @@
+/*
+ * buf.h: text written into memory of a fixed size.
+ * No allocation. What does not fit is dropped and remembered in full, so
+ * that one check at the end replaces one at every step.
+ */
+#ifndef BUF_H
+#define BUF_H
+
+#include <stddef.h>
+
+struct buf {
+	char *p;		/* the caller's memory */
+	size_t len;		/* bytes written, at most cap */
+	size_t cap;
+	int full;		/* something did not fit: the text is not whole */
+};
+
+void buf_init(struct buf *, void *, size_t);
+void buf_put(struct buf *, const void *, size_t);
+void buf_str(struct buf *, const char *);
+void buf_char(struct buf *, char);
+void buf_u64(struct buf *, unsigned long long);		/* decimal */
+void buf_hex(struct buf *, const void *, size_t);	/* two digits a byte */
+
+#endif

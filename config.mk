@@ -1,0 +1,20 @@
+# config.mk: what a packager may change.
+VERSION = 0.1.0
+
+PREFIX = /usr/local
+MANPREFIX = $(PREFIX)/share/man
+
+# Where the programs look when no option says otherwise.
+STATEDIR = /var/lib/tunneld
+CONFFILE = /etc/tunneld.conf
+
+CC = cc
+AR = ar
+# Warnings are for developers; -Werror stands in .ci/run only.
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
+	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith \
+	-Wformat=2 -Wundef -Wvla
+CPPFLAGS =
+CFLAGS = -O2 -g
+LDFLAGS =
+LDLIBS =
