@@ -1,0 +1,16 @@
+/*
+ * clock.h: the only place that asks what time it is, so that tests can link another.
+ */
+#ifndef CLOCK_H
+#define CLOCK_H
+
+#include <stdint.h>
+
+enum clock_kind {
+	CLOCK_STEADY,		/* never set back: for waits and durations */
+	CLOCK_WALL		/* since 1970-01-01 UTC: for expiry and people */
+};
+
+int64_t clock_ms(enum clock_kind kind);	/* milliseconds */
+
+#endif

@@ -1,0 +1,14 @@
+/*
+ * deadline.h: condition variables that wait by the steady clock.
+ */
+#ifndef DEADLINE_H
+#define DEADLINE_H
+
+#include <pthread.h>
+#include <stdint.h>
+#include <time.h>
+
+void cond_init(pthread_cond_t *);	/* waits by CLOCK_MONOTONIC */
+void deadline_in(struct timespec *, int64_t ms);	/* so many milliseconds from now */
+
+#endif

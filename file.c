@@ -1,0 +1,63 @@
+/* file.c: whole files, read and written; see file.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "file.h"
+
+enum { FIRST_SIZE = 4096 };
+
+int
+file_read(int fd, size_t max, char **out, size_t *outlen)
+{
+	char *p = NULL, *grown;
+	size_t len = 0, cap = 0;
+	ssize_t n;
+	int saved;
+
+	for (;;) {
+		if (len > max) {
+			errno = EFBIG;
+			break;
+		}
+		if (cap - len < 2) {	/* a byte to read and the NUL */
+			cap = cap == 0 ? FIRST_SIZE : cap * 2;
+			if ((grown = realloc(p, cap)) == NULL)
+				break;
+			p = grown;
+		}
+		n = read(fd, p + len, cap - len - 1);
+		if (n == 0) {
+			p[len] = '\0';
+			*out = p;
+			*outlen = len;
+			return 0;
+		}
+		if (n == -1 && errno != EINTR)
+			break;
+		if (n > 0)
+			len += (size_t)n;
+	}
+	saved = errno;
+	free(p);
+	errno = saved;
+	return -1;
+}
+
+int
+file_write(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+	ssize_t n;
+
+	while (len > 0) {
+		n = write(fd, p, len);
+		if (n == -1 && errno != EINTR)
+			return -1;
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,18 @@
+/*
+ * file.h: whole files, read and written.
+ */
+#ifndef FILE_H
+#define FILE_H
+
+#include <stddef.h>
+
+/*
+ * Read fd to its end. 0, and *p, the caller's to free, holds *len bytes and a NUL
+ * after them; or -1 with errno, EFBIG if there are more than max bytes.
+ */
+int file_read(int fd, size_t max, char **p, size_t *len);
+
+/* Write all len bytes: 0, or -1 with errno. */
+int file_write(int fd, const void *p, size_t len);
+
+#endif
