@@ -1,0 +1,198 @@
+/* conn.c: a byte connection; see conn.h. */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conn.h"
+
+static ssize_t
+plain_read(struct conn *c, void *buf, size_t len)
+{
+	return recv(c->fd, buf, len, 0);
+}
+
+static ssize_t
+plain_writev(struct conn *c, const struct iovec *iov, int n)
+{
+	struct msghdr msg;
+
+	if (n == 1)
+		return send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
+	memset(&msg, 0, sizeof(msg));
+	msg.msg_iov = (struct iovec *)(void *)iov;	/* sendmsg does not write to it */
+	msg.msg_iovlen = (unsigned int)n;
+	return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+}
+
+static int
+plain_pending(struct conn *c)
+{
+	(void)c;
+	return 0;
+}
+
+static void
+plain_close(struct conn *c)
+{
+	close(c->fd);
+}
+
+static const struct conn_type plain = { plain_read, plain_writev, plain_pending, plain_close };
+
+void
+conn_plain(struct conn *c, int fd)
+{
+	c->fd = fd;
+	c->type = &plain;
+	c->tls = NULL;
+}
+
+ssize_t
+conn_read(struct conn *c, void *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = c->type->read(c, buf, len);
+	while (n == -1 && errno == EINTR);
+	if (n == -1 && errno == EWOULDBLOCK)
+		errno = EAGAIN;
+	return n;
+}
+
+ssize_t
+conn_writev(struct conn *c, const struct iovec *iov, int n)
+{
+	ssize_t sent;
+
+	do
+		sent = c->type->writev(c, iov, n > IOV_MAX ? IOV_MAX : n);
+	while (sent == -1 && errno == EINTR);
+	if (sent == -1 && errno == EWOULDBLOCK)
+		errno = EAGAIN;
+	return sent;
+}
+
+int
+conn_wait(struct conn *c, int events, int64_t deadline, int wakefd, int *woken)
+{
+	struct pollfd pfd[2];
+	int64_t left;
+	int n, ms;
+
+	if (woken != NULL)
+		*woken = 0;
+	if (events & POLLIN && c->type->pending(c))
+		return POLLIN;
+	/* without interest in it the connection is left out: a hang-up would spin */
+	pfd[0].fd = events != 0 ? c->fd : -1;
+	pfd[0].events = (short)events;
+	pfd[1].fd = wakefd;
+	pfd[1].events = POLLIN;
+	pfd[0].revents = pfd[1].revents = 0;
+	do {
+		ms = -1;
+		left = 0;
+		if (deadline != CONN_FOREVER) {
+			left = deadline - clock_ms(CLOCK_STEADY);
+			ms = left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+		}
+		n = poll(pfd, wakefd != -1 ? 2 : 1, ms);
+	} while ((n == -1 && errno == EINTR) || (n == 0 && left > INT_MAX));
+	if (n <= 0)
+		return 0;
+	if (woken != NULL && pfd[1].revents != 0)
+		*woken = 1;
+	if (pfd[0].revents & (POLLERR | POLLHUP | POLLNVAL))
+		return pfd[0].revents | events;
+	return pfd[0].revents;
+}
+
+int
+conn_write_all(struct conn *c, const void *buf, size_t len, int64_t deadline)
+{
+	const char *p = buf;
+	struct iovec iov;
+	ssize_t n;
+
+	while (len > 0) {
+		iov.iov_base = (void *)(uintptr_t)p;
+		iov.iov_len = len;
+		if ((n = conn_writev(c, &iov, 1)) >= 0) {
+			p += n;
+			len -= (size_t)n;
+		} else if (errno != EAGAIN)
+			return -1;
+		else if (conn_wait(c, POLLOUT, deadline, -1, NULL) == 0) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+enum conn_state
+conn_peek(struct conn *c)
+{
+	char byte;
+	ssize_t n;
+
+	if (c->type->pending(c))
+		return CONN_DATA;
+	do
+		n = recv(c->fd, &byte, 1, MSG_PEEK);
+	while (n == -1 && errno == EINTR);
+	if (n == 0)
+		return CONN_EOF;
+	if (n == -1)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? CONN_OPEN : CONN_BROKEN;
+	return CONN_DATA;
+}
+
+void
+conn_shutdown(struct conn *c, int how)
+{
+	shutdown(c->fd, how);
+}
+
+void
+conn_reset_on_close(struct conn *c)
+{
+	struct linger l = { 1, 0 };
+
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+}
+
+void
+conn_close(struct conn *c)
+{
+	if (c->fd == -1)
+		return;
+	c->type->close(c);
+	c->fd = -1;
+}
+
+void
+iov_skip(struct iovec *iov, int count, int *at, size_t n)
+{
+	while (*at < count && n >= iov[*at].iov_len)
+		n -= iov[(*at)++].iov_len;
+	if (n > 0) {
+		iov[*at].iov_base = (char *)iov[*at].iov_base + n;
+		iov[*at].iov_len -= n;
+	}
+}
+
+size_t
+iov_len(const struct iovec *iov, int count)
+{
+	size_t sum = 0;
+
+	while (count-- > 0)
+		sum += iov++->iov_len;
+	return sum;
+}

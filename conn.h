@@ -1,0 +1,59 @@
+/*
+ * conn.h: a byte connection, plain or TLS. Never blocks but in conn_wait.
+ * Reading is the owner's; writing is for whoever holds the lock that its
+ * user made for it. Only the owner closes.
+ */
+#ifndef CONN_H
+#define CONN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct conn;
+
+struct conn_type {		/* plain is in conn.c; TLS will be a second one */
+	ssize_t (*read)(struct conn *, void *, size_t);
+	ssize_t (*writev)(struct conn *, const struct iovec *, int);
+	int (*pending)(struct conn *);	/* bytes are ready that poll(2) does not know of */
+	void (*close)(struct conn *);
+};
+
+struct conn {
+	int fd;			/* -1: closed */
+	const struct conn_type *type;
+	void *tls;		/* the type's own */
+};
+
+void conn_plain(struct conn *, int fd);	/* takes the descriptor over */
+
+/* Bytes read or written; 0 from read is the end; -1 with errno, EAGAIN: not now. */
+ssize_t conn_read(struct conn *, void *, size_t);
+ssize_t conn_writev(struct conn *, const struct iovec *, int n);
+
+/*
+ * Sleep until one of events (POLLIN, POLLOUT), the readability of wakefd (-1: none), or
+ * deadline (clock_ms CLOCK_STEADY; CONN_FOREVER). Events that came, 0 at the deadline or a wake-up
+ * (*woken says which; may be NULL). Errors and hang-ups are reported as the events asked
+ * for, plus POLLERR or POLLHUP.
+ */
+#define CONN_FOREVER INT64_MAX
+int conn_wait(struct conn *, int events, int64_t deadline, int wakefd, int *woken);
+
+/* Write all of it by deadline. 0, or -1 with errno. */
+int conn_write_all(struct conn *, const void *, size_t, int64_t deadline);
+
+/* How the other side stands, without taking a byte. */
+enum conn_state { CONN_OPEN, CONN_DATA, CONN_EOF, CONN_BROKEN };
+enum conn_state conn_peek(struct conn *);
+
+void conn_shutdown(struct conn *, int how);	/* shutdown(2): wakes the owner; anyone may */
+void conn_reset_on_close(struct conn *);	/* closing will send RST: what was sent is no whole answer */
+void conn_close(struct conn *);
+
+/* Leave out the first n bytes of iov[*at..count). */
+void iov_skip(struct iovec *iov, int count, int *at, size_t n);
+size_t iov_len(const struct iovec *, int count);
+
+#endif

@@ -1,0 +1,355 @@
+/* link.c: a WebSocket connection: its beginning, its reader and its end; see link.h. linkout.c has the writers. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "deadline.h"
+#include "linkint.h"
+#include "random.h"
+
+enum {
+	IN_SIZE = 64 * 1024,	/* read at once, bytes */
+	CLOSE_MS = 2000		/* for the other side's close frame and the end */
+};
+
+struct link *
+link_new(const struct conn *c, const struct link_conf *conf, const struct link_ops *ops,
+    void *arg, const void *early, size_t nearly)
+{
+	struct link *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return NULL;
+	l->wake.rd = l->wake.wr = l->unblock.rd = l->unblock.wr = -1;
+	if (nearly > IN_SIZE || (nearly > 0 && (l->in = malloc(IN_SIZE)) == NULL) ||
+	    random_bytes(&l->mask_state, sizeof(l->mask_state)) == -1 ||
+	    wake_open(&l->wake) == -1 || wake_open(&l->unblock) == -1) {
+		wake_close(&l->wake);
+		free(l->in);
+		free(l);
+		return NULL;
+	}
+	if (nearly > 0)
+		memcpy(l->in, early, nearly);
+	l->nin = nearly;
+	l->conn = *c;
+	l->conf = *conf;
+	l->ops = ops;
+	l->arg = arg;
+	l->last = &l->first;
+	pthread_mutex_init(&l->mtx, NULL);
+	cond_init(&l->quiet);
+	return l;
+}
+
+void
+link_free(struct link *l)
+{
+	wake_close(&l->wake);
+	wake_close(&l->unblock);
+	pthread_cond_destroy(&l->quiet);
+	pthread_mutex_destroy(&l->mtx);
+	free(l->queue);
+	free(l->out);
+	free(l->in);
+	free(l);
+}
+
+int64_t
+link_rtt_us(struct link *l)
+{
+	int64_t rtt;
+
+	pthread_mutex_lock(&l->mtx);
+	rtt = l->rtt_us;
+	pthread_mutex_unlock(&l->mtx);
+	return rtt;
+}
+
+/* Fail the connection (7.1.7): tell the other side why, then end. */
+static void
+fail(struct link *l, int code, const char *why)
+{
+	if (l->why == NULL)
+		l->why = why;
+	l->deaf = 1;
+	link_close(l, code, why);
+}
+
+/* The payload of a ping is in ctl: owe the pong. */
+static void
+owe_pong(struct link *l)
+{
+	size_t need = 1 + l->nctl;
+
+	pthread_mutex_lock(&l->mtx);
+	if (need > sizeof(l->pongs) - l->npongs) {
+		pthread_mutex_unlock(&l->mtx);
+		linkout_now(l);
+		pthread_mutex_lock(&l->mtx);
+	}
+	if (need > sizeof(l->pongs) - l->npongs)
+		l->npongs = 0;		/* only the last ping must be answered (5.5.3) */
+	l->pongs[l->npongs] = (uint8_t)l->nctl;
+	memcpy(l->pongs + l->npongs + 1, l->ctl, l->nctl);
+	l->npongs += need;
+	pthread_mutex_unlock(&l->mtx);
+}
+
+static int
+control(struct link *l, const char **why)
+{
+	uint64_t id = 0;
+	int code, i;
+
+	switch (l->hdr.opcode) {
+	case WS_PING:
+		owe_pong(l);
+		return 0;
+	case WS_PONG:
+		for (i = 0; i < 8 && l->nctl == 8; i++)
+			id = id << 8 | l->ctl[i];
+		pthread_mutex_lock(&l->mtx);
+		if (l->ping_us != 0 && id == l->ping_id) {
+			l->rtt_us = linkout_now_us() - l->ping_us + 1;
+			l->ping_us = 0;
+		}
+		pthread_mutex_unlock(&l->mtx);
+		return 0;
+	default:
+		if ((code = ws_close_parse(l->ctl, l->nctl, why)) < 0)
+			return code;
+		l->got_close = code;
+		if (l->why == NULL)
+			l->why = "closed by the other side";
+		link_close(l, code, "");	/* the answer, unless we spoke first */
+		return 0;
+	}
+}
+
+/* Hand on n bytes of the payload under way, unmasked. 0, or a status code negated. */
+static int
+payload(struct link *l, uint8_t *p, size_t n, const char **why)
+{
+	int end;
+
+	if (l->hdr.masked)
+		l->mask_at = ws_mask(p, p, n, l->hdr.key, l->mask_at);
+	l->left -= n;
+	if (l->left == 0)
+		l->in_frame = 0;
+	if (l->hdr.opcode & 8) {
+		memcpy(l->ctl + l->nctl, p, n);
+		l->nctl += n;
+		return l->left == 0 ? control(l, why) : 0;
+	}
+	end = l->left == 0 && l->hdr.fin;
+	if (l->opcode == WS_TEXT && l->conf.utf8 &&
+	    (ws_utf8(&l->utf8, p, n) == -1 || (end && l->utf8 != 0))) {
+		*why = "text that is not UTF-8";
+		return -WS_BAD_DATA;
+	}
+	if ((n == 0 && !end) || l->give_up != 0)
+		return 0;
+	return l->ops->data(l->arg, l->opcode, p, n, end, why);
+}
+
+/* Read one frame header at in[in_at..]. 1 if it was whole, 0 if more is needed, or a status code negated. */
+static int
+header(struct link *l, const char **why)
+{
+	int n, rc;
+
+	n = ws_hdr_parse(&l->hdr, l->in + l->in_at, l->nin - l->in_at, why);
+	if (n <= 0)
+		return n;
+	if (l->hdr.masked == (l->conf.client != 0)) {	/* 5.1 */
+		*why = l->conf.client ? "masked frame from the server" : "unmasked frame from the client";
+		return -WS_PROTOCOL_ERROR;
+	}
+	if ((rc = ws_sequence(&l->in_message, &l->hdr, &l->opcode, why)) < 0)
+		return rc;
+	if (!(l->hdr.opcode & 8)) {
+		if (l->hdr.opcode != WS_CONTINUATION) {
+			l->message = 0;
+			l->utf8 = 0;
+		}
+		if (l->hdr.len > l->conf.message_max - l->message) {
+			*why = "message too big";
+			return -WS_TOO_BIG;
+		}
+		l->message += l->hdr.len;
+	}
+	l->in_at += (size_t)n;
+	l->left = l->hdr.len;
+	l->mask_at = 0;
+	l->nctl = 0;
+	l->in_frame = 1;
+	return 1;
+}
+
+/* Every whole frame that has come, and what there is of the last. 0, or a status code negated. */
+static int
+frames(struct link *l, const char **why)
+{
+	size_t n;
+	int rc = 1;
+
+	while (rc > 0 && l->got_close == 0) {
+		if (!l->in_frame && (rc = header(l, why)) <= 0)
+			break;
+		n = l->nin - l->in_at;
+		if (n > l->left)
+			n = (size_t)l->left;
+		if (n == 0 && l->left > 0)
+			break;
+		l->in_at += n;
+		if ((rc = payload(l, l->in + l->in_at - n, n, why)) < 0)
+			break;
+		rc = 1;
+	}
+	if (l->in_at < l->nin)	/* part of a header */
+		memmove(l->in, l->in + l->in_at, l->nin - l->in_at);
+	l->nin -= l->in_at;
+	l->in_at = 0;
+	return rc < 0 ? rc : 0;
+}
+
+/* Read once and handle what came. */
+static void
+take_input(struct link *l)
+{
+	const char *why = "";
+	ssize_t n;
+	int rc;
+
+	if (l->in == NULL && (l->in = malloc(IN_SIZE)) == NULL) {
+		l->why = "no memory";
+		l->over = 1;
+		return;
+	}
+	if (l->deaf || l->got_close != 0)	/* nothing counts after that but the end */
+		l->nin = 0;
+	n = conn_read(&l->conn, l->in + l->nin, IN_SIZE - l->nin);
+	if (n == -1 && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		if (l->why == NULL)
+			l->why = n == 0 ? "connection closed" : "connection lost";
+		l->eof = 1;
+		/* half-closed, it still takes our close frame */
+		l->over = n == -1 || !(l->deaf || l->got_close != 0);
+		return;
+	}
+	l->heard = 1;
+	if (l->deaf || l->got_close != 0)
+		return;
+	l->nin += (size_t)n;
+	if ((rc = frames(l, &why)) < 0)
+		fail(l, -rc, why);
+}
+
+/* Ping in time; end the link if nothing came since the last one. */
+static void
+tick(struct link *l)
+{
+	int64_t now = clock_ms(CLOCK_STEADY);
+
+	if (l->conf.ping_ms == 0 || now < l->next_ping)
+		return;
+	if (l->next_ping != 0 && !l->heard) {
+		if (l->why == NULL)
+			l->why = "no answer to ping";
+		link_abort(l);
+		return;
+	}
+	l->next_ping = now + l->conf.ping_ms;
+	l->heard = 0;
+	if (l->nin == 0) {	/* a quiet link holds no buffers */
+		free(l->in);
+		l->in = NULL;
+	}
+	pthread_mutex_lock(&l->mtx);
+	linkout_trim_locked(l);
+	l->ping = 1;
+	pthread_mutex_unlock(&l->mtx);
+}
+
+/* Is it over? After a close was asked for: when to stop waiting, and whether everything has been said. */
+static void
+closing(struct link *l)
+{
+	int64_t now = clock_ms(CLOCK_STEADY);
+	int asked, said, ended;
+
+	pthread_mutex_lock(&l->mtx);
+	asked = l->close_code != 0;
+	said = l->close_sent && l->out_at == l->nout;
+	ended = l->ended;
+	if (l->aborted)
+		l->over = 1;
+	pthread_mutex_unlock(&l->mtx);
+	if (!asked)
+		return;
+	if (l->give_up == 0)
+		l->give_up = now + CLOSE_MS;
+	if (now >= l->give_up || (l->eof && (said || ended)))
+		l->over = 1;
+	/* A client leaves it to the server to close first (7.1.1). */
+	if (said && !l->said && (l->deaf || (l->got_close != 0 && !l->conf.client))) {
+		l->said = 1;
+		conn_shutdown(&l->conn, SHUT_WR);
+	}
+}
+
+/* What can be done without waiting, then sleep. 1 if there is something to read. */
+static int
+await_input(struct link *l)
+{
+	int64_t until = CONN_FOREVER;
+	int events, ev, woken;
+
+	tick(l);
+	if (l->ops->idle != NULL)
+		l->ops->idle(l->arg);
+	events = linkout_now(l) ? POLLOUT : 0;
+	closing(l);
+	if (l->over)
+		return 0;
+	if (!l->eof)
+		events |= POLLIN;
+	if (l->conf.ping_ms != 0)
+		until = l->next_ping;
+	if (l->give_up != 0 && l->give_up < until)
+		until = l->give_up;
+	ev = conn_wait(&l->conn, events, until, l->wake.rd, &woken);
+	if (woken)
+		wake_clear(&l->wake);
+	return !l->eof && (ev & POLLIN);
+}
+
+int
+link_run(struct link *l, const char **why)
+{
+	const char *bad = "";
+	int code, rc;
+
+	if (l->nin > 0 && (rc = frames(l, &bad)) < 0)
+		fail(l, -rc, bad);
+	while (!l->over)
+		if (await_input(l))
+			take_input(l);
+	pthread_mutex_lock(&l->mtx);
+	linkout_end_locked(l);
+	while (l->writing)
+		pthread_cond_wait(&l->quiet, &l->mtx);
+	code = l->got_close != 0 ? l->got_close :
+	    l->close_code != 0 ? l->close_code : WS_ABNORMAL;
+	pthread_mutex_unlock(&l->mtx);
+	conn_close(&l->conn);
+	*why = l->why != NULL ? l->why : "closed";
+	return code;
+}

@@ -1,0 +1,90 @@
+/*
+ * link.h: a WebSocket connection (RFC 6455): one reader thread, many writers.
+ *
+ * The reader runs link_run. It waits for its own socket only: what it owes
+ * the far end is kept as flags here, or by the user behind the owed callback,
+ * and becomes frames in the hands of whoever writes next.
+ * Writers combine: each queues its message; if nobody is writing, it writes
+ * all that is queued, and leaves when its own bytes are out.
+ */
+#ifndef LINK_H
+#define LINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "conn.h"
+#include "ws.h"
+
+enum { LINK_OWED_MAX = 4096 };	/* room the owed callback gets, bytes */
+
+struct link;
+
+struct link_ops {
+	/*
+	 * In the reader, no lock held: a piece of a text or binary message, in order;
+	 * fin: its last. An empty message comes as one piece of length 0. buf is the callee's to change until
+	 * it returns. 0, or a status code negated and *why: the connection fails with it.
+	 */
+	int (*data)(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why);
+	/*
+	 * The payload of one binary message that is owed, at most cap (LINK_OWED_MAX) bytes into buf:
+	 * its length, 0 if nothing is owed. Sent behind every urgent message whose link_send had returned.
+	 * Called by whoever writes (so by link_send, link_owe and link_close too), no link lock held,
+	 * one call at a time. May be NULL.
+	 */
+	size_t (*owed)(void *arg, uint8_t *buf, size_t cap);
+	/* In the reader: all that one read brought has been handed on; the link is about to sleep. May be NULL. */
+	void (*idle)(void *arg);
+};
+
+struct link_conf {
+	int client;		/* we mask, the other side must not */
+	int64_t ping_ms;	/* a ping so often; nothing heard until the next ends the link; 0: never */
+	uint64_t message_max;	/* payload of a message received, bytes */
+	int utf8;		/* text messages are checked to be UTF-8 (else the user refuses text) */
+};
+
+/*
+ * Takes c over. The bytes of early (read beyond the opening handshake) are read first. NULL: no memory or descriptors; then c is
+ * the caller's still.
+ */
+struct link *link_new(const struct conn *c, const struct link_conf *, const struct link_ops *,
+    void *arg, const void *early, size_t nearly);
+
+/*
+ * Read until the connection ends; then it is closed, and every writer has returned or will at once. The
+ * status code that ended it: received, sent, or WS_ABNORMAL. *why: a constant string for the log.
+ */
+int link_run(struct link *, const char **why);
+
+enum link_class {
+	LINK_URGENT,		/* small, ahead of bulk */
+	LINK_BULK		/* one message a key, in turn */
+};
+
+/*
+ * Send one message, its payload gathered from iov. Returns 0 when the payload is no longer needed (it
+ * may still wait for the socket), or -1: EPIPE (the link ended or is closing), ETIMEDOUT, ECANCELED (link_cancel).
+ * An urgent one waits only while many others do. Must not be called by a reader that has others to serve: it waits.
+ * A payload over 64 KiB goes out in several frames, other messages behind it; once the first is out, link_cancel
+ * is too late, and missing the deadline ends the link.
+ * key: whose message it is, see link_cancel; may be NULL.
+ */
+int link_send(struct link *, uint8_t opcode, const struct iovec *, int n,
+    enum link_class, const void *key, int64_t deadline);
+
+void link_cancel(struct link *, const void *key);	/* writers of key that wait return; none of theirs is sent any more */
+void link_owe(struct link *);		/* the owed callback has something: never blocks; any thread */
+void link_owe_later(struct link *);	/* the same, but the next writer or the reader before it sleeps will do */
+
+/* Close with code and reason (at most 123 bytes; copied), after what is owed. Later calls change nothing. Never blocks; any thread. */
+void link_close(struct link *, int code, const char *reason);
+void link_abort(struct link *);		/* end it now, no close frame */
+
+int64_t link_rtt_us(struct link *);	/* the last round trip measured, 0: none yet */
+
+void link_free(struct link *);		/* after link_run has returned, and every other call */
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * linkint.h: what link.c (the reader) and linkout.c (the writers) share.
+ * Nobody else includes it.
+ */
+#ifndef LINKINT_H
+#define LINKINT_H
+
+#include <pthread.h>
+
+#include "link.h"
+#include "wake.h"
+
+enum { LINK_PONGS = 2048 };	/* payloads of pongs owed, bytes */
+
+struct writer;
+
+struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the reader's, [c] constant */
+	struct conn conn;	/* [c] its descriptor is closed by the reader when nobody writes */
+	struct link_conf conf;	/* [c] */
+	const struct link_ops *ops;	/* [c] */
+	void *arg;		/* [c] */
+	struct wake wake;	/* [c] ends the reader's sleep */
+	struct wake unblock;	/* [c] ends a writer's wait for the socket */
+
+	pthread_mutex_t mtx;
+	pthread_cond_t quiet;	/* writing has become 0 */
+	struct writer *first, **last;	/* [m] waiting writers, in turn */
+	struct writer *active;	/* [m] for whose sake somebody writes, or NULL */
+	uint8_t *queue;		/* [m] urgent messages, framed; NULL until the first */
+	size_t nqueue;		/* [m] */
+	int writing;		/* [m] somebody is; if nobody is, first has been signalled */
+	int parted;		/* [m] a message's first frame is in out, its last is not */
+	int owed;		/* [m] ask the owed callback */
+	int ended;		/* [m] nothing can be sent any more */
+	int aborted;		/* [m] nor shall anything be read */
+	int close_code;		/* [m] not 0: close asked for */
+	char close_reason[WS_CONTROL_MAX - 1];	/* [m] a status code shorter, a NUL longer */
+	int close_sent;		/* [m] the close frame is in out */
+	uint8_t pongs[LINK_PONGS];	/* [m] payloads owed, a length before each */
+	size_t npongs;		/* [m] */
+	int ping;		/* [m] one is owed */
+	uint64_t ping_id;	/* [m] what the last ping carried */
+	int64_t ping_us;	/* [m] when it was put into out, 0: answered */
+	int64_t rtt_us;		/* [m] */
+	uint64_t mask_state;	/* [m] */
+	size_t out_at, nout;	/* [m] out[out_at..nout) is still to go */
+	uint8_t *out;		/* [w] framed bytes on their way; NULL until the first */
+
+	uint8_t *in;		/* [r] NULL while nothing comes */
+	size_t in_at, nin;	/* [r] in[in_at..nin) is still to be read */
+	struct ws_hdr hdr;	/* [r] of the frame under way */
+	uint64_t left;		/* [r] bytes of its payload to come */
+	size_t mask_at;		/* [r] */
+	int in_frame;		/* [r] */
+	uint8_t in_message, opcode;	/* [r] see ws_sequence */
+	uint64_t message;	/* [r] payload bytes of the message under way */
+	uint32_t utf8;		/* [r] */
+	uint8_t ctl[WS_CONTROL_MAX];	/* [r] a control frame's payload */
+	size_t nctl;		/* [r] */
+	int heard;		/* [r] since the last ping */
+	int64_t next_ping;	/* [r] */
+	int64_t give_up;	/* [r] 0, or when to stop waiting for the other side's close */
+	int got_close;		/* [r] its code, 0: none */
+	int deaf;		/* [r] we failed the connection: nothing more is handled */
+	int said;		/* [r] our direction is shut */
+	int eof;		/* [r] nothing more can be read */
+	int over;		/* [r] link_run is to return */
+	const char *why;	/* [r] */
+};
+
+/* Write what can be written without waiting. 1 if there is more, and the reader is to wait for the socket. */
+int linkout_now(struct link *);
+
+/* Nothing more can be sent: every writer returns, and the connection is shut down, which wakes the reader. */
+void linkout_end_locked(struct link *);
+
+/* Give the buffers back, if nothing is in them. */
+void linkout_trim_locked(struct link *);
+
+int64_t linkout_now_us(void);
+
+#endif

@@ -1,0 +1,570 @@
+/* linkout.c: a link's writers: whoever writes, writes for all; see link.h. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "clock.h"
+#include "deadline.h"
+#include "linkint.h"
+
+enum {
+	QUEUE_SIZE = 128 * 1024,	/* urgent messages waiting, bytes */
+	QUEUE_FULL = 64 * 1024,	/* above this an urgent message waits its turn like bulk */
+	FRAME_MAX = 64 * 1024,	/* payload of a frame: a longer message is sent in several */
+	/* written at once, bytes: all that is urgent and owed leaves room for a frame in turn */
+	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + LINK_OWED_MAX + 2 * LINK_PONGS,
+	MORE_ROUNDS = 4		/* how often a writer goes on for others before the reader must */
+};
+
+enum turn { QUEUED, TAKEN, DONE, GONE, CANCELLED };
+
+struct writer {			/* on a waiting writer's stack */
+	struct writer *next;
+	pthread_cond_t cond;
+	enum turn turn;		/* [m] in the list while QUEUED, and only then */
+	int leave;		/* [m] not QUEUED any more, it is not to wait for the socket either */
+	size_t at;		/* [m] bytes of the payload that were framed */
+	const void *key;
+	const struct iovec *iov;
+	size_t len;
+	uint8_t opcode;
+};
+
+int64_t
+linkout_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/*
+ * A masking-key must not be foreseen by whoever chose the payload (10.3). The
+ * state is seeded by the system; a step is splitmix64, whose output a network attacker never
+ * sees unmixed with a payload he does not choose. Bulk speed rules out a system call a frame.
+ */
+static void
+new_key_locked(struct link *l, uint8_t key[4])
+{
+	uint64_t z = (l->mask_state += 0x9e3779b97f4a7c15u);
+	uint32_t k;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	k = (uint32_t)((z ^ (z >> 31)) >> 16);
+	memcpy(key, &k, 4);
+}
+
+static void
+hdr_init_locked(struct link *l, struct ws_hdr *h, uint8_t opcode, size_t len)
+{
+	h->opcode = opcode;
+	h->fin = 1;
+	h->masked = l->conf.client != 0;
+	h->len = len;
+	if (h->masked)
+		new_key_locked(l, h->key);
+}
+
+/* Frame h->len bytes of iov, from byte at on, at p, which has room for it; the frame's length. */
+static size_t
+frame_put(uint8_t *p, const struct ws_hdr *h, const struct iovec *iov, size_t at)
+{
+	size_t k = ws_hdr_write(p, h), end = k + (size_t)h->len, phase = 0, n;
+	const uint8_t *src;
+
+	for (; k < end; iov++) {
+		if (at >= iov->iov_len) {
+			at -= iov->iov_len;
+			continue;
+		}
+		src = (const uint8_t *)iov->iov_base + at;
+		n = iov->iov_len - at < end - k ? iov->iov_len - at : end - k;
+		if (h->masked)
+			phase = ws_mask(p + k, src, n, h->key, phase);
+		else
+			memcpy(p + k, src, n);
+		k += n;
+		at = 0;
+	}
+	return end;
+}
+
+/* Frame a small message into out. [w] */
+static void
+out_put_locked(struct link *l, uint8_t opcode, const void *payload, size_t len)
+{
+	struct iovec iov;
+	struct ws_hdr h;
+
+	iov.iov_base = (void *)(uintptr_t)payload;
+	iov.iov_len = len;
+	hdr_init_locked(l, &h, opcode, len);
+	l->nout += frame_put(l->out + l->nout, &h, &iov, 0);
+}
+
+/* The list of waiting writers. */
+
+static void
+append_locked(struct link *l, struct writer *w)
+{
+	w->turn = QUEUED;
+	w->next = NULL;
+	*l->last = w;
+	l->last = &w->next;
+}
+
+static void
+prepend_locked(struct link *l, struct writer *w)
+{
+	w->turn = QUEUED;
+	if ((w->next = l->first) == NULL)
+		l->last = &w->next;
+	l->first = w;
+}
+
+static void
+take_out_locked(struct link *l, struct writer **p, enum turn turn)
+{
+	struct writer *w = *p;
+
+	if ((*p = w->next) == NULL)
+		l->last = p;
+	w->turn = turn;
+}
+
+/* Take out the writer at *p, and tell it what has become of its message. */
+static void
+dismiss_locked(struct link *l, struct writer **p, enum turn turn)
+{
+	struct writer *w = *p;
+
+	take_out_locked(l, p, turn);
+	pthread_cond_signal(&w->cond);
+}
+
+static void
+refuse_writers_locked(struct link *l)
+{
+	while (l->first != NULL)
+		dismiss_locked(l, &l->first, GONE);
+	if (l->active != NULL)
+		l->active->leave = 1;
+}
+
+/* Nobody writes any more: who is first in turn goes on. Without waiting writers, the reader does. */
+static void
+pass_on_locked(struct link *l)
+{
+	if (!l->writing && l->first != NULL)
+		pthread_cond_signal(&l->first->cond);
+}
+
+void
+linkout_end_locked(struct link *l)
+{
+	if (l->ended)
+		return;
+	l->ended = 1;
+	refuse_writers_locked(l);
+	conn_shutdown(&l->conn, SHUT_RDWR);
+}
+
+void
+linkout_trim_locked(struct link *l)
+{
+	if (l->writing || l->out_at < l->nout || l->nqueue > 0)
+		return;
+	free(l->out);
+	free(l->queue);
+	l->out = l->queue = NULL;
+	l->out_at = l->nout = 0;
+}
+
+static int
+more_locked(const struct link *l)
+{
+	return l->out_at < l->nout || (!l->close_sent && (l->nqueue > 0 ||
+	    l->first != NULL || l->owed || l->npongs > 0 || l->ping || l->close_code != 0));
+}
+
+/* There is more, and nobody but the reader to write it. */
+static int
+stuck_locked(const struct link *l)
+{
+	return !l->writing && l->first == NULL && !l->ended && more_locked(l);
+}
+
+/* The reader must be woken: to write, or because the close frame may be out. */
+static int
+reader_wanted_locked(const struct link *l)
+{
+	return stuck_locked(l) || (l->close_sent && !l->writing);
+}
+
+/* Filling out. */
+
+static void
+fill_control_locked(struct link *l)
+{
+	uint8_t id[8];
+	size_t at, n;
+	int i;
+
+	for (at = 0; at < l->npongs; at += n) {
+		n = l->pongs[at++];
+		out_put_locked(l, WS_PONG, l->pongs + at, n);
+	}
+	l->npongs = 0;
+	if (l->ping) {
+		l->ping = 0;
+		l->ping_us = linkout_now_us();
+		l->ping_id++;
+		for (i = 0; i < 8; i++)
+			id[i] = (uint8_t)(l->ping_id >> (56 - 8 * i));
+		out_put_locked(l, WS_PING, id, sizeof(id));
+	}
+}
+
+/* Urgent messages, then what the user owes. mtx is given up meanwhile. */
+static void
+fill_urgent_locked(struct link *l)
+{
+	uint8_t buf[LINK_OWED_MAX];
+	size_t n = 0;
+
+	if (l->owed) {
+		l->owed = 0;
+		if (l->ops->owed != NULL) {
+			pthread_mutex_unlock(&l->mtx);
+			n = l->ops->owed(l->arg, buf, sizeof(buf));
+			pthread_mutex_lock(&l->mtx);
+		}
+	}
+	/* Asked first, but sent behind all that was queued by then: a FIN must not overtake its stream's data. */
+	if (l->nqueue > 0) {
+		memcpy(l->out + l->nout, l->queue, l->nqueue);
+		l->nout += l->nqueue;
+		l->nqueue = 0;
+	}
+	if (n > 0) {
+		out_put_locked(l, WS_BINARY, buf, n);
+		l->owed = 1;	/* there may be more */
+	}
+}
+
+static void
+fill_close_locked(struct link *l)
+{
+	uint8_t buf[WS_CONTROL_MAX];
+	size_t n = 0;
+
+	if (l->close_code != WS_NO_STATUS) {
+		buf[0] = (uint8_t)(l->close_code >> 8);
+		buf[1] = (uint8_t)l->close_code;
+		n = strlen(l->close_reason);
+		memcpy(buf + 2, l->close_reason, n);
+		n += 2;
+	}
+	out_put_locked(l, WS_CLOSE, buf, n);
+	l->close_sent = 1;
+}
+
+static size_t
+next_len(const struct writer *w)
+{
+	return w->len - w->at < FRAME_MAX ? w->len - w->at : FRAME_MAX;
+}
+
+/* The next frame of the first in turn. mtx is given up meanwhile. */
+static void
+fill_turn_locked(struct link *l)
+{
+	struct writer *w = l->first;
+	struct ws_hdr h;
+	size_t n;
+
+	hdr_init_locked(l, &h, w->at == 0 ? w->opcode : WS_CONTINUATION, next_len(w));
+	h.fin = w->at + h.len == w->len;
+	take_out_locked(l, &l->first, TAKEN);
+	pthread_mutex_unlock(&l->mtx);
+	n = frame_put(l->out + l->nout, &h, w->iov, w->at);
+	pthread_mutex_lock(&l->mtx);
+	l->nout += n;
+	w->at += (size_t)h.len;
+	l->parted = !h.fin;
+	if (h.fin)
+		w->turn = DONE;
+	else if (l->ended || l->close_code != 0)
+		w->turn = GONE;		/* the others were told meanwhile */
+	else
+		prepend_locked(l, w);
+	pthread_cond_signal(&w->cond);
+}
+
+/* Fill the empty out. mtx is held, and given up meanwhile. [w] */
+static void
+fill_locked(struct link *l)
+{
+	l->out_at = l->nout = 0;
+	if (l->close_sent)
+		return;
+	fill_control_locked(l);
+	if (!l->parted)		/* only control frames may stand inside a message (5.4) */
+		fill_urgent_locked(l);
+	if (l->close_code != 0 && (!l->owed || l->parted)) {
+		fill_close_locked(l);
+		return;
+	}
+	while (l->first != NULL && !l->ended &&
+	    OUT_SIZE - l->nout >= WS_HDR_MAX + next_len(l->first))
+		fill_turn_locked(l);
+}
+
+/*
+ * Write from out. Waits for the socket until deadline, for me only; 0 if it would have to
+ * wait longer, or at the end. mtx is given up meanwhile.
+ */
+static int
+flush_locked(struct link *l, const struct writer *me, int64_t deadline)
+{
+	struct iovec iov;
+	ssize_t n;
+	int err, woken = 0, go_on = me != NULL && (me->turn == QUEUED || !me->leave);
+
+	iov.iov_base = l->out + l->out_at;
+	iov.iov_len = l->nout - l->out_at;
+	pthread_mutex_unlock(&l->mtx);
+	n = conn_writev(&l->conn, &iov, 1);
+	err = n == -1 ? errno : 0;
+	if (err == EAGAIN && go_on) {
+		go_on = conn_wait(&l->conn, POLLOUT, deadline, l->unblock.rd, &woken) != 0 || woken;
+		if (woken)
+			wake_clear(&l->unblock);
+	}
+	pthread_mutex_lock(&l->mtx);
+	if (n > 0) {
+		l->out_at += (size_t)n;
+		return 1;
+	}
+	if (err != EAGAIN)
+		linkout_end_locked(l);
+	return err == EAGAIN && go_on;
+}
+
+/*
+ * Write what there is, and do not leave before me's message is out, if there is a
+ * me. Nobody writes, mtx is held; it is given up for system calls.
+ */
+static void
+write_locked(struct link *l, struct writer *me, int64_t deadline)
+{
+	int rounds = me != NULL;
+
+	l->writing = 1;
+	l->active = me;
+	if (l->out == NULL && (l->out = malloc(OUT_SIZE)) == NULL)
+		linkout_end_locked(l);	/* without memory this session goes, the rest stay */
+	while (!l->ended) {
+		if (l->out_at == l->nout) {
+			if ((me == NULL || me->turn != QUEUED) &&
+			    (rounds++ >= MORE_ROUNDS || (rounds > 1 && l->first != NULL)))
+				break;	/* our own is out: somebody else's turn */
+			fill_locked(l);
+			if (l->out_at == l->nout)
+				break;
+		}
+		if (!flush_locked(l, me, deadline))
+			break;
+	}
+	l->writing = 0;
+	l->active = NULL;
+	pthread_cond_broadcast(&l->quiet);
+	pass_on_locked(l);
+}
+
+int
+linkout_now(struct link *l)
+{
+	int stuck;
+
+	pthread_mutex_lock(&l->mtx);
+	if (stuck_locked(l))
+		write_locked(l, NULL, 0);
+	stuck = stuck_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+	return stuck;
+}
+
+void
+link_owe_later(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	l->owed = 1;
+	pthread_mutex_unlock(&l->mtx);
+}
+
+void
+link_owe(struct link *l)
+{
+	int wake;
+
+	pthread_mutex_lock(&l->mtx);
+	l->owed = 1;
+	if (stuck_locked(l))
+		write_locked(l, NULL, 0);
+	wake = reader_wanted_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+	if (wake)
+		wake_post(&l->wake);
+}
+
+void
+link_close(struct link *l, int code, const char *reason)
+{
+	int unblock;
+
+	pthread_mutex_lock(&l->mtx);
+	if (l->close_code == 0) {
+		l->close_code = code;
+		strncpy(l->close_reason, reason, sizeof(l->close_reason) - 1);
+		refuse_writers_locked(l);
+	}
+	unblock = l->active != NULL;
+	if (stuck_locked(l))
+		write_locked(l, NULL, 0);
+	pthread_mutex_unlock(&l->mtx);
+	if (unblock)
+		wake_post(&l->unblock);
+	wake_post(&l->wake);	/* the reader begins to wait for the other side's close */
+}
+
+void
+link_abort(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	l->aborted = 1;
+	linkout_end_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+	wake_post(&l->wake);	/* for a reader that waits for its answer to go out only */
+}
+
+void
+link_cancel(struct link *l, const void *key)
+{
+	struct writer **p = &l->first;
+	int unblock, wake;
+
+	pthread_mutex_lock(&l->mtx);
+	while (*p != NULL)
+		if ((*p)->key == key && (*p)->at == 0)
+			dismiss_locked(l, p, CANCELLED);
+		else
+			p = &(*p)->next;
+	unblock = l->active != NULL && l->active->key == key;
+	if (unblock)
+		l->active->leave = 1;
+	pass_on_locked(l);	/* whose turn it was may be gone */
+	wake = reader_wanted_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+	if (unblock)
+		wake_post(&l->unblock);
+	if (wake)
+		wake_post(&l->wake);
+}
+
+/* Give up: the deadline has passed. */
+static int
+late_locked(struct link *l, struct writer *me)
+{
+	struct writer **p;
+
+	for (p = &l->first; *p != me; p = &(*p)->next)
+		;
+	take_out_locked(l, p, GONE);
+	if (me->at > 0)		/* half a message is out: nothing can follow it */
+		linkout_end_locked(l);
+	pass_on_locked(l);
+	return ETIMEDOUT;
+}
+
+/* Wait for our turn, or write if nobody does. 0, or an error number. */
+static int
+wait_turn_locked(struct link *l, struct writer *me, int64_t deadline)
+{
+	struct timespec until;
+	int late = 0;
+
+	if (deadline != CONN_FOREVER)
+		deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
+	for (;;) {
+		if (me->turn == DONE)
+			return 0;
+		if (me->turn == GONE)
+			return EPIPE;
+		if (me->turn == CANCELLED)
+			return ECANCELED;
+		if (me->turn == QUEUED && late)
+			return late_locked(l, me);
+		if (me->turn == QUEUED && !l->writing) {
+			write_locked(l, me, deadline);
+			late = 1;	/* else it would not have come back with the message */
+		} else if (deadline == CONN_FOREVER || me->turn == TAKEN)
+			pthread_cond_wait(&me->cond, &l->mtx);
+		else
+			late = pthread_cond_timedwait(&me->cond, &l->mtx, &until) == ETIMEDOUT;
+	}
+}
+
+static int
+send_in_turn_locked(struct link *l, uint8_t opcode, const struct iovec *iov, size_t len,
+    const void *key, int64_t deadline)
+{
+	struct writer me;
+	int err;
+
+	memset(&me, 0, sizeof(me));
+	cond_init(&me.cond);
+	me.key = key;
+	me.iov = iov;
+	me.len = len;
+	me.opcode = opcode;
+	append_locked(l, &me);
+	err = wait_turn_locked(l, &me, deadline);
+	pthread_cond_destroy(&me.cond);
+	return err;
+}
+
+int
+link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
+    enum link_class class, const void *key, int64_t deadline)
+{
+	struct ws_hdr h;
+	size_t len = iov_len(iov, n);
+	int err = 0, wake;
+
+	pthread_mutex_lock(&l->mtx);
+	if (l->ended || l->close_code != 0)
+		err = EPIPE;
+	else if (class == LINK_BULK || l->nqueue > QUEUE_FULL ||
+	    len > QUEUE_SIZE - QUEUE_FULL - WS_HDR_MAX ||
+	    (l->queue == NULL && (l->queue = malloc(QUEUE_SIZE)) == NULL))
+		err = send_in_turn_locked(l, opcode, iov, len, key, deadline);
+	else {
+		hdr_init_locked(l, &h, opcode, len);
+		l->nqueue += frame_put(l->queue + l->nqueue, &h, iov, 0);
+		if (!l->writing)
+			write_locked(l, NULL, 0);
+	}
+	wake = reader_wanted_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+	if (wake)
+		wake_post(&l->wake);
+	if (err != 0)
+		errno = err;
+	return err == 0 ? 0 : -1;
+}

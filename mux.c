@@ -1,0 +1,993 @@
+/* mux.c: flow-controlled streams over a link; see mux.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "deadline.h"
+#include "mux.h"
+#include "yamux.h"
+
+enum {
+	TABLE = 64,		/* hash chains; ids are handed out in turn, so they spread */
+	FIRST_BYTES = 16384,	/* of a stream, sent ahead of bulk */
+	FRAME_URGENT = 16384,	/* payload of a frame, bytes */
+	FRAME_BULK = 32768,
+	ACKS_LATE = 64,		/* acknowledge alone only when this many wait */
+	RESETS = 64,		/* refused streams to be told, at most */
+	RTT_FLOOR_US = 2000	/* below this the clock and the scheduler are measured */
+};
+
+struct mux {
+	struct mux_conf conf;
+	const struct mux_ops *ops;
+	void *arg;
+	struct link *link;		/* constant after mux_attach */
+
+	pthread_mutex_t mtx;		/* guards everything below but the reader's */
+	pthread_cond_t acks;		/* unacked has fallen, or the end */
+	struct stream *table[TABLE];
+	struct stream *owed_first, **owed_last;
+	int refs, nstreams, unacked, acks_owed, ended;
+	uint32_t next_id, last_id;	/* ours to hand out; highest the other side used */
+	int pong, away;			/* owed */
+	uint32_t resets[RESETS];	/* ids refused, owed an RST */
+	int nresets;
+	uint32_t pong_value, away_reason;
+	char *ctl;			/* control lines to be sent; NULL until the first */
+	size_t nctl;
+	uint32_t ctl_window;		/* what we may send on stream 1 */
+	int ctl_open, ctl_syn, ctl_ack;	/* stream 1 exists; its SYN, its ACK is owed */
+	uint32_t ctl_recv, ctl_credit;	/* what the other side may send; read, not granted again yet */
+
+	uint8_t hdr[YAMUX_HDR];		/* the reader's: header under way */
+	size_t nhdr;
+	struct yamux_hdr h;		/* of the data under way */
+	uint32_t left;			/* bytes of it to come */
+	struct stream *to;		/* whose, NULL: dropped or control */
+	char *line;			/* control line under way; NULL until the first */
+	size_t nline;
+};
+
+static int64_t
+now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+struct mux *
+mux_new(const struct mux_conf *conf, const struct mux_ops *ops, void *arg)
+{
+	struct mux *m = calloc(1, sizeof(*m));
+
+	if (m == NULL)
+		return NULL;
+	m->conf = *conf;
+	m->ops = ops;
+	m->arg = arg;
+	m->owed_last = &m->owed_first;
+	m->refs = 1;
+	m->next_id = conf->client ? 3 : 2;	/* 1 is the control stream */
+	m->ctl_window = m->ctl_recv = YAMUX_WINDOW;
+	m->ctl_open = m->ctl_syn = conf->client;
+	pthread_mutex_init(&m->mtx, NULL);
+	cond_init(&m->acks);
+	return m;
+}
+
+void
+mux_attach(struct mux *m, struct link *l)
+{
+	m->link = l;
+}
+
+struct link *
+mux_link(struct mux *m)
+{
+	return m->link;
+}
+
+void
+mux_ref(struct mux *m)
+{
+	pthread_mutex_lock(&m->mtx);
+	m->refs++;
+	pthread_mutex_unlock(&m->mtx);
+}
+
+void
+mux_unref(struct mux *m)
+{
+	int refs;
+
+	pthread_mutex_lock(&m->mtx);
+	refs = --m->refs;
+	pthread_mutex_unlock(&m->mtx);
+	if (refs > 0)
+		return;
+	if (m->link != NULL)
+		link_free(m->link);
+	pthread_cond_destroy(&m->acks);
+	pthread_mutex_destroy(&m->mtx);
+	free(m->ctl);
+	free(m->line);
+	free(m);
+}
+
+/* The table and references. A stream in the table holds one, and one of the mux. */
+
+static struct stream *
+find_locked(struct mux *m, uint32_t id)
+{
+	struct stream *s;
+
+	for (s = m->table[id / 2 % TABLE]; s != NULL && s->id != id; s = s->next)
+		;
+	return s;
+}
+
+static struct stream *
+new_stream_locked(struct mux *m, uint32_t id)
+{
+	struct stream *s = calloc(1, sizeof(*s)), **head = &m->table[id / 2 % TABLE];
+
+	if (s == NULL)
+		return NULL;
+	pthread_mutex_init(&s->mtx, NULL);
+	s->mux = m;
+	s->id = id;
+	s->send_window = s->recv_window = s->recv_max = YAMUX_WINDOW;
+	s->epoch_us = now_us();
+	s->refs = 2;		/* the table's and the user's */
+	s->queued = 1;
+	s->next = *head;
+	*head = s;
+	m->nstreams++;
+	m->refs++;
+	return s;
+}
+
+static void
+unref(struct mux *m, struct stream *s)
+{
+	int refs;
+
+	pthread_mutex_lock(&m->mtx);
+	refs = --s->refs;
+	pthread_mutex_unlock(&m->mtx);
+	if (refs > 0)
+		return;
+	if (s->recv_max > YAMUX_WINDOW && m->conf.budget != NULL) {
+		pthread_mutex_lock(&m->conf.budget->mtx);
+		m->conf.budget->left += s->recv_max - YAMUX_WINDOW;
+		pthread_mutex_unlock(&m->conf.budget->mtx);
+	}
+	pthread_mutex_destroy(&s->mtx);
+	free(s);
+	mux_unref(m);
+}
+
+static void
+acked_locked(struct mux *m, struct stream *s)
+{
+	if (s->acked)
+		return;
+	s->acked = 1;
+	if (s->counted) {
+		s->counted = 0;
+		m->unacked--;
+		pthread_cond_broadcast(&m->acks);
+	}
+}
+
+/* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
+static int
+retire_locked(struct mux *m, struct stream *s)
+{
+	struct stream **p;
+
+	if (!s->queued || s->owed || !(s->dead || (s->fin_sent && s->fin_seen)))
+		return 0;
+	for (p = &m->table[s->id / 2 % TABLE]; *p != s; p = &(*p)->next)
+		;
+	*p = s->next;
+	s->queued = 0;
+	m->nstreams--;
+	acked_locked(m, s);
+	if (s->owe_ack)
+		m->acks_owed--;
+	s->owe_ack = 0;
+	return 1;
+}
+
+static void
+owe_locked(struct mux *m, struct stream *s)
+{
+	if (s->owed || !s->queued)
+		return;
+	s->owed = 1;
+	s->owed_next = NULL;
+	*m->owed_last = s;
+	m->owed_last = &s->owed_next;
+}
+
+/* What is owed, as frames. */
+
+static size_t
+put_frame(uint8_t *buf, uint8_t type, uint16_t flags, uint32_t id, uint32_t len)
+{
+	struct yamux_hdr h;
+
+	h.type = type;
+	h.flags = flags;
+	h.id = id;
+	h.len = len;
+	yamux_write(buf, &h);
+	return YAMUX_HDR;
+}
+
+/* What to add to the window: what was delivered, and growth. */
+static uint32_t
+grant_locked(struct mux *m, struct stream *s, int64_t rtt)
+{
+	int64_t now = now_us();
+	uint32_t grant = s->credit, more = 0, room;
+
+	if (rtt < RTT_FLOOR_US)
+		rtt = RTT_FLOOR_US;
+	/* half a window went in less than a round trip: the window is what holds the sender up */
+	if (!s->backed_up && now - s->epoch_us < rtt && s->recv_max < m->conf.window_max) {
+		room = m->conf.window_max - s->recv_max;
+		more = s->recv_max < room ? s->recv_max : room;
+		if (m->conf.budget != NULL) {
+			pthread_mutex_lock(&m->conf.budget->mtx);
+			if (m->conf.budget->left < more)
+				more = (uint32_t)m->conf.budget->left;
+			m->conf.budget->left -= more;
+			pthread_mutex_unlock(&m->conf.budget->mtx);
+		}
+	}
+	s->recv_max += more;
+	s->recv_window += grant + more;
+	s->credit = 0;
+	s->backed_up = 0;
+	s->epoch_us = now;
+	return grant + more;
+}
+
+/* Frames owed for one stream: at most two headers. */
+static size_t
+put_owed_locked(struct mux *m, struct stream *s, uint8_t *buf, int64_t rtt)
+{
+	uint16_t flags = 0;
+	uint32_t grant = 0;
+	size_t n = 0;
+
+	if (s->owe_ack) {
+		flags |= YAMUX_ACK;
+		m->acks_owed--;
+	}
+	if (s->owe_update && !s->dead && !s->fin_seen)
+		grant = grant_locked(m, s, rtt);
+	if (s->owe_rst) {
+		/* a stream nobody has heard of needs no reset */
+		if (s->syn_sent)
+			n += put_frame(buf, YAMUX_UPDATE, (uint16_t)(flags | YAMUX_RST), s->id, 0);
+	} else {
+		if (s->owe_fin && !s->fin_sent) {
+			flags |= YAMUX_FIN;
+			s->fin_sent = 1;
+		}
+		if (flags != 0 || grant > 0)
+			n += put_frame(buf, YAMUX_UPDATE, flags, s->id, grant);
+	}
+	s->owe_ack = s->owe_update = s->owe_rst = s->owe_fin = 0;
+	return n;
+}
+
+/* Control lines, as far as stream 1's window and cap go. */
+static size_t
+put_control_locked(struct mux *m, uint8_t *buf, size_t cap)
+{
+	uint16_t flags = 0;
+	size_t n = m->nctl, at = 0;
+
+	if (!m->ctl_open)
+		return 0;
+	if (m->ctl_syn)
+		flags = YAMUX_SYN;
+	else if (m->ctl_ack)
+		flags = YAMUX_ACK;
+	if (m->ctl_credit >= YAMUX_WINDOW / 2) {
+		at = put_frame(buf, YAMUX_UPDATE, flags, 1, m->ctl_credit);
+		m->ctl_recv += m->ctl_credit;
+		m->ctl_credit = 0;
+		flags = 0;
+		m->ctl_syn = m->ctl_ack = 0;
+	}
+	if (n > m->ctl_window)
+		n = m->ctl_window;
+	if (n > cap - at - YAMUX_HDR)
+		n = cap - at - YAMUX_HDR;
+	if (n == 0)
+		return at;
+	m->ctl_syn = m->ctl_ack = 0;
+	at += put_frame(buf + at, YAMUX_DATA, flags, 1, (uint32_t)n);
+	memcpy(buf + at, m->ctl, n);
+	m->nctl -= n;
+	memmove(m->ctl, m->ctl + n, m->nctl);
+	m->ctl_window -= (uint32_t)n;
+	return at + n;
+}
+
+static size_t
+owed(void *arg, uint8_t *buf, size_t cap)
+{
+	struct mux *m = arg;
+	struct stream *s, *gone = NULL, *next;
+	int64_t rtt = link_rtt_us(m->link);
+	size_t n = 0;
+
+	pthread_mutex_lock(&m->mtx);
+	if (m->pong) {
+		m->pong = 0;
+		n += put_frame(buf + n, YAMUX_PING, YAMUX_ACK, 0, m->pong_value);
+	}
+	while (m->nresets > 0 && cap - n >= YAMUX_HDR)
+		n += put_frame(buf + n, YAMUX_UPDATE, YAMUX_RST, m->resets[--m->nresets], 0);
+	while ((s = m->owed_first) != NULL && cap - n >= 2 * YAMUX_HDR) {
+		if ((m->owed_first = s->owed_next) == NULL)
+			m->owed_last = &m->owed_first;
+		s->owed = 0;
+		n += put_owed_locked(m, s, buf + n, rtt);
+		if (retire_locked(m, s)) {
+			s->owed_next = gone;
+			gone = s;
+		}
+	}
+	if (cap - n > 2 * YAMUX_HDR)
+		n += put_control_locked(m, buf + n, cap - n);
+	/* last of all, when the lines before it are out */
+	if (m->away && m->nctl == 0 && cap - n >= YAMUX_HDR) {
+		m->away = 0;
+		n += put_frame(buf + n, YAMUX_GO_AWAY, 0, 0, m->away_reason);
+	}
+	pthread_mutex_unlock(&m->mtx);
+	for (; gone != NULL; gone = next) {
+		next = gone->owed_next;
+		unref(m, gone);
+	}
+	return n;
+}
+
+int
+mux_control(struct mux *m, const char *line, size_t len)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&m->mtx);
+	if (m->ctl == NULL)
+		m->ctl = malloc(MUX_CONTROL_QUEUE);
+	if (m->ctl == NULL || m->ended || len >= MUX_CONTROL_QUEUE - m->nctl)
+		rc = -1;
+	else {
+		memcpy(m->ctl + m->nctl, line, len);
+		m->nctl += len;
+		m->ctl[m->nctl++] = '\n';
+	}
+	pthread_mutex_unlock(&m->mtx);
+	if (rc == 0)
+		link_owe(m->link);
+	return rc;
+}
+
+void
+mux_go_away(struct mux *m, uint32_t reason)
+{
+	pthread_mutex_lock(&m->mtx);
+	m->away = 1;
+	m->away_reason = reason;
+	pthread_mutex_unlock(&m->mtx);
+	link_owe(m->link);
+}
+
+void
+mux_tally(struct mux *m, const uint64_t from[2], uint64_t to[2])
+{
+	pthread_mutex_lock(&m->mtx);
+	to[0] = from[0];
+	to[1] = from[1];
+	pthread_mutex_unlock(&m->mtx);
+}
+
+int
+mux_ended(struct mux *m)
+{
+	int ended;
+
+	pthread_mutex_lock(&m->mtx);
+	ended = m->ended;
+	pthread_mutex_unlock(&m->mtx);
+	return ended;
+}
+
+/* Streams from our side. */
+
+int
+mux_used_up(struct mux *m)
+{
+	int up;
+
+	pthread_mutex_lock(&m->mtx);
+	up = m->next_id / 2 >= MUX_IDS_MAX;
+	pthread_mutex_unlock(&m->mtx);
+	return up;
+}
+
+struct stream *
+mux_open(struct mux *m, const struct stream_ops *ops, void *arg, uint64_t *tally, int64_t deadline)
+{
+	struct timespec until;
+	struct stream *s = NULL;
+	int rc = 0;
+
+	deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
+	pthread_mutex_lock(&m->mtx);
+	while (m->unacked >= MUX_UNACKED_MAX && !m->ended && rc == 0)
+		rc = pthread_cond_timedwait(&m->acks, &m->mtx, &until);
+	if (m->ended)
+		errno = EPIPE;
+	else if (m->unacked >= MUX_UNACKED_MAX)
+		errno = ETIMEDOUT;
+	else if (m->nstreams >= m->conf.streams_max || m->next_id > UINT32_MAX - 2)
+		errno = EMFILE;
+	else if ((s = new_stream_locked(m, m->next_id)) != NULL) {
+		m->next_id += 2;
+		m->unacked++;
+		s->counted = 1;
+		s->ops = ops;
+		s->arg = arg;
+		s->tally = tally;
+	}
+	pthread_mutex_unlock(&m->mtx);
+	return s;
+}
+
+/* Flags for the stream's next frame, and how many of want bytes may go. */
+static size_t
+claim_locked(struct mux *m, struct stream *s, size_t want, int fin, uint16_t *flags)
+{
+	size_t n = want;
+
+	if (n > s->send_window)
+		n = s->send_window;
+	if (n > (s->sent < FIRST_BYTES ? FRAME_URGENT : FRAME_BULK))
+		n = s->sent < FIRST_BYTES ? FRAME_URGENT : FRAME_BULK;
+	*flags = 0;
+	if (n == 0 && want > 0) {
+		s->blocked = 1;
+		return 0;
+	}
+	if (!s->syn_sent && s->counted) {
+		*flags |= YAMUX_SYN;
+		s->syn_sent = 1;
+	}
+	if (s->owe_ack) {
+		*flags |= YAMUX_ACK;
+		s->owe_ack = 0;
+		m->acks_owed--;
+	}
+	if (fin && n == want) {
+		*flags |= YAMUX_FIN;
+		s->fin_sent = 1;
+	}
+	s->send_window -= (uint32_t)n;
+	return n;
+}
+
+/* The next frame's iovec: its header, then n bytes of iov from byte at on. How many entries. */
+static int
+frame_iov(struct iovec *v, uint8_t *hdr, const struct iovec *iov, int count, size_t at, size_t n)
+{
+	size_t len;
+	int k = 1;
+
+	v[0].iov_base = hdr;
+	v[0].iov_len = YAMUX_HDR;
+	for (; count > 0 && n > 0; count--, iov++) {
+		if (at >= iov->iov_len) {
+			at -= iov->iov_len;
+			continue;
+		}
+		len = iov->iov_len - at < n ? iov->iov_len - at : n;
+		v[k].iov_base = (char *)iov->iov_base + at;
+		v[k++].iov_len = len;
+		n -= len;
+		at = 0;
+	}
+	return k;
+}
+
+long
+stream_write(struct stream *s, const struct iovec *iov, int count, int fin, int64_t deadline)
+{
+	struct mux *m = s->mux;
+	struct iovec v[STREAM_IOV_MAX + 1];
+	enum link_class class;
+	uint8_t hdr[YAMUX_HDR];
+	uint16_t flags;
+	size_t total = iov_len(iov, count), done = 0, n;
+
+	do {
+		pthread_mutex_lock(&m->mtx);
+		if (s->dead || s->fin_sent || m->ended) {
+			pthread_mutex_unlock(&m->mtx);
+			errno = EPIPE;
+			return -1;
+		}
+		class = s->sent < FIRST_BYTES ? LINK_URGENT : LINK_BULK;
+		n = claim_locked(m, s, total - done, fin, &flags);
+		s->sent += n;
+		if (s->tally != NULL)
+			s->tally[1] += n;
+		pthread_mutex_unlock(&m->mtx);
+		if (n == 0 && done < total)
+			break;
+		put_frame(hdr, YAMUX_DATA, flags, s->id, (uint32_t)n);
+		if (link_send(m->link, WS_BINARY, v, frame_iov(v, hdr, iov, count, done, n),
+		    class, s, deadline) == -1)
+			return -1;
+		done += n;
+	} while (done < total);
+	return (long)done;
+}
+
+void
+stream_credit(struct stream *s, size_t n, int queued)
+{
+	struct mux *m = s->mux;
+	int owe = 0;
+
+	pthread_mutex_lock(&m->mtx);
+	s->credit += (uint32_t)n;
+	if (queued)
+		s->backed_up = 1;
+	if (!s->owe_update && s->credit >= s->recv_max / 2 && !s->dead && !s->fin_seen) {
+		s->owe_update = 1;
+		owe_locked(m, s);
+		owe = 1;
+	}
+	pthread_mutex_unlock(&m->mtx);
+	if (owe)
+		link_owe(m->link);
+}
+
+/* Note what is owed for s, and have it sent. */
+static void
+finish(struct stream *s, int rst)
+{
+	struct mux *m = s->mux;
+	int gone = 0, owe = 0;
+
+	pthread_mutex_lock(&m->mtx);
+	if (!s->dead && !m->ended) {
+		if (rst) {
+			s->dead = s->owe_rst = 1;
+			owe = 1;
+		} else if (!s->fin_sent) {
+			s->owe_fin = 1;
+			owe = 1;
+		}
+	}
+	if (owe)
+		owe_locked(m, s);
+	else
+		gone = retire_locked(m, s);
+	pthread_mutex_unlock(&m->mtx);
+	if (rst)
+		link_cancel(m->link, s);
+	if (owe)
+		link_owe(m->link);
+	if (gone)
+		unref(m, s);
+}
+
+void
+stream_fin(struct stream *s)
+{
+	finish(s, 0);
+}
+
+void
+stream_reset(struct stream *s)
+{
+	finish(s, 1);
+}
+
+int
+stream_dead(struct stream *s)
+{
+	int dead;
+
+	pthread_mutex_lock(&s->mux->mtx);
+	dead = s->dead || s->mux->ended;
+	pthread_mutex_unlock(&s->mux->mtx);
+	return dead;
+}
+
+void
+stream_leave(struct stream *s)
+{
+	pthread_mutex_lock(&s->mtx);
+	s->ops = NULL;
+	pthread_mutex_unlock(&s->mtx);
+	pthread_mutex_lock(&s->mux->mtx);
+	s->tally = NULL;
+	pthread_mutex_unlock(&s->mux->mtx);
+	unref(s->mux, s);
+}
+
+/* The reader's side. */
+
+static int
+broken(struct mux *m, const char **why, const char *what)
+{
+	pthread_mutex_lock(&m->mtx);
+	m->away = 1;
+	m->away_reason = YAMUX_PROTOCOL_ERROR;
+	m->nctl = 0;
+	pthread_mutex_unlock(&m->mtx);
+	link_owe_later(m->link);
+	*why = what;
+	return -WS_PROTOCOL_ERROR;
+}
+
+enum event { FIN, RESET, WRITABLE };
+
+static void
+tell(struct stream *s, enum event e)
+{
+	pthread_mutex_lock(&s->mtx);
+	if (s->ops != NULL) {
+		if (e == FIN)
+			s->ops->fin(s->arg);
+		else if (e == RESET)
+			s->ops->reset(s->arg);
+		else
+			s->ops->writable(s->arg);
+	}
+	pthread_mutex_unlock(&s->mtx);
+}
+
+/* The other side's SYN for id. The stream with a reference, or NULL: refused. */
+static struct stream *
+accept_stream(struct mux *m, uint32_t id)
+{
+	struct stream *s = NULL;
+
+	pthread_mutex_lock(&m->mtx);
+	if (m->conf.client && id % 2 == 0 && id > m->last_id &&
+	    m->nstreams < m->conf.streams_max)
+		s = new_stream_locked(m, id);
+	if (s != NULL) {
+		m->last_id = id;
+		s->syn_sent = 1;
+		s->owe_ack = 1;
+		m->acks_owed++;
+		s->refs++;
+	} else if (m->nresets < RESETS)
+		m->resets[m->nresets++] = id;
+	pthread_mutex_unlock(&m->mtx);
+	if (s == NULL) {
+		link_owe_later(m->link);
+		return NULL;
+	}
+	if (!m->ops->accept(m->arg, s)) {
+		stream_reset(s);
+		unref(m, s);	/* the user's reference */
+	}
+	return s;
+}
+
+static int
+control_frame(struct mux *m, const char **why)
+{
+	int over;
+
+	if (m->h.flags & (YAMUX_FIN | YAMUX_RST)) {
+		*why = "control stream closed";
+		return -WS_NORMAL;
+	}
+	pthread_mutex_lock(&m->mtx);
+	if (m->h.flags & YAMUX_SYN && !m->conf.client && !m->ctl_open) {
+		m->ctl_open = m->ctl_ack = 1;
+	} else if (m->h.flags & YAMUX_SYN || !m->ctl_open) {
+		pthread_mutex_unlock(&m->mtx);
+		return broken(m, why, "control stream opened twice, or not at all");
+	}
+	if (m->h.type == YAMUX_UPDATE) {
+		if (m->h.len > UINT32_MAX - m->ctl_window) {
+			pthread_mutex_unlock(&m->mtx);
+			return broken(m, why, "window beyond 2^32");
+		}
+		m->ctl_window += m->h.len;
+		pthread_mutex_unlock(&m->mtx);
+		link_owe_later(m->link);
+		return 0;
+	}
+	over = m->h.len > m->ctl_recv;
+	if (!over)
+		m->ctl_recv -= m->h.len;
+	pthread_mutex_unlock(&m->mtx);
+	if (over)
+		return broken(m, why, "control stream's window overrun");
+	m->left = m->h.len;
+	return 0;
+}
+
+/* A window update for s. 0, or -1 if it breaks the protocol. *opened: s waited for it. */
+static int
+update_locked(struct stream *s, uint32_t n, int *opened)
+{
+	if (n > UINT32_MAX - s->send_window)
+		return -1;
+	s->send_window += n;
+	*opened = s->blocked && n > 0;
+	if (n > 0)
+		s->blocked = 0;
+	return 0;
+}
+
+/* FIN and RST take effect behind the frame's data. */
+static void
+ending(struct mux *m, struct stream *s, uint16_t flags)
+{
+	enum event e = flags & YAMUX_RST ? RESET : FIN;
+	int news, gone;
+
+	if (!(flags & (YAMUX_FIN | YAMUX_RST)))
+		return;
+	pthread_mutex_lock(&m->mtx);
+	if (e == RESET) {
+		news = !s->dead;
+		s->dead = 1;
+	} else {
+		news = !s->fin_seen && !s->dead;
+		s->fin_seen = 1;
+	}
+	pthread_mutex_unlock(&m->mtx);
+	if (e == RESET)
+		link_cancel(m->link, s);
+	if (news)
+		tell(s, e);
+	pthread_mutex_lock(&m->mtx);
+	gone = retire_locked(m, s);
+	pthread_mutex_unlock(&m->mtx);
+	if (gone)
+		unref(m, s);
+}
+
+/* A data or window update header for a stream but the control stream. */
+static int
+stream_frame(struct mux *m, const char **why)
+{
+	struct stream *s;
+	const struct yamux_hdr *h = &m->h;
+	int opened = 0, bad = 0, deaf;
+
+	pthread_mutex_lock(&m->mtx);
+	if ((s = find_locked(m, h->id)) != NULL)
+		s->refs++;
+	pthread_mutex_unlock(&m->mtx);
+	if (h->flags & YAMUX_SYN) {
+		if (s != NULL) {
+			unref(m, s);
+			return broken(m, why, "SYN for a live stream");
+		}
+		s = accept_stream(m, h->id);
+	}
+	if (h->type == YAMUX_DATA)
+		m->left = h->len;
+	if (s == NULL)
+		return 0;	/* unknown: read and dropped */
+	pthread_mutex_lock(&m->mtx);
+	if (h->flags & YAMUX_ACK)
+		acked_locked(m, s);
+	deaf = s->fin_seen || s->dead;
+	if (h->type == YAMUX_UPDATE)
+		bad = update_locked(s, h->len, &opened) == -1;
+	else if (h->len > s->recv_window)
+		bad = 1;
+	else {
+		s->recv_window -= h->len;
+		if (s->tally != NULL)
+			s->tally[0] += h->len;
+	}
+	pthread_mutex_unlock(&m->mtx);
+	if (bad) {
+		unref(m, s);
+		return broken(m, why, "window overrun");
+	}
+	if (opened)
+		tell(s, WRITABLE);
+	if (m->left > 0 && !deaf) {
+		m->to = s;
+		return 0;
+	}
+	if (!deaf || h->flags & YAMUX_RST)
+		ending(m, s, h->flags);
+	unref(m, s);
+	return 0;
+}
+
+static int
+frame(struct mux *m, const char **why)
+{
+	const struct yamux_hdr *h = &m->h;
+
+	m->left = 0;
+	switch (h->type) {
+	case YAMUX_PING:
+		if (h->flags & YAMUX_SYN) {
+			pthread_mutex_lock(&m->mtx);
+			m->pong = 1;
+			m->pong_value = h->len;
+			pthread_mutex_unlock(&m->mtx);
+			link_owe_later(m->link);
+		}
+		return 0;
+	case YAMUX_GO_AWAY:
+		m->ops->go_away(m->arg, h->len);
+		return 0;
+	default:
+		return h->id == 1 ? control_frame(m, why) : stream_frame(m, why);
+	}
+}
+
+static int
+control_data(struct mux *m, const uint8_t *p, size_t n, const char **why)
+{
+	const uint8_t *nl;
+	size_t k;
+
+	if (m->line == NULL && (m->line = malloc(MUX_LINE_MAX + 1)) == NULL) {
+		*why = "no memory";
+		return -WS_INTERNAL;
+	}
+	pthread_mutex_lock(&m->mtx);
+	m->ctl_credit += (uint32_t)n;
+	pthread_mutex_unlock(&m->mtx);
+	link_owe_later(m->link);
+	while (n > 0) {
+		nl = memchr(p, '\n', n);
+		k = nl != NULL ? (size_t)(nl - p) : n;
+		if (k > MUX_LINE_MAX - m->nline)
+			return broken(m, why, "control line too long");
+		memcpy(m->line + m->nline, p, k);
+		m->nline += k;
+		if (nl != NULL) {
+			k++;
+			m->line[m->nline] = '\0';
+			m->ops->line(m->arg, m->line, m->nline);
+			m->nline = 0;
+		}
+		p += k;
+		n -= k;
+	}
+	return 0;
+}
+
+static int
+data(struct mux *m, const uint8_t *p, size_t n, const char **why)
+{
+	struct stream *s = m->to;
+	int rc = 0;
+
+	m->left -= (uint32_t)n;
+	if (m->h.id == 1)
+		rc = control_data(m, p, n, why);
+	else if (s != NULL) {
+		pthread_mutex_lock(&s->mtx);
+		if (s->ops != NULL)
+			s->ops->data(s->arg, p, n);
+		pthread_mutex_unlock(&s->mtx);
+	}
+	if (m->left == 0 && s != NULL) {
+		m->to = NULL;
+		ending(m, s, m->h.flags);
+		unref(m, s);
+	}
+	return rc;
+}
+
+static int
+input(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
+{
+	struct mux *m = arg;
+	size_t n;
+	int rc = 0;
+
+	(void)fin;		/* message boundaries mean nothing */
+	if (opcode == WS_TEXT) {
+		*why = "text message";
+		return -WS_UNSUPPORTED;
+	}
+	while (len > 0 && rc == 0) {
+		if (m->left > 0) {
+			n = len < m->left ? len : m->left;
+			rc = data(m, buf, n, why);
+		} else {
+			n = YAMUX_HDR - m->nhdr;
+			if (n > len)
+				n = len;
+			memcpy(m->hdr + m->nhdr, buf, n);
+			m->nhdr += n;
+			if (m->nhdr == YAMUX_HDR) {
+				m->nhdr = 0;
+				if (yamux_parse(&m->h, m->hdr, YAMUX_HDR, why) < 0)
+					return broken(m, why, *why);
+				rc = frame(m, why);
+			}
+		}
+		buf += n;
+		len -= n;
+	}
+	return rc;
+}
+
+/* Before the reader sleeps: acknowledge streams that have waited long for a frame to ride on. */
+static void
+idle(void *arg)
+{
+	struct mux *m = arg;
+	struct stream *s;
+	int i, owe = 0;
+
+	pthread_mutex_lock(&m->mtx);
+	if (m->acks_owed > ACKS_LATE)
+		for (i = 0; i < TABLE; i++)
+			for (s = m->table[i]; s != NULL; s = s->next)
+				if (s->owe_ack) {
+					owe_locked(m, s);
+					owe = 1;
+				}
+	pthread_mutex_unlock(&m->mtx);
+	if (owe)
+		link_owe_later(m->link);
+}
+
+const struct link_ops mux_link_ops = { input, owed, idle };
+
+void
+mux_end(struct mux *m)
+{
+	struct stream *s;
+	int i, gone;
+
+	if (m->to != NULL)
+		unref(m, m->to);
+	m->to = NULL;
+	pthread_mutex_lock(&m->mtx);
+	m->ended = 1;
+	pthread_cond_broadcast(&m->acks);
+	m->owed_first = NULL;
+	m->owed_last = &m->owed_first;
+	for (i = 0; i < TABLE; i++)
+		while ((s = m->table[i]) != NULL) {
+			s->dead = 1;
+			s->owed = 0;
+			s->refs++;
+			gone = retire_locked(m, s);
+			pthread_mutex_unlock(&m->mtx);
+			tell(s, RESET);
+			if (gone)
+				unref(m, s);
+			unref(m, s);
+			pthread_mutex_lock(&m->mtx);
+		}
+	pthread_mutex_unlock(&m->mtx);
+}

@@ -1,0 +1,51 @@
+/*
+ * net.h: listening, dialling, and addresses as text.
+ * Every descriptor made here is non-blocking and close-on-exec.
+ */
+#ifndef NET_H
+#define NET_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum { NET_ADDR_MAX = 64, NET_HOST_MAX = 256, NET_LISTEN_MAX = 8 };
+
+/*
+ * Split "HOST:PORT", "[V6]:PORT", ":PORT" or "PORT" (host becomes "").
+ * Host and port have no blanks. 0, or -1 if text is none of these or the port is not a number below 65536.
+ */
+int net_split(const char *text, char host[NET_HOST_MAX], char port[6]);
+
+/*
+ * Listen on "[HOST:]PORT": without HOST on 127.0.0.1, with "*" on every address. A
+ * name that has several addresses takes them all, with the same port. Returns how many
+ * sockets were put in fd[NET_LISTEN_MAX], or -1 with *why set to a constant string.
+ */
+int net_listen(const char *text, int *fd, const char **why);
+
+/* Listen on a unix socket (mode 0600), replacing one that nobody listens on. -1 with errno. */
+int net_listen_unix(const char *path);
+
+/* Next connection, or -1 with errno. peer: its address. */
+int net_accept(int fd, struct sockaddr_storage *peer);
+
+enum net_fail { NET_OK, NET_RESOLVE, NET_REFUSED, NET_TIMEOUT, NET_LOCAL };
+
+/*
+ * Connect to host and port, trying each address until deadline (clock_ms,
+ * CLOCK_STEADY). The descriptor; or -1, errno and *fail: NET_LOCAL for want of descriptors or memory.
+ * "localhost" is 127.0.0.1, then ::1, whatever the resolver says (RFC 6761).
+ */
+int net_dial(const char *host, const char *port, int64_t deadline, enum net_fail *fail);
+int net_dial_unix(const char *path, enum net_fail *fail);
+
+/* "127.0.0.1:80", "[::1]:80", "unix". net_format_host leaves port and brackets out. */
+void net_format(const struct sockaddr_storage *, char out[NET_ADDR_MAX]);
+void net_format_host(const struct sockaddr_storage *, char out[NET_ADDR_MAX]);
+void net_local(int fd, struct sockaddr_storage *);
+
+int net_flags(int fd);		/* non-blocking and close-on-exec: 0, or -1 with errno */
+void net_tune(int fd);		/* TCP_NODELAY, keep-alive, a short unsent backlog */
+
+#endif

@@ -1,0 +1,151 @@
+/* workers.c: threads for connections and streams; see workers.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "deadline.h"
+#include "workers.h"
+
+enum { IDLE_MS = 10000 };	/* a thread without a job ends after this */
+
+struct job {
+	struct job *next;
+	void (*fn)(void *);
+	void *arg;
+};
+
+struct workers {
+	pthread_mutex_t mtx;	/* guards everything below */
+	pthread_cond_t work;	/* a job is queued, or the end */
+	pthread_cond_t left;	/* a thread has ended */
+	struct job *first, **last;
+	int queued, idle, threads, max, ending;
+	size_t stack;
+};
+
+struct workers *
+workers_new(size_t stack, int max)
+{
+	struct workers *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	pthread_mutex_init(&w->mtx, NULL);
+	cond_init(&w->work);
+	cond_init(&w->left);
+	w->last = &w->first;
+	w->max = max;
+	w->stack = stack;
+	return w;
+}
+
+int
+thread_start(size_t stack, void *(*fn)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+	int err;
+
+	if ((err = pthread_attr_init(&attr)) != 0)
+		return err;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, stack);
+	err = pthread_create(&t, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	return err;
+}
+
+/* The next job; NULL when there was none for a while, or at the end. */
+static struct job *
+next_job_locked(struct workers *w)
+{
+	struct timespec until;
+	struct job *j;
+	int rc = 0;
+
+	deadline_in(&until, IDLE_MS);
+	w->idle++;
+	while (w->first == NULL && !w->ending && rc == 0)
+		rc = pthread_cond_timedwait(&w->work, &w->mtx, &until);
+	w->idle--;
+	if ((j = w->first) == NULL)
+		return NULL;
+	if ((w->first = j->next) == NULL)
+		w->last = &w->first;
+	w->queued--;
+	return j;
+}
+
+static void *
+worker(void *arg)
+{
+	struct workers *w = arg;
+	struct job *j, run;
+
+	pthread_mutex_lock(&w->mtx);
+	while ((j = next_job_locked(w)) != NULL) {
+		pthread_mutex_unlock(&w->mtx);
+		run = *j;
+		free(j);
+		run.fn(run.arg);
+		pthread_mutex_lock(&w->mtx);
+	}
+	w->threads--;
+	pthread_cond_signal(&w->left);
+	pthread_mutex_unlock(&w->mtx);
+	return NULL;
+}
+
+int
+workers_run(struct workers *w, void (*fn)(void *), void *arg)
+{
+	struct job *j = malloc(sizeof(*j));
+	int need;
+
+	if (j == NULL)
+		return -1;
+	j->next = NULL;
+	j->fn = fn;
+	j->arg = arg;
+	pthread_mutex_lock(&w->mtx);
+	need = w->queued >= w->idle;
+	if (w->ending || (need && (w->threads >= w->max ||
+	    thread_start(w->stack, worker, w) != 0))) {
+		pthread_mutex_unlock(&w->mtx);
+		free(j);
+		errno = EAGAIN;
+		return -1;
+	}
+	if (need)
+		w->threads++;
+	*w->last = j;
+	w->last = &j->next;
+	w->queued++;
+	pthread_cond_signal(&w->work);
+	pthread_mutex_unlock(&w->mtx);
+	return 0;
+}
+
+int
+workers_end(struct workers *w, int ms)
+{
+	struct timespec until;
+	int rc = 0, gone;
+
+	deadline_in(&until, ms);
+	pthread_mutex_lock(&w->mtx);
+	w->ending = 1;
+	pthread_cond_broadcast(&w->work);
+	while (w->threads > 0 && rc == 0)
+		rc = pthread_cond_timedwait(&w->left, &w->mtx, &until);
+	gone = w->threads == 0;
+	pthread_mutex_unlock(&w->mtx);
+	if (gone) {
+		pthread_cond_destroy(&w->work);
+		pthread_cond_destroy(&w->left);
+		pthread_mutex_destroy(&w->mtx);
+		free(w);
+	}
+	return gone;
+}
