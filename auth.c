@@ -1,0 +1,113 @@
+/* auth.c: credentials to identities; see auth.h. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "auth.h"
+
+struct auth {
+	int dir;		/* constant */
+	pthread_mutex_t mtx;	/* guards everything below */
+	struct store store;
+	struct stat seen;	/* the file as it was when last read */
+	int missing;		/* there was none */
+};
+
+/* 1 if the file is another than st tells. */
+static int
+changed_locked(const struct auth *a, const struct stat *st, int missing)
+{
+	if (missing || a->missing)
+		return missing != a->missing;
+	return st->st_ino != a->seen.st_ino || st->st_size != a->seen.st_size ||
+	    st->st_mtim.tv_sec != a->seen.st_mtim.tv_sec ||
+	    st->st_mtim.tv_nsec != a->seen.st_mtim.tv_nsec;
+}
+
+int
+auth_reload(struct auth *a, int force, char *why, size_t whylen)
+{
+	struct store fresh = { NULL, 0 }, old;
+	struct stat st;
+	int missing, differs;
+
+	memset(&st, 0, sizeof(st));
+	missing = fstatat(a->dir, "tokens", &st, 0) == -1;
+	pthread_mutex_lock(&a->mtx);
+	differs = force || changed_locked(a, &st, missing);
+	a->seen = st;		/* looked at before it is read: a change in between is seen next time */
+	a->missing = missing;
+	pthread_mutex_unlock(&a->mtx);
+	if (!differs)
+		return 0;
+	if (store_load(&fresh, a->dir, why, whylen) == -1)
+		return -1;
+	pthread_mutex_lock(&a->mtx);
+	old = a->store;
+	a->store = fresh;
+	pthread_mutex_unlock(&a->mtx);
+	store_free(&old);
+	return 1;
+}
+
+struct auth *
+auth_new(int dir, char *why, size_t whylen)
+{
+	struct auth *a = calloc(1, sizeof(*a));
+
+	if (a == NULL) {
+		snprintf(why, whylen, "no memory");
+		return NULL;
+	}
+	a->dir = dir;
+	pthread_mutex_init(&a->mtx, NULL);
+	if (auth_reload(a, 1, why, whylen) == -1) {
+		pthread_mutex_destroy(&a->mtx);
+		free(a);
+		return NULL;
+	}
+	return a;
+}
+
+int
+auth_check(struct auth *a, const struct str *field, int64_t now, struct identity *who)
+{
+	const struct token *t;
+	struct str text;
+	int status = 401;
+
+	if (field == NULL || field->len < 7)
+		return 401;
+	text.p = field->p;
+	text.len = 6;
+	if (!http_is(text, "Bearer") || field->p[6] != ' ')
+		return 401;
+	for (text.p += 7, text.len = field->len - 7; text.len > 0 && *text.p == ' '; text.len--)
+		text.p++;
+	pthread_mutex_lock(&a->mtx);
+	t = store_find(&a->store, text.p, text.len);
+	if (t != NULL && (t->expires == 0 || now < t->expires)) {
+		snprintf(who->who, sizeof(who->who), "token:%s", t->id);
+		memcpy(who->scope, t->scope, sizeof(who->scope));
+		who->expires = t->expires;
+		status = 0;
+	}
+	pthread_mutex_unlock(&a->mtx);
+	return status;
+}
+
+const char *
+auth_lost(struct auth *a, const struct identity *who, int64_t now)
+{
+	int known;
+
+	if (who->expires != 0 && now >= who->expires)
+		return "expired";
+	pthread_mutex_lock(&a->mtx);
+	known = store_by_id(&a->store, who->who + strlen("token:")) != NULL;
+	pthread_mutex_unlock(&a->mtx);
+	return known ? NULL : "revoked";
+}

@@ -1,0 +1,34 @@
+/*
+ * auth.h: credentials to identities. Holds the token store as last read well.
+ */
+#ifndef AUTH_H
+#define AUTH_H
+
+#include <stdint.h>
+
+#include "http.h"
+#include "scope.h"
+#include "store.h"
+
+struct auth;
+
+struct identity {
+	char who[STORE_ID_MAX + 8];	/* "token:4be1c0de": equal for the same credential */
+	char scope[STORE_SCOPE_MAX + 1];
+	int64_t expires;		/* seconds since 1970, 0: never */
+};
+
+/* dir: the open state folder. Reads the store; a damaged one is -1 and why. */
+struct auth *auth_new(int dir, char *why, size_t whylen);
+
+/* Read the store again if its file has changed (or always, if force). 1: read, 0: unchanged, -1: damaged or
+ * unreadable, why says so, and the last good set stays in force. The same damage is told once. */
+int auth_reload(struct auth *, int force, char *why, size_t whylen);
+
+/* The identity of an Authorization field's value ("Bearer …"; NULL: none). 0, or a status: 401. */
+int auth_check(struct auth *, const struct str *authorization, int64_t now, struct identity *);
+
+/* Is it still good? NULL, or the reason code: "revoked", "expired". */
+const char *auth_lost(struct auth *, const struct identity *, int64_t now);
+
+#endif

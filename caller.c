@@ -1,0 +1,522 @@
+/* caller.c: a public connection; see caller.h. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "caller.h"
+#include "clock.h"
+#include "handshake.h"
+#include "json.h"
+#include "log.h"
+#include "native.h"
+
+enum {
+	WRITE_MS = 5000,	/* for an answer of our own */
+	LINGER_MS = 1000,	/* see close_caller */
+	LINGER_MAX = 65536
+};
+
+enum route {
+	ROUTE_TUNNEL,		/* name, by Host or as default */
+	ROUTE_PATH,		/* name is the first path segment */
+	ROUTE_NATIVE, ROUTE_HEALTH, ROUTE_PAGE,
+	ROUTE_OFF,		/* an endpoint that this daemon does not offer */
+	ROUTE_NOBODY
+};
+
+static int
+str_is(struct str s, const char *lit)
+{
+	return s.len == strlen(lit) && memcmp(s.p, lit, s.len) == 0;
+}
+
+static int
+starts(struct str s, const char *lit)
+{
+	return s.len >= strlen(lit) && memcmp(s.p, lit, strlen(lit)) == 0;
+}
+
+/* Host without port and final dot, in lower case; "" if it is no DNS name or too long. */
+static void
+host_fold(struct str host, char out[NAME_LEN_MAX + 1])
+{
+	size_t i, n = host.len;
+	const char *colon = n > 0 && host.p[0] != '[' ? memchr(host.p, ':', n) : NULL;
+
+	if (colon != NULL)
+		n = (size_t)(colon - host.p);
+	if (n > 0 && host.p[n - 1] == '.')
+		n--;
+	if (n > NAME_LEN_MAX)
+		n = 0;
+	for (i = 0; i < n; i++)
+		out[i] = host.p[i] >= 'A' && host.p[i] <= 'Z' ?
+		    (char)(host.p[i] - 'A' + 'a') : host.p[i];
+	out[n] = '\0';
+}
+
+/* The label in front of the daemon's domain: 1 and its length, or 0. */
+static int
+label_of(const struct daemon *d, const char *host, size_t *len)
+{
+	const char *rest = strchr(host, '.');
+
+	if (rest == NULL)
+		return 0;
+	*len = (size_t)(rest++ - host);
+	if (d->conf.domain[0] != '\0')
+		return strcmp(rest, d->conf.domain) == 0;
+	if (strncmp(host, "tunnel.", 7) == 0)	/* the base domain itself */
+		return 0;
+	return strcmp(rest, "localhost") == 0 || (strncmp(rest, "tunnel.", 7) == 0 && rest[7] != '\0');
+}
+
+/* Rule 1: Host names a tunnel. name is NUL-terminated. */
+static int
+route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1])
+{
+	size_t len;
+
+	if (label_of(d, host, &len)) {
+		memcpy(name, host, len);
+		name[len] = '\0';
+		return name_ok(name);
+	}
+	if (strchr(host, '.') == NULL || !registry_has(d->registry, host, 0))
+		return 0;
+	memcpy(name, host, strlen(host) + 1);
+	return 1;
+}
+
+/* Rule 2: the endpoints. ROUTE_NOBODY if it is none. */
+static enum route
+route_endpoint(const struct http_head *h, struct str path)
+{
+	int get = str_is(h->method, "GET");
+
+	if (str_is(path, "/health") || str_is(path, "/healthz"))
+		return get || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
+		    ROUTE_HEALTH : ROUTE_NOBODY;
+	if (get && str_is(path, "/_bifrost/ping"))
+		return ROUTE_OFF;
+	if (!ws_is_upgrade(h))
+		return ROUTE_NOBODY;
+	if (str_is(path, "/_tunnel") || starts(path, "/_tunnel/"))
+		return ROUTE_NATIVE;
+	if (str_is(path, "/_bifrost") || starts(path, "/_bifrost/") ||
+	    str_is(path, "/relay") || str_is(path, "/tunnel"))
+		return ROUTE_OFF;
+	return ROUTE_NOBODY;
+}
+
+/* Rule 3: the first path segment names a path tunnel; *prefix is it with its slash. */
+static int
+route_path(struct daemon *d, struct str path, char name[NAME_LEN_MAX + 1], struct str *prefix)
+{
+	const char *slash;
+	size_t n;
+
+	if (path.len < 2 || path.p[0] != '/')
+		return 0;
+	slash = memchr(path.p + 1, '/', path.len - 1);
+	n = slash != NULL ? (size_t)(slash - path.p) - 1 : path.len - 1;
+	if (n == 0 || n > NAME_LEN_MAX)
+		return 0;
+	memcpy(name, path.p + 1, n);
+	name[n] = '\0';
+	prefix->p = path.p;
+	prefix->len = n + 1;
+	return registry_has(d->registry, name, 1);
+}
+
+/* Where a request goes: the order is the whole of routing. */
+static enum route
+route(struct daemon *d, const struct http_head *h, char name[NAME_LEN_MAX + 1], struct str *prefix)
+{
+	char host[NAME_LEN_MAX + 1];
+	struct str path = h->target;
+	const char *query = path.len > 0 ? memchr(path.p, '?', path.len) : NULL;
+	enum route r;
+
+	prefix->p = NULL;
+	prefix->len = 0;
+	if (query != NULL)
+		path.len = (size_t)(query - path.p);
+	host_fold(h->host, host);
+	if (route_host(d, host, name))
+		return ROUTE_TUNNEL;
+	if ((r = route_endpoint(h, path)) != ROUTE_NOBODY)
+		return r;
+	if (route_path(d, path, name, prefix))
+		return ROUTE_PATH;
+	prefix->len = 0;
+	if (registry_has(d->registry, "default", 0)) {
+		memcpy(name, "default", sizeof("default"));
+		return ROUTE_TUNNEL;
+	}
+	if (str_is(path, "/") && (str_is(h->method, "GET") || str_is(h->method, "HEAD")) && !ws_is_upgrade(h))
+		return ROUTE_PAGE;
+	return ROUTE_NOBODY;
+}
+
+/* Send an answer of our own. content may be empty; its length is told in any case. */
+static void
+answer(struct caller *c, int status, const char *type, const char *fields, struct str content)
+{
+	char text[1024];
+	struct buf b;
+	int64_t deadline = clock_ms(CLOCK_STEADY) + WRITE_MS;
+	int bodiless = str_is(c->head.method, "HEAD") || status == 204;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "HTTP/1.1 ");
+	buf_u64(&b, (unsigned)status);
+	buf_str(&b, " ");
+	buf_str(&b, http_reason(status));
+	buf_str(&b, "\r\n");
+	if (status != 204) {
+		buf_str(&b, "Content-Type: ");
+		buf_str(&b, type);
+		buf_str(&b, "\r\nContent-Length: ");
+		buf_u64(&b, content.len);
+		buf_str(&b, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+	}
+	if (c->request_id[0] != '\0') {
+		buf_str(&b, "X-Request-Id: ");
+		buf_str(&b, c->request_id);
+		buf_str(&b, "\r\n");
+	}
+	buf_str(&b, fields);
+	if (c->close)
+		buf_str(&b, "Connection: close\r\n");
+	else if (c->minor == 0)
+		buf_str(&b, "Connection: keep-alive\r\n");
+	buf_str(&b, "\r\n");
+	if (!bodiless && content.len <= sizeof(text) - b.len) {	/* one packet, where it fits */
+		buf_put(&b, content.p, content.len);
+		content.len = 0;
+	}
+	if (conn_write_all(&c->conn, text, b.len, deadline) == -1 || (!bodiless &&
+	    content.len > 0 && conn_write_all(&c->conn, content.p, content.len, deadline) == -1))
+		c->close = 1;
+}
+
+void
+caller_error(struct caller *c, int status, const char *text, const char *fields)
+{
+	char body[512];
+	struct str content;
+	struct buf b;
+
+	buf_init(&b, body, sizeof(body));
+	if (c->json) {
+		buf_str(&b, "{");
+		json_put_name(&b, "error");
+		json_put_str(&b, text, strlen(text));
+		json_put_name(&b, "status");
+		buf_u64(&b, (unsigned)status);
+		json_put_name(&b, "request_id");
+		json_put_str(&b, c->request_id, strlen(c->request_id));
+		buf_str(&b, "}\n");
+	} else {
+		buf_u64(&b, (unsigned)status);
+		buf_str(&b, " ");
+		buf_str(&b, text);
+		buf_str(&b, " (request ");
+		buf_str(&b, c->request_id);
+		buf_str(&b, ")\n");
+	}
+	content.p = body;
+	content.len = b.len;
+	answer(c, status, c->json ? "application/json" : "text/plain; charset=utf-8", fields, content);
+}
+
+static void
+health(struct caller *c)
+{
+	struct str ok = { "ok\n", 3 };
+
+	answer(c, str_is(c->head.method, "OPTIONS") ? 204 : 200, "text/plain; charset=utf-8",
+	    "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n", ok);
+}
+
+static void
+page(struct caller *c)
+{
+	static const char text[] =
+	    "This is tunneld: it gives local services behind NAT a name here.\n"
+	    "No tunnel is the default one; ask its owner for a URL, or see tunnel(1).\n";
+	struct str content;
+
+	content.p = text;
+	content.len = sizeof(text) - 1;
+	answer(c, 200, "text/plain; charset=utf-8", "", content);
+}
+
+/* Wait for bytes and read them behind those that are there. 1, 0 at the deadline, -1: the end. */
+static int
+more(struct caller *c, int64_t deadline)
+{
+	ssize_t n;
+
+	if (c->at > 0) {
+		memmove(c->in, c->in + c->at, c->len - c->at);
+		c->len -= c->at;
+		c->at = 0;
+	}
+	for (;;) {
+		n = conn_read(&c->conn, c->in + c->len, sizeof(c->in) - c->len);
+		if (n > 0) {
+			c->len += (size_t)n;
+			return 1;
+		}
+		if (n == 0 || errno != EAGAIN)
+			return -1;
+		if (conn_wait(&c->conn, POLLIN, deadline, -1, NULL) == 0)
+			return 0;
+	}
+}
+
+/* What an error needs to know before there is a sound head. */
+static void
+fresh(struct caller *c)
+{
+	char id[17];
+
+	daemon_request_id(c->d, id);
+	memcpy(c->request_id, id, sizeof(id));
+	c->head.scanned = 0;
+	c->head.method.len = 0;
+	c->json = 0;
+	c->minor = 1;
+}
+
+/*
+ * Read a request head. 1: it is in c->head; 0: close, silently; or an error
+ * status negated. deadline: for the first byte.
+ */
+static int
+read_head(struct caller *c, int64_t deadline, const char **why)
+{
+	int n = 0, rc, begun = c->len > c->at;
+
+	fresh(c);
+	if (begun)
+		deadline = clock_ms(CLOCK_STEADY) + c->d->conf.head_ms;
+	for (;;) {
+		if (begun)
+			n = http_req_parse(&c->head, c->in + c->at, c->len - c->at, why);
+		if (n < 0)
+			return n;
+		*why = "the request head is too long";
+		if (n > CALLER_HEAD_MAX || (n == 0 && c->len - c->at > CALLER_HEAD_MAX) ||
+		    (n > 0 && c->head.nfields > CALLER_FIELDS_MAX))
+			return -431;
+		if (n > 0) {
+			c->at += (size_t)n;
+			return 1;
+		}
+		rc = more(c, deadline);
+		if (rc == -1 || (rc == 0 && !begun))
+			return 0;
+		*why = "the request head did not arrive in time";
+		if (rc == 0)
+			return -408;
+		if (!begun)
+			deadline = clock_ms(CLOCK_STEADY) + c->d->conf.head_ms;
+		begun = 1;
+	}
+}
+
+/* A proxy we trust may have named the request already. */
+static void
+take_request_id(struct caller *c)
+{
+	const struct str *id = c->trusted ? http_field(&c->head, "X-Request-Id") : NULL;
+	size_t i;
+
+	if (id == NULL || id->len == 0 || id->len >= sizeof(c->request_id))
+		return;
+	for (i = 0; i < id->len; i++)
+		if (!http_is_tchar((unsigned char)id->p[i]))
+			return;
+	memcpy(c->request_id, id->p, id->len);
+	c->request_id[id->len] = '\0';
+}
+
+static int
+wants_json(const struct http_head *h)
+{
+	struct str tok;
+	const char *semi;
+	size_t at = 0;
+
+	while (http_list_next(h, "Accept", &at, &tok)) {
+		if ((semi = memchr(tok.p, ';', tok.len)) != NULL)
+			tok.len = (size_t)(semi - tok.p);
+		while (tok.len > 0 && (tok.p[tok.len - 1] == ' ' || tok.p[tok.len - 1] == '\t'))
+			tok.len--;
+		if (http_is(tok, "application/json"))
+			return 1;
+	}
+	return 0;
+}
+
+/* Answer one request. A session to be run if the connection has become one. */
+static struct session *
+serve(struct caller *c)
+{
+	char name[NAME_LEN_MAX + 1];
+	struct str prefix;
+	enum route r;
+
+	c->json = wants_json(&c->head);
+	c->minor = c->head.minor;
+	c->close = !c->head.keep_alive || daemon_draining(c->d);
+	take_request_id(c);
+	r = route(c->d, &c->head, name, &prefix);
+	if (r == ROUTE_TUNNEL || r == ROUTE_PATH) {
+		exchange_run(c, name, prefix);
+		return NULL;
+	}
+	if (r == ROUTE_NATIVE)
+		return native_accept(c);
+	if (c->head.framing != HTTP_NO_BODY)
+		c->close = 1;	/* its content is nobody's */
+	switch (r) {
+	case ROUTE_HEALTH:
+		health(c);
+		break;
+	case ROUTE_PAGE:
+		page(c);
+		break;
+	case ROUTE_OFF:
+		caller_error(c, 404, "this endpoint is off", "");
+		break;
+	default:
+		caller_error(c, 503, "no client serves this name", "Retry-After: 1\r\n");
+		break;
+	}
+	return NULL;
+}
+
+/*
+ * Close so that the caller still reads our answer: closing with its bytes
+ * unread would send a reset that overtakes it. Bounded in bytes and time.
+ */
+static void
+close_caller(struct caller *c)
+{
+	int64_t deadline = clock_ms(CLOCK_STEADY) + LINGER_MS;
+	size_t seen = 0;
+
+	conn_shutdown(&c->conn, SHUT_WR);
+	while (seen < LINGER_MAX) {
+		c->at = c->len = 0;
+		if (more(c, deadline) != 1)
+			break;
+		seen += c->len;
+	}
+	conn_close(&c->conn);
+}
+
+static void
+init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *peer)
+{
+	struct addr a;
+	int i;
+
+	c->d = d;
+	net_tune(fd);
+	conn_plain(&c->conn, fd);
+	c->wake.rd = c->wake.wr = -1;
+	net_format(peer, c->peer);
+	net_format_host(peer, c->host);
+	c->trusted = 0;
+	if (addr_parse(&a, c->host) == 0)
+		for (i = 0; i < d->conf.ntrust; i++)
+			c->trusted |= cidr_match(&d->conf.trust[i], &a);
+	c->at = c->len = 0;
+	c->close = 0;
+}
+
+/* A daemon on its way out, or one with too many callers, takes no more of them. */
+static int
+enter(struct daemon *d)
+{
+	int ok;
+
+	pthread_mutex_lock(&d->mtx);
+	ok = d->ncallers < d->conf.callers;
+	if (ok)
+		d->ncallers++;
+	pthread_mutex_unlock(&d->mtx);
+	return ok;
+}
+
+static void
+leave(struct daemon *d)
+{
+	pthread_mutex_lock(&d->mtx);
+	d->ncallers--;
+	pthread_mutex_unlock(&d->mtx);
+}
+
+void
+caller_refuse(int fd)
+{
+	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\n"
+	    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n"
+	    "Retry-After: 1\r\nConnection: close\r\n\r\n503 the daemon is full, come again\n";
+	ssize_t n;
+
+	n = send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+	(void)n;
+	shutdown(fd, SHUT_WR);
+	close(fd);
+}
+
+void
+caller_run(struct daemon *d, int fd, const struct sockaddr_storage *peer)
+{
+	struct caller *c;
+	struct session *s = NULL;
+	const char *why = "";
+	int rc, wait;
+
+	if (!enter(d)) {
+		log_line(LOG_WARN, "callers_full", (char *)NULL);
+		caller_refuse(fd);
+		return;
+	}
+	if ((c = malloc(sizeof(*c))) == NULL) {	/* not zeroed: most of it is never touched */
+		log_line(LOG_WARN, "no_memory", "for", "caller", (char *)NULL);
+		caller_refuse(fd);
+		leave(d);
+		return;
+	}
+	init(c, d, fd, peer);
+	for (wait = 0; s == NULL && !c->close; wait = 1) {
+		rc = read_head(c, clock_ms(CLOCK_STEADY) +
+		    (wait ? d->conf.keep_alive_ms : d->conf.head_ms), &why);
+		if (rc == 0)
+			break;
+		if (rc < 0) {
+			c->close = 1;
+			log_line(LOG_INFO, "bad_request", "peer", c->peer, "reason", why,
+			    "id", c->request_id, (char *)NULL);
+			caller_error(c, -rc, why, "");
+		} else
+			s = serve(c);
+	}
+	wake_close(&c->wake);
+	if (s == NULL)
+		close_caller(c);
+	free(c);
+	leave(d);
+	if (s != NULL)
+		native_run(d, s);
+}

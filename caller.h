@@ -1,0 +1,48 @@
+/*
+ * caller.h: a public connection: reads requests, routes them, answers errors.
+ */
+#ifndef CALLER_H
+#define CALLER_H
+
+#include "conn.h"
+#include "daemon.h"
+#include "exchange.h"
+#include "http.h"
+#include "wake.h"
+
+enum {
+	CALLER_HEAD_MAX = 32768,	/* a request head, bytes; rewriting may add to it */
+	CALLER_FIELDS_MAX = 128,
+	CALLER_IN = HTTP_HEAD_MAX	/* read at once, bytes */
+};
+
+struct caller {			/* its own thread's, but for what exchange.h says */
+	struct daemon *d;
+	struct conn conn;
+	struct wake wake;	/* opened when first needed */
+	char peer[NET_ADDR_MAX];	/* address and port */
+	char host[NET_ADDR_MAX];	/* address */
+	int trusted;
+	char in[CALLER_IN];	/* in[at..len) has been read and not used */
+	size_t at, len;
+	struct http_head head;	/* of the request; points into in until the exchange reads on */
+	char request_id[65];	/* ours, or a trusted proxy's */
+	int json;		/* errors as JSON */
+	int minor;		/* HTTP/1.minor */
+	int close;		/* no further request on this connection */
+	struct exchange exchange;
+};
+
+/* Serve the connection fd to its end. peer is copied. */
+void caller_run(struct daemon *, int fd, const struct sockaddr_storage *peer);
+
+/* Answer 503 and close, from the acceptor, when there is no thread for it. Does not wait. */
+void caller_refuse(int fd);
+
+/*
+ * Answer with an error: one line of text, or JSON. fields: more field lines with their CRLF, or "".
+ * Closes the connection afterwards where c->close is set, or the request's content has not been read (the exchange knows).
+ */
+void caller_error(struct caller *, int status, const char *text, const char *fields);
+
+#endif

@@ -1,0 +1,811 @@
+/* exchange.c: one HTTP exchange over a stream; see exchange.h. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "caller.h"
+#include "clock.h"
+#include "daemon.h"
+#include "exchange.h"
+#include "log.h"
+#include "rewrite.h"
+
+enum {
+	LOOK_MS = 250,		/* how often a waiting thread looks whether its caller is still there */
+	EARLY_MS = 1000,	/* how long, and how much of, a request is read after its response */
+	EARLY_MAX = 65536
+};
+
+/* The response: callbacks in the session's reader, the stream's mutex held. */
+
+static void
+bad_locked(struct exchange *x, const char *why)
+{
+	if (x->res == RES_HEAD)
+		x->res = RES_BAD;
+	else if (x->res == RES_BODY || x->res == RES_RAW)
+		x->res = RES_CUT;
+	else
+		return;
+	x->why = why;
+	pending_set(x->c->d->pending, x->slot, PENDING_LOST);
+	pump_wake_locked(&x->pump);
+}
+
+static void
+done_locked(struct exchange *x)
+{
+	x->res = RES_DONE;
+	pump_wake_locked(&x->pump);
+}
+
+/* Pass body bytes on. lead: bytes to send before them (the head), or none. */
+static void
+body_locked(struct exchange *x, struct str lead, const char *p, size_t len, size_t lead_taken)
+{
+	struct iovec iov[HTTP_IOV_MAX + 1];
+	struct http_out out;
+	const char *why;
+	long n = 0;
+	int k;
+
+	do {
+		k = 0;
+		out.n = 0;
+		if (lead.len > 0) {
+			iov[k].iov_base = (char *)(uintptr_t)lead.p;
+			iov[k++].iov_len = lead.len;
+		}
+		n = 0;
+		if (len > 0 && !x->body.done && (n = http_body_take(&x->body, p, len, &out, &why)) < 0) {
+			bad_locked(x, why);
+			return;
+		}
+		memcpy(iov + k, out.iov, (size_t)out.n * sizeof(iov[0]));
+		pump_put_locked(&x->pump, iov, k + out.n, lead_taken + (size_t)n);
+		lead.len = lead_taken = 0;
+		p += n;
+		len -= (size_t)n;
+	} while (len > 0 && !x->body.done);
+	if (x->body.done)
+		done_locked(x);
+}
+
+static void
+raw_locked(struct exchange *x, struct str lead, const char *p, size_t len, size_t lead_taken)
+{
+	struct iovec iov[2];
+	int k = 0;
+
+	if (lead.len > 0) {
+		iov[k].iov_base = (char *)(uintptr_t)lead.p;
+		iov[k++].iov_len = lead.len;
+	}
+	if (len > 0) {
+		iov[k].iov_base = (char *)(uintptr_t)p;
+		iov[k++].iov_len = len;
+	}
+	pump_put_locked(&x->pump, iov, k, lead_taken + len);
+}
+
+/* A whole response head stands in x->head. p[0..len): what came behind it. taken: its length as received. */
+static void
+head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
+{
+	struct caller *c = x->c;
+	struct rewrite_to to;
+	struct str lead;
+	struct buf out;
+
+	memset(&to, 0, sizeof(to));
+	to.minor = c->minor;
+	to.request_id.p = c->request_id;
+	to.request_id.len = strlen(c->request_id);
+	if (x->head.status >= 200) {
+		/* a body that only the connection's end can end, for HTTP/1.0 */
+		if (c->minor == 0 && (x->head.framing == HTTP_TO_EOF || x->head.framing == HTTP_CHUNKED))
+			x->keep = 0;
+		x->closing = !x->keep || !x->req_done;
+		to.close = x->closing;
+	}
+	buf_init(&out, x->text, sizeof(x->text));
+	rewrite_response(&out, &x->head, &to);
+	if (out.full) {
+		bad_locked(x, "response head too long");
+		return;
+	}
+	lead.p = x->text;
+	lead.len = out.len;
+	if (x->head.status < 200 && x->head.status != 101) {
+		if (c->minor == 0)
+			lead.len = 0;	/* HTTP/1.0 knows no interim responses */
+		x->continued = 1;
+		raw_locked(x, lead, p, 0, taken);
+		return;
+	}
+	x->status = x->head.status;
+	if (x->status == 101) {
+		x->res = RES_RAW;
+		x->closing = 1;
+		raw_locked(x, lead, p, len, taken);
+	} else {
+		x->res = RES_BODY;
+		http_body_init(&x->body, &x->head, c->minor == 0 ? NULL : x->trailers, c->minor == 0);
+		x->body.encode = x->head.framing == HTTP_TO_EOF && c->minor > 0;
+		body_locked(x, lead, p, len, taken);
+	}
+	pending_set(c->d->pending, x->slot, PENDING_ANSWERED);
+	pump_wake_locked(&x->pump);
+}
+
+/* Bytes while no final head has come. Returns how many were used. */
+static size_t
+parse_head_locked(struct exchange *x, const char *p, size_t len)
+{
+	const char *why, *from = p;
+	size_t had = x->npartial, k;
+	int n;
+
+	if (x->partial != NULL) {	/* the head began in an earlier piece */
+		k = HTTP_HEAD_MAX - had < len ? HTTP_HEAD_MAX - had : len;
+		memcpy(x->partial + had, p, k);
+		from = x->partial;
+		n = http_res_parse(&x->head, from, had + k, x->is_head, &why);
+	} else {
+		k = len;
+		n = http_res_parse(&x->head, from, len, x->is_head, &why);
+	}
+	if (n < 0) {
+		bad_locked(x, why);
+		return len;
+	}
+	if (n == 0) {
+		if (x->partial == NULL) {
+			if (len > HTTP_HEAD_MAX || (x->partial = malloc(HTTP_HEAD_MAX)) == NULL) {
+				bad_locked(x, "no memory for the response head");
+				return len;
+			}
+			memcpy(x->partial, p, len);
+		}
+		x->npartial = had + k;
+		pump_put_locked(&x->pump, NULL, 0, k);	/* the window gets it back */
+		return k;
+	}
+	k = (size_t)n - had;	/* of this piece */
+	if (x->head.status == 101 && (!x->upgrade || x->head.upgrade.len == 0)) {
+		bad_locked(x, "101 that nobody asked for");
+		return len;
+	}
+	x->npartial = 0;
+	x->head.scanned = 0;
+	if (x->head.status >= 200 || x->head.status == 101) {
+		head_locked(x, p + k, len - k, k);
+		return len;
+	}
+	head_locked(x, p + k, 0, k);
+	return k;
+}
+
+static void
+on_data(void *arg, const uint8_t *buf, size_t len)
+{
+	struct exchange *x = arg;
+	struct str none = { NULL, 0 };
+	const char *p = (const char *)buf;
+	size_t n;
+
+	x->heard = clock_ms(CLOCK_STEADY);
+	x->nothing = 0;
+	while (len > 0 && x->res == RES_HEAD) {
+		n = parse_head_locked(x, p, len);
+		p += n;
+		len -= n;
+	}
+	if (len == 0)
+		return;
+	if (x->res == RES_BODY)
+		body_locked(x, none, p, len, 0);
+	else if (x->res == RES_RAW)
+		raw_locked(x, none, p, len, 0);
+}
+
+static void
+on_fin(void *arg)
+{
+	struct exchange *x = arg;
+	struct str last = { HTTP_LAST_CHUNK, sizeof(HTTP_LAST_CHUNK) - 1 };
+
+	x->fin = 1;
+	if (x->res == RES_BODY && http_body_eof(&x->body) == 0) {
+		if (x->body.encode)
+			raw_locked(x, last, NULL, 0, 0);
+		done_locked(x);
+	} else if (x->res == RES_HEAD || x->res == RES_BODY)
+		bad_locked(x, "the answer ended early");
+	pump_wake_locked(&x->pump);
+}
+
+static void
+on_reset(void *arg)
+{
+	struct exchange *x = arg;
+
+	x->reset = 1;
+	bad_locked(x, mux_ended(x->s->mux) ? "the session ended" : "the client reset the stream");
+	pump_wake_locked(&x->pump);
+}
+
+static void
+on_writable(void *arg)
+{
+	struct exchange *x = arg;
+
+	x->opened = 1;
+	pump_wake_locked(&x->pump);
+}
+
+static const struct stream_ops ops = { on_data, on_fin, on_reset, on_writable };
+
+/* The caller's side. */
+
+enum verdict {			/* how an exchange ended */
+	V_GO_ON,
+	V_DONE,			/* the response is out */
+	V_ERROR,		/* answer with status */
+	V_LEFT,			/* the caller has gone, or is of no use any more */
+	V_CUT			/* the response is cut short: close, so that the caller sees it */
+};
+
+struct ending {
+	enum verdict v;
+	int status;		/* with V_ERROR */
+	const char *text;	/* for people */
+	const char *why;	/* for the log; NULL: nothing to log */
+};
+
+static struct ending
+ending(enum verdict v, int status, const char *text, const char *why)
+{
+	struct ending e;
+
+	e.v = v;
+	e.status = status;
+	e.text = text;
+	e.why = why;
+	return e;
+}
+
+/* 1 if the caller has left; *eof remembers when it ended its direction. */
+static int
+caller_left(struct caller *c, int64_t *eof)
+{
+	if (c->len > c->at)
+		return 0;	/* it has sent more than was asked: nothing can be told */
+	switch (conn_peek(&c->conn)) {
+	case CONN_BROKEN:
+		return 1;
+	case CONN_EOF:
+		if (*eof == 0)
+			*eof = clock_ms(CLOCK_STEADY);
+		return clock_ms(CLOCK_STEADY) - *eof >= c->d->conf.half_close_ms;
+	default:
+		return 0;
+	}
+}
+
+/* A holder of the name, waiting while it is in its grace period. */
+static struct ending
+find_holder(struct exchange *x, const char *name, int need_path)
+{
+	struct registry *r = x->c->d->registry;
+	enum pick_result rc;
+	int queued = 0;
+
+	do {
+		rc = registry_pick(r, name, need_path, LOOK_MS, &queued, &x->holder);
+		if (rc == PICK_WAIT && (caller_left(x->c, &x->eof) || daemon_draining(x->c->d))) {
+			registry_leave(r, name, &queued);
+			return ending(V_LEFT, 0, NULL, NULL);
+		}
+	} while (rc == PICK_WAIT);
+	if (rc == PICK_OK)
+		return ending(V_GO_ON, 0, NULL, NULL);
+	if (rc == PICK_FULL)
+		return ending(V_ERROR, 503, "too many requests wait for this tunnel to come back", "queue_full");
+	return ending(V_ERROR, 503, "no client serves this name", NULL);
+}
+
+/* Compose preface and head, and send them with what has come of the content. */
+static struct ending
+send_request(struct exchange *x, struct str prefix)
+{
+	struct caller *c = x->c;
+	struct http_head *h = &c->head;
+	struct iovec iov[HTTP_IOV_MAX + 1];
+	struct rewrite_via via;
+	struct str target = h->target;
+	struct buf out;
+	const char *why = NULL;
+	long n;
+	int i;
+
+	memset(&via, 0, sizeof(via));
+	via.peer.p = c->host;
+	via.peer.len = strlen(c->host);
+	via.proto.p = "http";
+	via.proto.len = 4;
+	via.request_id.p = c->request_id;
+	via.request_id.len = strlen(c->request_id);
+	via.prefix = prefix;
+	via.trusted = c->trusted;
+	if (prefix.len > 0) {
+		target.p += prefix.len;
+		target.len -= prefix.len;
+		if (target.len == 0 || *target.p != '/') {	/* "/name", "/name?query" */
+			x->trailers[0] = '/';
+			if (target.len > HTTP_TRAILERS_MAX - 1)
+				return ending(V_ERROR, 414, "the request target is too long", NULL);
+			memcpy(x->trailers + 1, target.p, target.len);
+			target.p = x->trailers;
+			target.len++;
+		}
+	}
+	buf_init(&out, x->request, sizeof(x->request));
+	x->holder->session->dialect->preface(&out, x->holder, c->peer);
+	rewrite_request(&out, h, target, &via);
+	if (out.full)
+		return ending(V_ERROR, 431, "the request head is too long", NULL);
+	x->pump.out.n = 0;
+	n = 0;
+	if (!x->req.done && c->len > c->at)
+		n = http_body_take(&x->req, c->in + c->at, c->len - c->at, &x->pump.out, &why);
+	if (n < 0)
+		return ending(V_ERROR, 400, "the request content is malformed", why);
+	iov[0].iov_base = x->request;
+	iov[0].iov_len = out.len;
+	for (i = 0; i < x->pump.out.n; i++)
+		iov[i + 1] = x->pump.out.iov[i];
+	pthread_mutex_lock(&x->s->mtx);
+	x->req_done = x->req.done;
+	pthread_mutex_unlock(&x->s->mtx);
+	/* the first window is larger than all this: it goes whole */
+	if (stream_write(x->s, iov, x->pump.out.n + 1, 0,
+	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
+		return errno == ETIMEDOUT ?
+		    ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck") :
+		    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
+	x->pump.out.n = x->pump.at = 0;
+	c->at += (size_t)n;
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
+static void
+give_slot(struct exchange *x)
+{
+	if (x->slot != 0)
+		pending_give(x->c->d->pending, x->slot);
+	x->slot = 0;
+}
+
+/* The request is whole, or stuck on the window: sleep until the head comes. */
+static struct ending
+await_head(struct exchange *x)
+{
+	struct caller *c = x->c;
+	int64_t left = x->forwarded + c->d->conf.timeout_ms - clock_ms(CLOCK_STEADY);
+
+	if (daemon_draining(c->d) == 2)
+		return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
+	if (left <= 0)
+		return ending(V_ERROR, 504, "no response in time", "timeout");
+	if (pending_wait(c->d->pending, x->slot, left < LOOK_MS ? left : LOOK_MS) == PENDING_WAITING &&
+	    caller_left(c, &x->eof))
+		return ending(V_LEFT, 0, NULL, "caller_left");
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
+/* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
+static int
+read_more(struct exchange *x)
+{
+	struct caller *c = x->c;
+	ssize_t n;
+
+	c->at = c->len = 0;
+	n = conn_read(&c->conn, c->in, sizeof(c->in));
+	if (n > 0) {
+		c->len = (size_t)n;
+		x->read = clock_ms(CLOCK_STEADY);
+		return 1;
+	}
+	if (n == -1 && errno == EAGAIN)
+		return 0;
+	if (n == 0)
+		x->eof = clock_ms(CLOCK_STEADY);
+	return -1;
+}
+
+/* Move the request's content on. *stuck: the stream's window is shut. */
+static struct ending
+push_request(struct exchange *x, int *stuck)
+{
+	struct caller *c = x->c;
+	const char *why = NULL;
+	int state, done;
+	long n;
+
+	pthread_mutex_lock(&x->s->mtx);
+	x->opened = 0;
+	pthread_mutex_unlock(&x->s->mtx);
+	n = pump_body(&x->pump, &x->req, c->in + c->at, c->len - c->at,
+	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms, &state, &why);
+	if (n < 0)
+		return ending(V_ERROR, 400, "the request content is malformed", why);
+	c->at += (size_t)n;
+	if (n > 0)
+		x->forwarded = clock_ms(CLOCK_STEADY);
+	done = x->req.done;
+	pthread_mutex_lock(&x->s->mtx);
+	x->req_done = done;
+	pthread_mutex_unlock(&x->s->mtx);
+	if (state == -1 && errno == ETIMEDOUT)
+		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
+	*stuck = state != 1;
+	return ending(V_GO_ON, 0, NULL, NULL);	/* a stream that is gone will show in res */
+}
+
+/* After a 101: move the caller's bytes on. */
+static void
+push_raw(struct exchange *x, int *stuck)
+{
+	struct caller *c = x->c;
+	int state;
+
+	pthread_mutex_lock(&x->s->mtx);
+	x->opened = 0;
+	pthread_mutex_unlock(&x->s->mtx);
+	if ((state = pump_push(&x->pump, CONN_FOREVER)) == 1 && c->len > c->at) {
+		x->pump.out.iov[0].iov_base = c->in + c->at;
+		x->pump.out.iov[0].iov_len = c->len - c->at;
+		x->pump.out.n = 1;
+		x->pump.at = 0;
+		c->at = c->len;
+		state = pump_push(&x->pump, CONN_FOREVER);
+	}
+	*stuck = state != 1;
+	if (state == 1 && x->eof != 0)
+		stream_fin(x->s);
+}
+
+/* The response as it stands, taken under the stream's mutex. */
+struct snapshot {
+	enum response res;
+	int fin, reset, nothing, drained, continued;
+	int64_t heard, progress;
+	const char *why;
+};
+
+static void
+look(struct exchange *x, struct snapshot *now)
+{
+	pthread_mutex_lock(&x->s->mtx);
+	now->drained = pump_drain_locked(&x->pump);
+	now->res = x->res;
+	now->fin = x->fin;
+	now->reset = x->reset;
+	now->nothing = x->nothing;
+	now->continued = x->continued;
+	now->heard = x->heard;
+	now->progress = x->pump.progress;
+	now->why = x->why;
+	pthread_mutex_unlock(&x->s->mtx);
+}
+
+/* 1, and the owner counts as asleep, if nothing has happened since the snapshot. */
+static int
+may_sleep(struct exchange *x, const struct snapshot *was)
+{
+	int same;
+
+	if (x->c->wake.rd == -1)
+		wake_open(&x->c->wake);	/* without one, sleep is short */
+	pthread_mutex_lock(&x->s->mtx);
+	same = x->res == was->res && x->fin == was->fin && x->reset == was->reset &&
+	    !x->pump.failed && !x->opened && !(was->drained == 1 && x->pump.q.len > 0);
+	x->pump.sleeping = same;
+	pthread_mutex_unlock(&x->s->mtx);
+	return same;
+}
+
+static void
+earlier(int64_t *deadline, int64_t when)
+{
+	if (when < *deadline)
+		*deadline = when;
+}
+
+/* Sleep until something happens, or deadline; look at the caller then. */
+static struct ending
+sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t deadline)
+{
+	struct caller *c = x->c;
+	int ev, woken, watching = x->watch && x->eof == 0 && !(events & POLLIN);
+
+	if (!may_sleep(x, was))
+		return ending(V_GO_ON, 0, NULL, NULL);
+	if (watching)
+		events |= POLLIN;
+	if (c->wake.rd == -1)
+		earlier(&deadline, clock_ms(CLOCK_STEADY) + 50);
+	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, &woken);
+	pthread_mutex_lock(&x->s->mtx);
+	x->pump.sleeping = 0;
+	pthread_mutex_unlock(&x->s->mtx);
+	if (woken)
+		wake_clear(&c->wake);
+	if (ev & POLLERR)
+		return ending(V_LEFT, 0, NULL, "caller_left");
+	if (watching && ev & POLLIN) {
+		switch (conn_peek(&c->conn)) {
+		case CONN_BROKEN:
+			return ending(V_LEFT, 0, NULL, "caller_left");
+		case CONN_EOF:
+			x->eof = clock_ms(CLOCK_STEADY);
+			break;
+		case CONN_DATA:
+			x->watch = 0;	/* the next request: it cannot be told any more */
+			break;
+		default:
+			break;
+		}
+	}
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
+/* Is it over? V_GO_ON if not. */
+static struct ending
+judge(struct exchange *x, const struct snapshot *now)
+{
+	if (now->drained == -1)
+		return ending(V_LEFT, 0, NULL, "caller_left");
+	if (now->res != RES_HEAD)
+		give_slot(x);
+	if (!now->drained) {
+		if (clock_ms(CLOCK_STEADY) - now->progress >= x->c->d->conf.stall_ms)
+			return ending(V_LEFT, 0, NULL, "caller_stalled");
+		return ending(V_GO_ON, 0, NULL, NULL);
+	}
+	if (now->res == RES_BAD && now->reset && now->nothing && !mux_ended(x->s->mux))
+		return ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset");
+	if (now->res == RES_BAD)
+		return ending(V_ERROR, 502, mux_ended(x->s->mux) ?
+		    "the tunnel's client has gone" : "the local service gave no valid answer", now->why);
+	if (now->res == RES_CUT)
+		return ending(V_CUT, 0, NULL, now->why);
+	if (now->res == RES_DONE && (x->req.done || now->fin || now->reset))
+		return ending(V_DONE, 0, NULL, NULL);
+	if (now->res == RES_RAW && now->fin && x->eof != 0)
+		return ending(V_DONE, 0, NULL, NULL);
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
+/* The request's content still comes. Returns V_GO_ON with *events set to sleep, or 0 to look again. */
+static struct ending
+request_step(struct exchange *x, const struct snapshot *now, int *events, int64_t *deadline)
+{
+	struct caller *c = x->c;
+	const struct daemon_conf *conf = &c->d->conf;
+	struct ending e;
+	int stuck, n;
+	int64_t t;
+
+	e = push_request(x, &stuck);
+	if (e.v != V_GO_ON || x->req.done)
+		return e;
+	t = clock_ms(CLOCK_STEADY);
+	if (stuck) {
+		if (now->res == RES_HEAD && t - x->forwarded >= conf->timeout_ms)
+			return ending(V_ERROR, 504, "no response in time", "timeout");
+		earlier(deadline, now->res == RES_HEAD ? x->forwarded + conf->timeout_ms : t + LOOK_MS);
+		x->read = t;	/* it is not the caller who keeps us waiting */
+		*events = 0;
+		return e;
+	}
+	if ((n = read_more(x)) == 1)
+		return e;
+	if (n == -1)
+		return ending(V_LEFT, 0, NULL, "caller_left");
+	if (t - x->read >= conf->idle_ms) {
+		if (now->res != RES_HEAD)
+			return ending(now->res == RES_DONE ? V_DONE : V_CUT, 0, NULL, "request_idle");
+		if (x->expect && !now->continued)
+			return ending(V_ERROR, 504, "no response in time", "timeout");
+		return ending(V_ERROR, 408, "the request content did not arrive in time", "request_idle");
+	}
+	earlier(deadline, x->read + conf->idle_ms);
+	*events = POLLIN;
+	return e;
+}
+
+static struct ending
+raw_step(struct exchange *x, const struct snapshot *now, int *events, int64_t *deadline)
+{
+	struct caller *c = x->c;
+	int stuck, n = 0;
+	int64_t t = clock_ms(CLOCK_STEADY);
+
+	if (now->fin && now->drained == 1)
+		conn_shutdown(&c->conn, SHUT_WR);
+	push_raw(x, &stuck);
+	if (!stuck && x->eof == 0) {
+		n = read_more(x);
+		if (n == -1 && x->eof == 0)
+			return ending(V_LEFT, 0, NULL, "caller_left");
+		*events = n == 0 ? POLLIN : -1;
+	}
+	/* half closed: it may stay so while bytes move */
+	if (now->fin || x->eof != 0) {
+		if (t - x->read >= c->d->conf.stall_ms && t - now->heard >= c->d->conf.stall_ms)
+			return ending(V_LEFT, 0, NULL, "half_closed");
+		earlier(deadline, t + c->d->conf.stall_ms);
+	}
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
+/* Everything between the request's first bytes and the response's last. */
+static struct ending
+relay(struct exchange *x)
+{
+	struct caller *c = x->c;
+	const struct daemon_conf *conf = &c->d->conf;
+	struct snapshot now;
+	struct ending e;
+	int64_t deadline, t;
+	int events;
+
+	for (;;) {
+		look(x, &now);
+		e = judge(x, &now);
+		if (e.v != V_GO_ON)
+			return e;
+		deadline = CONN_FOREVER;
+		events = 0;
+		if (now.res == RES_RAW) {
+			e = raw_step(x, &now, &events, &deadline);
+		} else if (!x->req.done) {
+			events = -1;
+			e = request_step(x, &now, &events, &deadline);
+		} else if (now.res == RES_HEAD && now.drained == 1) {
+			if ((e = await_head(x)).v != V_GO_ON)
+				return e;
+			continue;
+		}
+		if (e.v != V_GO_ON)
+			return e;
+		if (events == -1)	/* bytes came: no sleep */
+			continue;
+		t = clock_ms(CLOCK_STEADY);
+		if (now.drained == 0) {
+			events |= POLLOUT;
+			earlier(&deadline, now.progress + conf->stall_ms);
+		} else if (x->eof != 0 && now.res == RES_BODY) {
+			if (t - x->eof >= conf->half_close_ms && t - now.heard >= conf->half_close_ms)
+				return ending(V_LEFT, 0, NULL, "caller_left");
+			earlier(&deadline, (x->eof > now.heard ? x->eof : now.heard) + conf->half_close_ms);
+		}
+		e = sleep_until(x, &now, events, deadline);
+		if (e.v != V_GO_ON)
+			return e;
+	}
+}
+
+static struct ending
+open_stream(struct exchange *x)
+{
+	struct caller *c = x->c;
+	struct session *s = x->holder->session;
+
+	x->slot = pending_take(c->d->pending, registry_held(x->holder));
+	if (x->slot == 0)
+		return ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
+	x->s = s->dialect->open(s, &ops, x, x->holder->tally,
+	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms);
+	if (x->s != NULL) {
+		pump_init(&x->pump, &c->conn, x->s, &c->wake, 1);
+		return ending(V_GO_ON, 0, NULL, NULL);
+	}
+	switch (errno) {
+	case EMFILE:
+		return ending(V_ERROR, 503, "the tunnel has too many open streams", "streams_full");
+	case ETIMEDOUT:
+		return ending(V_ERROR, 504, "the tunnel's client does not take the request", "unacknowledged");
+	case EPIPE:
+		return ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
+	default:
+		return ending(V_ERROR, 503, "no memory is left", "no_memory");
+	}
+}
+
+static void
+start(struct exchange *x, struct caller *c)
+{
+	struct http_head *h = &c->head;
+
+	x->c = c;
+	x->holder = NULL;
+	x->s = NULL;
+	x->slot = 0;
+	x->is_head = h->method.len == 4 && memcmp(h->method.p, "HEAD", 4) == 0;
+	x->upgrade = h->upgrade.len > 0 && !http_is(h->upgrade, "h2c");
+	x->keep = h->keep_alive && !daemon_draining(c->d);
+	x->expect = h->expect_continue;
+	x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
+	x->eof = 0;
+	x->watch = 1;
+	x->res = RES_HEAD;
+	x->req_done = x->closing = x->fin = x->reset = x->continued = x->opened = 0;
+	x->nothing = 1;
+	x->why = NULL;
+	x->status = 0;
+	x->head.scanned = 0;
+	x->partial = NULL;
+	x->npartial = 0;
+	http_body_init(&x->req, h, x->req_trailers, 0);
+}
+
+static void
+finish_stream(struct exchange *x, enum verdict v)
+{
+	if (v == V_DONE && (x->req.done || x->res == RES_RAW))
+		stream_fin(x->s);
+	else
+		stream_reset(x->s);
+	stream_leave(x->s);
+	pump_end(&x->pump);
+	free(x->partial);
+}
+
+void
+exchange_run(struct caller *c, const char *name, struct str prefix)
+{
+	struct exchange *x = &c->exchange;
+	struct ending e;
+
+	start(x, c);
+	e = find_holder(x, name, prefix.len > 0);
+	if (e.v == V_GO_ON)
+		e = open_stream(x);
+	if (e.v == V_GO_ON)
+		e = send_request(x, prefix);
+	if (e.v == V_GO_ON)
+		e = relay(x);
+	give_slot(x);
+	if (x->s != NULL)
+		finish_stream(x, e.v);
+	if (x->holder != NULL)
+		registry_done(c->d->registry, x->holder);
+	if (e.why != NULL)
+		log_line(LOG_INFO, "exchange_failed", "name", name, "reason", e.why,
+		    "peer", c->peer, "id", c->request_id, (char *)NULL);
+	c->close = !x->keep || !x->req.done || x->closing || x->eof != 0;
+	switch (e.v) {
+	case V_ERROR:
+		caller_error(c, e.status, e.text, e.status == 429 || e.status == 503 ?
+		    "Retry-After: 1\r\n" : "");
+		break;
+	case V_CUT:
+		/* without framing of its own only a reset tells that the body is not whole */
+		if (c->minor == 0 || x->res == RES_RAW)
+			conn_reset_on_close(&c->conn);
+		c->close = 1;
+		break;
+	case V_LEFT:
+		c->close = 1;
+		break;
+	default:
+		break;
+	}
+}

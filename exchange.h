@@ -1,0 +1,68 @@
+/*
+ * exchange.h: one HTTP exchange over a stream.
+ *
+ * The caller's thread sends the request and sleeps; the session's reader
+ * parses the response and writes it to the caller's connection at once. What the
+ * connection does not take waits in the pump's queue for the caller's thread.
+ */
+#ifndef EXCHANGE_H
+#define EXCHANGE_H
+
+#include "http.h"
+#include "pump.h"
+#include "registry.h"
+
+struct caller;
+
+enum response {
+	RES_HEAD,		/* no final head yet */
+	RES_BODY,
+	RES_RAW,		/* after a 101 */
+	RES_DONE,		/* all of it has come */
+	RES_BAD,		/* ended, or was nonsense, before a final head */
+	RES_CUT			/* ended inside the body */
+};
+
+struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread's */
+	struct caller *c;
+	struct holder *holder;
+	struct stream *s;
+	uint32_t slot;		/* in the pending map; 0: given back */
+	struct pump pump;
+	struct http_body req;	/* the request's content */
+	char req_trailers[HTTP_TRAILERS_MAX];
+	int is_head, upgrade, keep;	/* what was asked for; constant while the stream lives */
+	int expect;		/* waits for 100 (Continue) */
+	int64_t forwarded;	/* clock_ms when the last of the request went out */
+	int64_t read;		/* clock_ms when content last came from the caller */
+	int64_t eof;		/* clock_ms when the caller ended its direction; 0: it has not */
+	int watch;		/* look for the caller leaving; off once it has sent more */
+
+	enum response res;	/* [s] */
+	int req_done;		/* [s] the whole request has come from the caller */
+	int closing;		/* [s] the head said Connection: close */
+	int fin;		/* [s] the client has ended the stream */
+	int opened;		/* [s] the window has opened again */
+	int reset;		/* [s] or reset it, or the session has ended */
+	int nothing;		/* [s] not a byte came before that */
+	int continued;		/* [s] a 100 has gone to the caller */
+	const char *why;	/* [s] for the log, with RES_BAD and RES_CUT */
+	int64_t heard;		/* [s] clock_ms when response bytes last came */
+	int status;		/* [s] */
+	struct http_head head;	/* [s] of the response */
+	struct http_body body;	/* [s] */
+	char *partial;		/* [s] a head that comes in pieces; NULL: none */
+	size_t npartial;
+	char request[HTTP_HEAD_MAX + 4096];	/* preface and head as they go out */
+	char text[HTTP_HEAD_MAX + 4096];	/* [s] the response's head as it goes out */
+	char trailers[HTTP_TRAILERS_MAX];	/* [s] */
+};
+
+/*
+ * Pass the request in c->head to the tunnel called name. prefix: the path's first bytes to strip ("/name"), or empty.
+ * On return the answer has gone out, be it an error; c->close says whether the
+ * connection may be used again.
+ */
+void exchange_run(struct caller *c, const char *name, struct str prefix);
+
+#endif

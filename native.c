@@ -1,0 +1,513 @@
+/* native.c: the native dialect on the daemon's side; see native.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "caller.h"
+#include "clock.h"
+#include "handshake.h"
+#include "json.h"
+#include "log.h"
+#include "native.h"
+
+enum {
+	MESSAGE_MAX = 1 << 20,	/* a WebSocket message, bytes */
+	NODES = 64,		/* JSON values in a control object */
+	ENDPOINT_MAX = 300,
+	WRITE_MS = 5000
+};
+
+static const char protocol[] = "tunnel.v1";
+
+struct native {
+	struct daemon *d;
+	struct session session;
+	struct mux *mux;
+	/* the reader's */
+	int hello;			/* the client has said it */
+	char endpoint[ENDPOINT_MAX];	/* what the client dialled: "wss://tunnel.example.com" */
+	int orderly;			/* it said go away */
+};
+
+static struct native *
+native_of(struct session *s)
+{
+	return s->impl;
+}
+
+/* Control objects out. */
+
+static void
+say(struct native *n, const struct buf *b)
+{
+	if (mux_control(n->mux, b->p, b->len) == -1 && !mux_ended(n->mux)) {
+		log_line(LOG_WARN, "control_full", "peer", n->session.peer, (char *)NULL);
+		link_close(mux_link(n->mux), WS_POLICY, "control objects are not read");
+	}
+}
+
+static void
+put_id(struct buf *b, uint32_t id)
+{
+	json_put_name(b, "id");
+	buf_u64(b, id);
+}
+
+static void
+put_text(struct buf *b, const char *name, const char *value)
+{
+	json_put_name(b, name);
+	json_put_str(b, value, strlen(value));
+}
+
+static void
+say_error(struct native *n, uint32_t id, const char *code, const char *message)
+{
+	char text[1024];
+	struct buf b;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "error");
+	if (id != 0)
+		put_id(&b, id);
+	put_text(&b, "code", code);
+	put_text(&b, "message", message);
+	buf_str(&b, "}");
+	say(n, &b);
+}
+
+static void
+say_gone(struct native *n, uint32_t id, const char *code)
+{
+	char text[256];
+	struct buf b;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "gone");
+	put_id(&b, id);
+	if (code != NULL)
+		put_text(&b, "code", code);
+	buf_str(&b, "}");
+	say(n, &b);
+}
+
+/* "https://preview.tunnel.example.com:8443": scheme and port of the client's endpoint, or --url's. */
+static void
+put_url(struct native *n, struct buf *b, const char *name)
+{
+	const struct daemon_conf *conf = &n->d->conf;
+	const char *base = conf->url[0] != '\0' ? conf->url : n->endpoint;
+	const char *rest = strstr(base, "://"), *port, *end;
+	int tls = strncmp(base, "wss", 3) == 0 || strncmp(base, "https", 5) == 0;
+
+	rest = rest != NULL ? rest + 3 : base;
+	end = rest + strcspn(rest, "/?#");
+	port = memchr(rest, ']', (size_t)(end - rest));
+	port = memchr(port != NULL ? port : rest, ':', (size_t)(end - (port != NULL ? port : rest)));
+	buf_str(b, tls ? "https://" : "http://");
+	buf_str(b, name);
+	if (strchr(name, '.') == NULL) {
+		buf_str(b, ".");
+		buf_str(b, conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost");
+	}
+	if (port != NULL)
+		buf_put(b, port, (size_t)(end - port));
+}
+
+static void
+say_ready(struct native *n, uint32_t id, const char *name)
+{
+	char text[1024], url[700];
+	struct buf b, u;
+
+	buf_init(&u, url, sizeof(url));
+	put_url(n, &u, name);
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "ready");
+	put_id(&b, id);
+	json_put_name(&b, "url");
+	json_put_str(&b, url, u.len);
+	buf_str(&b, "}");
+	say(n, &b);
+}
+
+/* Control objects in, in the reader. */
+
+static void
+hello(struct native *n, const struct json *j)
+{
+	const struct daemon_conf *conf = &n->d->conf;
+	char text[512];
+	struct buf b;
+
+	if (json_get_str(j, 0, "instance", n->session.instance, sizeof(n->session.instance)) != 1)
+		n->session.instance[0] = '\0';
+	if (json_get_str(j, 0, "endpoint", n->endpoint, sizeof(n->endpoint)) != 1)
+		n->endpoint[0] = '\0';
+	n->hello = 1;
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "hello");
+	put_text(&b, "version", VERSION);
+	put_text(&b, "domain", conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost");
+	json_put_name(&b, "ping");
+	buf_u64(&b, (unsigned long long)(conf->ping_ms + 999) / 1000);
+	buf_str(&b, "}");
+	say(n, &b);
+}
+
+static int
+path_name_ok(const char *name)
+{
+	return strcmp(name, "health") != 0 && strcmp(name, "healthz") != 0 &&
+	    strcmp(name, "relay") != 0 && strcmp(name, "tunnel") != 0 && name[0] != '_';
+}
+
+static void
+fold(char *s)
+{
+	for (; *s != '\0'; s++)
+		if (*s >= 'A' && *s <= 'Z')
+			*s = (char)(*s - 'A' + 'a');
+}
+
+static void
+listen_http(struct native *n, const struct json *j, uint32_t id)
+{
+	char name[NAME_LEN_MAX + 1], held[64], message[160];
+	int path = 0, share = 0, rc;
+
+	rc = json_get_str(j, 0, "name", name, sizeof(name));
+	if (rc == 0 && !scope_only_name(n->session.identity.scope, name))
+		memcpy(name, "default", sizeof("default"));
+	if (json_get_bool(j, 0, "path", &path) == -1 || json_get_bool(j, 0, "share", &share) == -1)
+		rc = -1;
+	fold(name);
+	if (rc == -1 || !name_ok(name) || (path && !path_name_ok(name))) {
+		say_error(n, id, "bad_name", "a name is 1 to 63 of a-z, 0-9 and '-', first a letter or digit");
+		return;
+	}
+	if (!scope_has_name(n->session.identity.scope, name)) {
+		say_error(n, id, "forbidden", "the token's scope does not hold this name");
+		return;
+	}
+	switch (registry_listen(n->d->registry, &n->session, id, name, path, share, held)) {
+	case LISTEN_OK:
+		log_line(LOG_INFO, "tunnel_open", "name", name, "who", n->session.identity.who,
+		    "peer", n->session.peer, (char *)NULL);
+		say_ready(n, id, name);
+		break;
+	case LISTEN_IN_USE:
+		snprintf(message, sizeof(message), "held by %s", held);
+		say_error(n, id, "name_in_use", message);
+		break;
+	case LISTEN_LIMIT:
+		say_error(n, id, "limit", "this session holds as many tunnels as it may");
+		break;
+	default:
+		say_error(n, id, "limit", "the daemon has no memory left");
+		break;
+	}
+}
+
+static void
+do_listen(struct native *n, const struct json *j)
+{
+	char kind[8];
+	int64_t id;
+
+	if (json_get_int(j, 0, "id", 1, UINT32_MAX, &id) != 1) {
+		say_error(n, 0, "bad_name", "listen needs an id, a number from 1 to 4294967295");
+		return;
+	}
+	if (json_get_str(j, 0, "kind", kind, sizeof(kind)) != 1)
+		kind[0] = '\0';
+	if (strcmp(kind, "http") == 0)
+		listen_http(n, j, (uint32_t)id);
+	else if (strcmp(kind, "tcp") == 0)
+		say_error(n, (uint32_t)id, "forbidden", "this daemon offers no TCP ports");
+	else
+		say_error(n, (uint32_t)id, "bad_name", "kind is http or tcp");
+}
+
+static void
+do_unlisten(struct native *n, const struct json *j)
+{
+	int64_t id;
+
+	if (json_get_int(j, 0, "id", 1, UINT32_MAX, &id) != 1)
+		say_error(n, 0, "bad_name", "unlisten needs an id");
+	else {
+		registry_unlisten(n->d->registry, &n->session, (uint32_t)id);
+		say_gone(n, (uint32_t)id, NULL);
+	}
+}
+
+static void
+on_line(void *arg, const char *line, size_t len)
+{
+	struct native *n = arg;
+	struct json_node node[NODES];
+	struct json j;
+	const char *why;
+	char op[32];
+	int rc;
+
+	rc = json_parse(&j, node, NODES, line, len, &why);
+	if (rc == -1 || json_get_str(&j, 0, "op", op, sizeof(op)) != 1 ||
+	    (!n->hello && strcmp(op, "hello") != 0)) {
+		log_line(LOG_WARN, "bad_control", "peer", n->session.peer, "reason",
+		    rc == -1 ? why : "no op, or no hello before it", (char *)NULL);
+		link_close(mux_link(n->mux), WS_PROTOCOL_ERROR, "not a control object");
+		return;
+	}
+	if (strcmp(op, "hello") == 0)
+		hello(n, &j);
+	else if (strcmp(op, "listen") == 0)
+		do_listen(n, &j);
+	else if (strcmp(op, "unlisten") == 0)
+		do_unlisten(n, &j);
+	else if (strcmp(op, "error") != 0)	/* never answer an error with one */
+		say_error(n, 0, "unknown_op", "this daemon does not know that op");
+}
+
+static int
+on_accept(void *arg, struct stream *s)
+{
+	(void)arg;
+	(void)s;
+	return 0;		/* only control streams come from clients */
+}
+
+static void
+on_go_away(void *arg, uint32_t reason)
+{
+	struct native *n = arg;
+
+	if (reason == 0)
+		n->orderly = 1;
+}
+
+static const struct mux_ops mux_ops = { on_accept, on_line, on_go_away };
+
+/* What the core asks of a session. */
+
+static struct stream *
+native_open(struct session *s, const struct stream_ops *ops, void *arg, uint64_t *tally, int64_t deadline)
+{
+	return mux_open(native_of(s)->mux, ops, arg, tally, deadline);
+}
+
+static void
+native_preface(struct buf *b, const struct holder *h, const char *peer)
+{
+	buf_str(b, "{");
+	put_id(b, h->listen_id);
+	put_text(b, "peer", peer);
+	buf_str(b, "}\n");
+}
+
+static void
+native_gone(struct session *s, uint32_t id, const char *code)
+{
+	say_gone(native_of(s), id, code);
+}
+
+static void
+native_drain(struct session *s)
+{
+	char text[32];
+	struct buf b;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "drain");
+	buf_str(&b, "}");
+	say(native_of(s), &b);
+}
+
+static void
+native_end(struct session *s, int code, const char *reason)
+{
+	struct native *n = native_of(s);
+
+	if (code == 0) {
+		link_abort(mux_link(n->mux));
+		return;
+	}
+	if (code == WS_GOING_AWAY)
+		mux_go_away(n->mux, 0);
+	link_close(mux_link(n->mux), code, reason);
+}
+
+static void
+native_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
+{
+	mux_tally(native_of(s)->mux, from, to);
+}
+
+static int
+native_used_up(struct session *s)
+{
+	return mux_used_up(native_of(s)->mux);
+}
+
+static void
+native_free(struct session *s)
+{
+	struct native *n = native_of(s);
+
+	mux_unref(n->mux);
+	free(n);
+}
+
+static const struct dialect dialect = {
+	"native", native_open, native_preface, native_gone, native_drain, native_end,
+	native_tally, native_used_up, native_free
+};
+
+/* The opening handshake. */
+
+/* The NAME in /_tunnel/NAME may be used with this credential, or there is none. */
+static int
+name_allowed(struct str target, const char *scope)
+{
+	char name[NAME_LEN_MAX + 1];
+	const char *query = memchr(target.p, '?', target.len);
+	size_t skip = strlen("/_tunnel/");
+
+	if (query != NULL)
+		target.len = (size_t)(query - target.p);
+	if (target.len <= skip)
+		return 1;
+	target.len -= skip;
+	if (target.len > NAME_LEN_MAX)
+		return 0;
+	memcpy(name, target.p + skip, target.len);
+	name[target.len] = '\0';
+	fold(name);
+	return scope_has_name(scope, name);
+}
+
+/* 0 and *who, accept; or the status to refuse with. */
+static int
+judge(struct caller *c, struct identity *who, char accept[WS_ACCEPT_LEN + 1], const char **why)
+{
+	int status = ws_server_check(&c->head, protocol, accept, why);
+
+	if (status != 101)
+		return status;
+	*why = "no valid token came with the request";
+	status = auth_check(c->d->auth, http_field(&c->head, "Authorization"),
+	    clock_ms(CLOCK_WALL) / 1000, who);
+	if (status != 0)
+		return status;
+	*why = "the token's scope does not hold this name";
+	if (!name_allowed(c->head.target, who->scope))
+		return 403;
+	*why = "the daemon is shutting down";
+	return daemon_draining(c->d) ? 503 : 0;
+}
+
+static struct native *
+new_native(struct caller *c, const struct identity *who)
+{
+	struct native *n = calloc(1, sizeof(*n));
+	struct mux_conf conf;
+
+	if (n == NULL)
+		return NULL;
+	n->d = c->d;
+	n->session.dialect = &dialect;
+	n->session.impl = n;
+	n->session.identity = *who;
+	n->session.since = clock_ms(CLOCK_WALL);
+	n->session.refs = 1;
+	memcpy(n->session.peer, c->peer, sizeof(c->peer));
+	memset(&conf, 0, sizeof(conf));
+	conf.streams_max = (int)c->d->conf.streams;
+	conf.window_max = (uint32_t)c->d->conf.window;
+	conf.budget = &c->d->budget;
+	if ((n->mux = mux_new(&conf, &mux_ops, n)) == NULL) {
+		free(n);
+		return NULL;
+	}
+	return n;
+}
+
+static int
+attach(struct native *n, struct caller *c)
+{
+	struct link_conf conf;
+	struct link *l;
+
+	memset(&conf, 0, sizeof(conf));
+	conf.ping_ms = c->d->conf.ping_ms;
+	conf.message_max = MESSAGE_MAX;
+	l = link_new(&c->conn, &conf, &mux_link_ops, n->mux, c->in + c->at, c->len - c->at);
+	if (l == NULL)
+		return -1;
+	mux_attach(n->mux, l);
+	return 0;
+}
+
+struct session *
+native_accept(struct caller *c)
+{
+	char accept[WS_ACCEPT_LEN + 1], text[256];
+	struct identity who;
+	const char *why;
+	struct native *n = NULL;
+	struct buf b;
+	int status;
+
+	if ((status = judge(c, &who, accept, &why)) == 0) {
+		why = "no memory or descriptors are left";
+		status = 503;
+		if ((n = new_native(c, &who)) != NULL && registry_add(c->d->registry, &n->session) == -1) {
+			why = "too many sessions";
+			status = 429;
+		} else if (n != NULL && attach(n, c) == 0)
+			status = 0;
+	}
+	if (status != 0) {
+		log_line(LOG_INFO, "session_refused", "peer", c->peer, "reason", why,
+		    "id", c->request_id, (char *)NULL);
+		if (n != NULL) {
+			registry_remove(c->d->registry, &n->session, 1);
+			session_unref(c->d->registry, &n->session);
+		}
+		caller_error(c, status, why, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
+		    status == 401 ? "WWW-Authenticate: Bearer\r\n" :
+		    status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
+		return NULL;
+	}
+	buf_init(&b, text, sizeof(text));
+	ws_server_answer(&b, accept, protocol);
+	/* if it cannot be written the reader finds the connection broken */
+	conn_write_all(&c->conn, text, b.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
+	return &n->session;
+}
+
+void
+native_run(struct daemon *d, struct session *s)
+{
+	struct native *n = native_of(s);
+	const char *why;
+	char num[16];
+	int code;
+
+	log_line(LOG_INFO, "session_start", "dialect", "native", "peer", s->peer,
+	    "who", s->identity.who, (char *)NULL);
+	code = link_run(mux_link(n->mux), &why);
+	registry_remove(d->registry, s, n->orderly || code == WS_NORMAL || code == WS_POLICY);
+	mux_end(n->mux);
+	snprintf(num, sizeof(num), "%d", code);
+	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
+	    "code", num, "reason", why, (char *)NULL);
+	session_unref(d->registry, s);
+}

@@ -1,0 +1,29 @@
+/*
+ * pending.h: the pending map: a fixed number of slots for exchanges that wait
+ * for their final response head. An id is slot and generation, so that a late
+ * answer never reaches a slot's next user.
+ */
+#ifndef PENDING_H
+#define PENDING_H
+
+#include <stdint.h>
+
+struct pending;
+
+enum pending_state { PENDING_FREE, PENDING_WAITING, PENDING_ANSWERED, PENDING_LOST };
+
+struct pending *pending_new(int slots);		/* at most 65535; NULL: no memory */
+
+/* A slot's id, or 0 if none is free, or if *held is half of them already. *held counts the slots of one tunnel; guarded by the map. */
+uint32_t pending_take(struct pending *, unsigned *held);
+
+/* From a reader: the head has come, or never will. A stale id is ignored. */
+void pending_set(struct pending *, uint32_t id, enum pending_state);
+
+/* Sleep until the slot has been answered or lost, or for ms milliseconds. Its state then. */
+enum pending_state pending_wait(struct pending *, uint32_t id, int64_t ms);
+
+void pending_give(struct pending *, uint32_t id);	/* the slot is free again */
+int pending_used(struct pending *);
+
+#endif

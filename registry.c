@@ -1,0 +1,632 @@
+/* registry.c: who holds which name; see registry.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "deadline.h"
+#include "log.h"
+#include "registry.h"
+
+enum { CHAINS = 1024 };
+
+struct tunnel {			/* a name that is held or in its grace period */
+	char name[NAME_LEN_MAX + 1];
+	char who[sizeof(((struct identity *)0)->who)];
+	char instance[INSTANCE_MAX + 1];
+	struct holder *holders;
+	int64_t grace_until;	/* clock_ms, CLOCK_STEADY; with no holder */
+	int64_t since;
+	int path;
+	int waiting;		/* exchanges */
+	int refs;		/* the table's, one a holder, one a waiting exchange */
+	int linked;		/* in the table */
+	unsigned held;		/* slots; guarded by the pending map */
+	struct tunnel *next;
+};
+
+struct registry {
+	struct registry_conf conf;	/* constant */
+	pthread_mutex_t mtx;		/* guards everything below, and what registry.h marks [r] */
+	pthread_cond_t change;		/* a name has got a holder, or is free */
+	struct tunnel *chain[CHAINS];
+	struct session *sessions;
+	int nsessions, running;
+};
+
+struct registry *
+registry_new(const struct registry_conf *conf)
+{
+	struct registry *r = calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	r->conf = *conf;
+	pthread_mutex_init(&r->mtx, NULL);
+	cond_init(&r->change);
+	return r;
+}
+
+static struct tunnel **
+chain_of(struct registry *r, const char *name)
+{
+	uint32_t h = 2166136261u;	/* FNV-1a: names are ours to refuse, not an attacker's to choose freely */
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (unsigned char)*name) * 16777619u;
+	return &r->chain[h % CHAINS];
+}
+
+static struct tunnel *
+find_locked(struct registry *r, const char *name)
+{
+	struct tunnel *t;
+
+	for (t = *chain_of(r, name); t != NULL && strcmp(t->name, name) != 0; t = t->next)
+		;
+	return t;
+}
+
+static void
+tunnel_unref_locked(struct tunnel *t)
+{
+	if (--t->refs == 0)
+		free(t);
+}
+
+/* The name is free; exchanges that still wait for it hear so. */
+static void
+unlink_locked(struct registry *r, struct tunnel *t)
+{
+	struct tunnel **p;
+
+	for (p = chain_of(r, t->name); *p != t; p = &(*p)->next)
+		;
+	*p = t->next;
+	t->linked = 0;
+	pthread_cond_broadcast(&r->change);
+	tunnel_unref_locked(t);
+}
+
+static struct tunnel *
+new_tunnel_locked(struct registry *r, const char *name)
+{
+	struct tunnel *t = calloc(1, sizeof(*t)), **chain = chain_of(r, name);
+
+	if (t == NULL)
+		return NULL;
+	memcpy(t->name, name, strlen(name) + 1);
+	t->refs = t->linked = 1;
+	t->next = *chain;
+	*chain = t;
+	return t;
+}
+
+/* References. What the last one frees is freed outside the lock. */
+
+void
+session_ref(struct registry *r, struct session *s)
+{
+	pthread_mutex_lock(&r->mtx);
+	s->refs++;
+	pthread_mutex_unlock(&r->mtx);
+}
+
+void
+session_unref(struct registry *r, struct session *s)
+{
+	int refs;
+
+	pthread_mutex_lock(&r->mtx);
+	refs = --s->refs;
+	pthread_mutex_unlock(&r->mtx);
+	if (refs == 0)
+		s->dialect->free(s);
+}
+
+static void
+holder_unref_locked(struct holder *h)
+{
+	if (--h->refs > 0)
+		return;
+	tunnel_unref_locked(h->tunnel);
+	free(h);
+}
+
+int
+registry_add(struct registry *r, struct session *s)
+{
+	int rc = -1;
+
+	pthread_mutex_lock(&r->mtx);
+	if (r->nsessions < r->conf.sessions) {
+		r->nsessions++;
+		s->refs++;
+		s->listed = 1;
+		s->next = r->sessions;
+		r->sessions = s;
+		rc = 0;
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return rc;
+}
+
+/* Take h off its tunnel and its session. Its session's reference to it is dropped. */
+static void
+drop_holder_locked(struct holder *h)
+{
+	struct holder **p;
+
+	for (p = &h->tunnel->holders; *p != h; p = &(*p)->next)
+		;
+	*p = h->next;
+	for (p = &h->session->holders; *p != h; p = &(*p)->snext)
+		;
+	*p = h->snext;
+	h->session->ntunnels--;
+	holder_unref_locked(h);
+}
+
+void
+registry_remove(struct registry *r, struct session *s, int orderly)
+{
+	struct session **p;
+	struct tunnel *t;
+
+	pthread_mutex_lock(&r->mtx);
+	s->dead = 1;
+	if (s->listed) {
+		for (p = &r->sessions; *p != s; p = &(*p)->next)
+			;
+		*p = s->next;
+		s->listed = 0;
+		s->refs--;	/* the caller has another */
+		r->nsessions--;
+	}
+	while (s->holders != NULL) {
+		t = s->holders->tunnel;
+		t->refs++;
+		drop_holder_locked(s->holders);
+		if (t->holders == NULL && t->linked) {
+			t->grace_until = clock_ms(CLOCK_STEADY) + r->conf.grace_ms;
+			t->since = clock_ms(CLOCK_WALL);
+			if (orderly || r->conf.grace_ms == 0)
+				unlink_locked(r, t);
+		}
+		tunnel_unref_locked(t);
+	}
+	pthread_mutex_unlock(&r->mtx);
+}
+
+static void
+describe_locked(const struct tunnel *t, char held[64])
+{
+	time_t when = (time_t)(t->since / 1000);
+	struct tm tm;
+
+	gmtime_r(&when, &tm);
+	snprintf(held, 64, "%.40s since %02d:%02d UTC", t->who, tm.tm_hour, tm.tm_min);
+}
+
+struct loser {			/* a session to be told, outside the lock */
+	struct session *session;
+	uint32_t listen_id;
+	int tell;
+};
+
+/* Take the name from its holders. Returns how many losers there are, each with a reference. */
+static int
+oust_locked(struct tunnel *t, const struct session *by, struct loser *loser, int max)
+{
+	struct holder *h;
+	int n = 0;
+
+	while ((h = t->holders) != NULL) {
+		if (n < max) {
+			loser[n].session = h->session;
+			loser[n].listen_id = h->listen_id;
+			/* the same client process knows: it is coming back by another session */
+			loser[n].tell = strcmp(h->session->instance, by->instance) != 0 ||
+			    by->instance[0] == '\0';
+			if (h->session == by)
+				loser[n].tell = 0;
+			h->session->refs++;
+			n++;
+		}
+		drop_holder_locked(h);
+	}
+	return n;
+}
+
+static int
+all_share_locked(const struct tunnel *t)
+{
+	const struct holder *h;
+
+	for (h = t->holders; h != NULL; h = h->next)
+		if (!h->share)
+			return 0;
+	return 1;
+}
+
+enum { LOSERS_MAX = 256 };
+
+static enum listen_result
+listen_locked(struct registry *r, struct session *s, struct holder *h, const char *name,
+    char held[64], struct loser *loser, int *nlosers)
+{
+	struct tunnel *t = find_locked(r, name);
+	struct holder *o;
+
+	if (t != NULL && strcmp(t->who, s->identity.who) != 0) {
+		describe_locked(t, held);
+		return LISTEN_IN_USE;
+	}
+	if (s->ntunnels >= SESSION_TUNNELS_MAX || s->dead)
+		return LISTEN_LIMIT;
+	if (t == NULL && (t = new_tunnel_locked(r, name)) == NULL)
+		return LISTEN_NO_MEMORY;
+	t->refs++;		/* the holder's */
+	/* one session holds a name once: its later listen replaces the earlier */
+	for (o = t->holders; o != NULL && o->session != s; o = o->next)
+		;
+	if (o != NULL)
+		drop_holder_locked(o);
+	if (!h->share || !all_share_locked(t))
+		*nlosers = oust_locked(t, s, loser, LOSERS_MAX);
+	if (t->holders == NULL) {
+		memcpy(t->who, s->identity.who, sizeof(t->who));
+		t->since = h->since;
+	}
+	t->path = h->path;
+	h->tunnel = t;
+	h->next = t->holders;
+	t->holders = h;
+	h->snext = s->holders;
+	s->holders = h;
+	s->ntunnels++;
+	pthread_cond_broadcast(&r->change);
+	return LISTEN_OK;
+}
+
+enum listen_result
+registry_listen(struct registry *r, struct session *s, uint32_t listen_id, const char *name,
+    int path, int share, char held[64])
+{
+	struct loser *loser = calloc(LOSERS_MAX, sizeof(*loser));
+	struct holder *h = calloc(1, sizeof(*h));
+	enum listen_result rc = LISTEN_NO_MEMORY;
+	int i, n = 0;
+
+	if (loser != NULL && h != NULL) {
+		h->session = s;
+		h->listen_id = listen_id;
+		h->path = path;
+		h->share = share;
+		h->since = clock_ms(CLOCK_WALL);
+		h->refs = 1;
+		pthread_mutex_lock(&r->mtx);
+		rc = listen_locked(r, s, h, name, held, loser, &n);
+		pthread_mutex_unlock(&r->mtx);
+	}
+	if (rc != LISTEN_OK)
+		free(h);
+	for (i = 0; i < n; i++) {
+		if (loser[i].tell) {
+			log_line(LOG_INFO, "taken_over", "name", name, "who", s->identity.who,
+			    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
+			loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
+		}
+		session_unref(r, loser[i].session);
+	}
+	free(loser);
+	return rc;
+}
+
+int
+registry_unlisten(struct registry *r, struct session *s, uint32_t listen_id)
+{
+	struct holder *h;
+	struct tunnel *t;
+
+	pthread_mutex_lock(&r->mtx);
+	for (h = s->holders; h != NULL && h->listen_id != listen_id; h = h->snext)
+		;
+	if (h != NULL) {
+		t = h->tunnel;
+		t->refs++;
+		drop_holder_locked(h);
+		if (t->holders == NULL && t->linked)
+			unlink_locked(r, t);
+		tunnel_unref_locked(t);
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return h != NULL;
+}
+
+/* The holder with the fewest running exchanges; one that drains only if there is no other. */
+static struct holder *
+best_locked(const struct tunnel *t)
+{
+	struct holder *h, *best = NULL;
+
+	for (h = t->holders; h != NULL; h = h->next)
+		if (best == NULL || h->session->draining < best->session->draining ||
+		    (h->session->draining == best->session->draining && h->running < best->running))
+			best = h;
+	return best;
+}
+
+static void
+use_locked(struct registry *r, struct holder *h)
+{
+	h->refs++;
+	h->running++;
+	h->requests++;
+	h->session->refs++;
+	h->session->running++;
+	r->running++;
+}
+
+enum pick_result
+registry_pick(struct registry *r, const char *name, int need_path, int64_t wait_ms, int *queued,
+    struct holder **out)
+{
+	struct timespec until;
+	enum pick_result rc = PICK_NONE;
+	struct tunnel *t;
+	int late = 0;
+
+	deadline_in(&until, wait_ms);
+	pthread_mutex_lock(&r->mtx);
+	while ((t = find_locked(r, name)) != NULL && t->holders == NULL && !(need_path && !t->path)) {
+		if (!*queued) {
+			if (t->waiting >= r->conf.queue) {
+				rc = PICK_FULL;
+				break;
+			}
+			t->waiting++;
+			*queued = 1;
+		}
+		rc = PICK_WAIT;
+		if (late)
+			break;
+		late = pthread_cond_timedwait(&r->change, &r->mtx, &until) != 0;
+		rc = PICK_NONE;
+	}
+	if (t != NULL && t->holders != NULL && !(need_path && !t->path)) {
+		*out = best_locked(t);
+		use_locked(r, *out);
+		rc = PICK_OK;
+	}
+	if (rc != PICK_WAIT && *queued) {
+		if (t != NULL && t->waiting > 0)
+			t->waiting--;
+		*queued = 0;
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return rc;
+}
+
+void
+registry_leave(struct registry *r, const char *name, int *queued)
+{
+	struct tunnel *t;
+
+	if (!*queued)
+		return;
+	pthread_mutex_lock(&r->mtx);
+	if ((t = find_locked(r, name)) != NULL && t->waiting > 0)
+		t->waiting--;
+	*queued = 0;
+	pthread_mutex_unlock(&r->mtx);
+}
+
+void
+registry_done(struct registry *r, struct holder *h)
+{
+	struct session *s = h->session;
+	int end;
+
+	pthread_mutex_lock(&r->mtx);
+	h->running--;
+	s->running--;
+	r->running--;
+	end = s->ending && s->running == 0 && !s->dead;
+	holder_unref_locked(h);
+	pthread_mutex_unlock(&r->mtx);
+	if (end)
+		s->dialect->end(s, WS_GOING_AWAY, "drained");
+	session_unref(r, s);
+}
+
+unsigned *
+registry_held(struct holder *h)
+{
+	return &h->tunnel->held;
+}
+
+int
+registry_has(struct registry *r, const char *name, int need_path)
+{
+	struct tunnel *t;
+	int has;
+
+	pthread_mutex_lock(&r->mtx);
+	t = find_locked(r, name);
+	has = t != NULL && (!need_path || t->path);
+	pthread_mutex_unlock(&r->mtx);
+	return has;
+}
+
+int
+registry_running(struct registry *r)
+{
+	int n;
+
+	pthread_mutex_lock(&r->mtx);
+	n = r->running;
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}
+
+int
+registry_sessions(struct registry *r)
+{
+	int n;
+
+	pthread_mutex_lock(&r->mtx);
+	n = r->nsessions;
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}
+
+/* All sessions, each with a reference, in memory of the caller's to free; *n of them. NULL if there are none. */
+static struct session **
+all_sessions(struct registry *r, int *n)
+{
+	struct session **all, *s;
+
+	*n = 0;
+	pthread_mutex_lock(&r->mtx);
+	all = r->nsessions > 0 ? malloc((size_t)r->nsessions * sizeof(*all)) : NULL;
+	for (s = r->sessions; s != NULL && all != NULL; s = s->next) {
+		s->refs++;
+		all[(*n)++] = s;
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return all;
+}
+
+static void
+end_grace(struct registry *r)
+{
+	struct tunnel *t, *next;
+	int64_t now = clock_ms(CLOCK_STEADY);
+	int i;
+
+	pthread_mutex_lock(&r->mtx);
+	for (i = 0; i < CHAINS; i++)
+		for (t = r->chain[i]; t != NULL; t = next) {
+			next = t->next;
+			if (t->holders == NULL && now >= t->grace_until)
+				unlink_locked(r, t);
+		}
+	pthread_mutex_unlock(&r->mtx);
+}
+
+/* The session's credential is no good any more: its tunnels are gone, and so is it. */
+static void
+expel(struct registry *r, struct session *s, const char *code)
+{
+	uint32_t ids[SESSION_TUNNELS_MAX];
+	struct holder *h;
+	int i, n = 0;
+
+	log_line(LOG_INFO, "session_ended", "reason", code, "who", s->identity.who,
+	    "peer", s->peer, (char *)NULL);
+	pthread_mutex_lock(&r->mtx);
+	for (h = s->holders; h != NULL && n < SESSION_TUNNELS_MAX; h = h->snext)
+		ids[n++] = h->listen_id;
+	pthread_mutex_unlock(&r->mtx);
+	for (i = 0; i < n; i++)
+		s->dialect->gone(s, ids[i], code);
+	session_ref(r, s);
+	registry_remove(r, s, 1);
+	s->dialect->end(s, WS_POLICY, code);
+	session_unref(r, s);
+}
+
+void
+registry_tick(struct registry *r, struct auth *auth)
+{
+	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	struct session **all;
+	const char *code;
+	int i, n;
+
+	end_grace(r);
+	all = all_sessions(r, &n);
+	for (i = 0; i < n; i++) {
+		if ((code = auth_lost(auth, &all[i]->identity, now)) != NULL)
+			expel(r, all[i], code);
+		else if (all[i]->dialect->used_up(all[i]) && !all[i]->draining)
+			all[i]->dialect->drain(all[i]);
+		session_unref(r, all[i]);
+	}
+	free(all);
+}
+
+void
+registry_drain(struct registry *r)
+{
+	struct session **all;
+	int i, n;
+
+	all = all_sessions(r, &n);
+	for (i = 0; i < n; i++) {
+		all[i]->dialect->drain(all[i]);
+		session_unref(r, all[i]);
+	}
+	free(all);
+}
+
+void
+registry_end(struct registry *r, int code, const char *reason)
+{
+	struct session **all;
+	int i, n;
+
+	all = all_sessions(r, &n);
+	for (i = 0; i < n; i++) {
+		all[i]->dialect->end(all[i], code, reason);
+		session_unref(r, all[i]);
+	}
+	free(all);
+}
+
+static void
+copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
+{
+	uint64_t tally[2];
+
+	memset(st, 0, sizeof(*st));
+	memcpy(st->name, t->name, sizeof(st->name));
+	memcpy(st->who, t->who, sizeof(st->who));
+	st->path = t->path;
+	if (h == NULL) {
+		st->lost = 1;
+		st->since = t->since;
+		return;
+	}
+	memcpy(st->peer, h->session->peer, sizeof(st->peer));
+	st->since = h->since;
+	st->running = h->running;
+	st->requests = h->requests;
+	h->session->dialect->tally(h->session, h->tally, tally);
+	st->in = tally[1];
+	st->out = tally[0];
+}
+
+size_t
+registry_status(struct registry *r, struct tunnel_status *out, size_t max)
+{
+	struct tunnel *t;
+	struct holder *h;
+	size_t n = 0;
+	int i;
+
+	pthread_mutex_lock(&r->mtx);
+	for (i = 0; i < CHAINS; i++)
+		for (t = r->chain[i]; t != NULL; t = t->next) {
+			h = t->holders;
+			do {
+				if (n < max)
+					copy_status(&out[n], t, h);
+				n++;
+			} while (h != NULL && (h = h->next) != NULL);
+		}
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}

@@ -1,0 +1,139 @@
+/*
+ * registry.h: who holds which name: sessions and their tunnels.
+ *
+ * Lock order: registry, stream, mux, link; pending is last, alone. Written here and nowhere else.
+ * No dialect function is called with the registry's mutex held.
+ */
+#ifndef REGISTRY_H
+#define REGISTRY_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "auth.h"
+#include "mux.h"
+#include "net.h"
+
+enum { INSTANCE_MAX = 64, SESSION_TUNNELS_MAX = 64 };
+
+struct registry;
+struct session;
+struct holder;
+
+/* What a dialect can do with its sessions. Any thread; none of these blocks but open. */
+struct dialect {
+	const char *name;
+	/* A stream to the tunnel; see mux_open. */
+	struct stream *(*open)(struct session *, const struct stream_ops *, void *arg,
+	    uint64_t *tally, int64_t deadline);
+	/* What goes in front of the request on that stream. */
+	void (*preface)(struct buf *, const struct holder *, const char *peer);
+	/* The tunnel was taken away: tell the client why. */
+	void (*gone)(struct session *, uint32_t listen_id, const char *code);
+	void (*drain)(struct session *);	/* ask the client to go to another session */
+	/* End the session: with a close code and a reason, or (code 0) at once. */
+	void (*end)(struct session *, int code, const char *reason);
+	/* Copy the counters given to open; the registry's mutex is held here, as an exception. */
+	void (*tally)(struct session *, const uint64_t from[2], uint64_t to[2]);
+	int (*used_up)(struct session *);	/* no more streams to be had: it should be replaced */
+	void (*free)(struct session *);		/* the last reference is gone: give impl back */
+};
+
+struct session {		/* made by a dialect; constant but for the members marked [r], the registry's */
+	const struct dialect *dialect;
+	void *impl;		/* the dialect's own */
+	struct identity identity;
+	char peer[NET_ADDR_MAX];
+	char instance[INSTANCE_MAX + 1];	/* one per client process, or "" */
+	int64_t since;		/* clock_ms, CLOCK_WALL */
+	int refs;		/* [r] */
+	int running;		/* [r] exchanges */
+	int draining;		/* [r] no new exchanges if another holder can be had */
+	int ending;		/* [r] drained: end it when running is 0 */
+	int listed, dead;	/* [r] */
+	int ntunnels;		/* [r] */
+	struct holder *holders;	/* [r] */
+	struct session *next;	/* [r] of all sessions */
+};
+
+struct tunnel;
+
+struct holder {			/* a session's hold on a name; [r] */
+	struct session *session;
+	struct tunnel *tunnel;
+	uint32_t listen_id;
+	int path;		/* reachable as /name/… too */
+	int share;
+	int running;		/* exchanges */
+	uint64_t tally[2];	/* bytes from the client, and to it; guarded by its mux */
+	uint64_t requests;
+	int64_t since;		/* clock_ms, CLOCK_WALL */
+	int refs;		/* the session's and one for each exchange */
+	struct holder *next;	/* of this tunnel */
+	struct holder *snext;	/* of this session */
+};
+
+struct registry_conf {
+	int64_t grace_ms;
+	int queue;		/* exchanges waiting for one lost tunnel */
+	int sessions;		/* at once */
+};
+
+struct registry *registry_new(const struct registry_conf *);
+
+/* Sessions. add: 0, or -1 if there are too many; it takes a reference of its own. */
+int registry_add(struct registry *, struct session *);
+void session_ref(struct registry *, struct session *);
+void session_unref(struct registry *, struct session *);
+/* The session is over: orderly frees its names at once, else they are kept for the grace period. */
+void registry_remove(struct registry *, struct session *, int orderly);
+
+enum listen_result { LISTEN_OK, LISTEN_IN_USE, LISTEN_LIMIT, LISTEN_NO_MEMORY };
+/*
+ * Register name for s. LISTEN_IN_USE: by fills held[64] with "token:4be1c0de since 10:02 UTC".
+ * Sessions that lose the name to s are told (gone taken_over), unless they are of the same instance.
+ */
+enum listen_result registry_listen(struct registry *, struct session *s, uint32_t listen_id,
+    const char *name, int path, int share, char held[64]);
+/* 1 if it was there; its running exchanges go on. */
+int registry_unlisten(struct registry *, struct session *, uint32_t listen_id);
+
+enum pick_result {
+	PICK_OK, PICK_NONE,	/* nobody holds the name */
+	PICK_WAIT,		/* lost and in its grace period, still so after the wait */
+	PICK_FULL		/* as many wait already as may */
+};
+/*
+ * A holder for one exchange, the one with the fewest running. Waits up to wait_ms while the name is in its grace period; *queued
+ * is the caller's, 0 before the first call for an exchange: keep it over PICK_WAIT, and call registry_leave if it gives up after one.
+ */
+enum pick_result registry_pick(struct registry *, const char *name, int need_path, int64_t wait_ms,
+    int *queued, struct holder **);
+void registry_leave(struct registry *, const char *name, int *queued);
+void registry_done(struct registry *, struct holder *);	/* the exchange is over */
+unsigned *registry_held(struct holder *);	/* the tunnel's slots in the pending map */
+
+/* 1 if name is held, or in its grace period. need_path: and reachable by path. */
+int registry_has(struct registry *, const char *name, int need_path);
+
+int registry_running(struct registry *);	/* exchanges */
+int registry_sessions(struct registry *);
+
+/* Janitor's work: free names whose grace is over, end sessions whose credential is lost. */
+void registry_tick(struct registry *, struct auth *);
+void registry_drain(struct registry *);		/* ask all sessions to move */
+void registry_end(struct registry *, int code, const char *reason);	/* end all */
+
+/* Walk all tunnels for status, a copy at a time. */
+struct tunnel_status {
+	char name[NAME_LEN_MAX + 1];
+	char who[sizeof(((struct identity *)0)->who)];
+	char peer[NET_ADDR_MAX];
+	int64_t since;		/* of the holder, ms; of the loss in grace */
+	int running, path, lost;
+	uint64_t in, out, requests;	/* bytes from callers to the client, and back */
+};
+/* How many there are; the first max of them in *out. */
+size_t registry_status(struct registry *, struct tunnel_status *out, size_t max);
+
+#endif

@@ -1,0 +1,809 @@
+/* tunneld.c: the daemon: options, signals, start and stop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "caller.h"
+#include "clock.h"
+#include "control.h"
+#include "daemon.h"
+#include "log.h"
+#include "opt.h"
+#include "random.h"
+
+enum {
+	LISTEN_TEXTS = 16,
+	TICK_MS = 250,		/* the janitor's round: grace, expiry, the token store */
+	STACK = STACK_SIZE,
+	EXIT_USAGE = 2
+};
+
+struct conf {
+	struct daemon_conf d;
+	char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
+	int nlisten;
+	char state[512], file[512];
+	int log_time, check, json, help, version, global;
+	char scope[STORE_SCOPE_MAX + 1], note[STORE_NOTE_MAX + 1];
+	long expires_ms;
+};
+
+static void
+die(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("tunneld: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(code);
+}
+
+/* Options. */
+
+static const char *
+copy(char *to, size_t cap, const char *v)
+{
+	if (strlen(v) >= cap)
+		return "is too long";
+	memcpy(to, v, strlen(v) + 1);
+	return NULL;
+}
+
+static const char *
+set_listen(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	char host[NET_HOST_MAX], port[6];
+
+	if (net_split(v, host, port) == -1)
+		return "is not [HOST:]PORT";
+	if (c->nlisten == LISTEN_TEXTS)
+		return "is one listener too many";
+	return copy(c->listen[c->nlisten++], sizeof(c->listen[0]), v);
+}
+
+static const char *
+set_domain(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	size_t i;
+
+	if (v[0] != '\0' && !name_ok(v) && strchr(v, '.') != NULL)
+		return "is not a domain name in lower case";
+	for (i = 0; v[i] != '\0'; i++)
+		if (v[i] >= 'A' && v[i] <= 'Z')
+			return "is not a domain name in lower case";
+	return copy(c->d.domain, sizeof(c->d.domain), v);
+}
+
+static const char *
+set_url(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	if (v[0] != '\0' && strncmp(v, "http://", 7) != 0 && strncmp(v, "https://", 8) != 0)
+		return "is not an http:// or https:// URL";
+	return copy(c->d.url, sizeof(c->d.url), v);
+}
+
+static const char *
+set_trust(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	const char *why;
+
+	if (c->d.ntrust == TRUST_MAX)
+		return "is one network too many";
+	if (cidr_parse(&c->d.trust[c->d.ntrust], v, &why) == -1)
+		return "is not ADDRESS or ADDRESS/BITS";
+	c->d.ntrust++;
+	return NULL;
+}
+
+static const char *
+seconds(long *ms, const char *v, long min)
+{
+	return opt_seconds(v, ms) == -1 || *ms < min ? "is not a number of seconds" : NULL;
+}
+
+static const char *
+seconds_or_0(long *ms, const char *v)
+{
+	if (strcmp(v, "0") == 0) {
+		*ms = 0;
+		return NULL;
+	}
+	return seconds(ms, v, 1);
+}
+
+static const char *
+count(long *n, const char *v, long max)
+{
+	return opt_number(v, 1, max, n) == -1 ? "is not a number in range" : NULL;
+}
+
+static const char *
+bytes(long *n, const char *v, long min, long max)
+{
+	return opt_bytes(v, n) == -1 || *n < min || *n > max ? "is not a size in range" : NULL;
+}
+
+#define SETTER(name, call) \
+	static const char *name(void *arg, const char *v) \
+	{ struct conf *c = arg; return call; }
+
+SETTER(set_state, copy(c->state, sizeof(c->state), v))
+SETTER(set_file, copy(c->file, sizeof(c->file), v))
+SETTER(set_grace, seconds_or_0(&c->d.grace_ms, v))
+SETTER(set_drain, seconds_or_0(&c->d.drain_ms, v))
+SETTER(set_timeout, seconds(&c->d.timeout_ms, v, 1))
+SETTER(set_head, seconds(&c->d.head_ms, v, 1))
+SETTER(set_idle, seconds(&c->d.idle_ms, v, 1))
+SETTER(set_half_close, seconds(&c->d.half_close_ms, v, 1))
+SETTER(set_keep_alive, seconds(&c->d.keep_alive_ms, v, 1))
+SETTER(set_stall, seconds(&c->d.stall_ms, v, 1))
+SETTER(set_ping, seconds(&c->d.ping_ms, v, 100))
+SETTER(set_slots, count(&c->d.slots, v, 65535))
+SETTER(set_queue, count(&c->d.queue, v, 1000000))
+SETTER(set_streams, count(&c->d.streams, v, 1000000))
+SETTER(set_callers, count(&c->d.callers, v, 1000000))
+SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
+SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
+SETTER(set_buffer, bytes(&c->d.buffer, v, 0, 1L << 40))
+SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_json, (c->json = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_global, (c->global = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_scope, copy(c->scope, sizeof(c->scope), v))
+SETTER(set_note, copy(c->note, sizeof(c->note), v))
+SETTER(set_expires, seconds(&c->expires_ms, v, 1000))
+
+#define STATE_OPT { "state", 's', OPT_VALUE, NULL, "DIR", "state folder", set_state }
+#define CONFIG_OPT { "config", 'c', OPT_VALUE, NULL, "FILE", "configuration file", set_file }
+#define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
+
+static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_NAME */
+	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT", "public address; port 0 takes a free one", set_listen },
+	{ "domain", 'd', OPT_VALUE, NULL, "NAME", "a tunnel is reached at TUNNEL.NAME", set_domain },
+	{ "url", 0, OPT_VALUE, NULL, "URL", "scheme and port of the URLs told to clients", set_url },
+	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
+	{ "grace", 0, OPT_VALUE, "10", "TIME", "a lost session keeps its names", set_grace },
+	{ "drain", 0, OPT_VALUE, "20", "TIME", "to finish running exchanges at the end", set_drain },
+	{ "timeout", 0, OPT_VALUE, "30", "TIME", "for a response head", set_timeout },
+	{ "head-timeout", 0, OPT_VALUE, "10", "TIME", "for a request head", set_head },
+	{ "idle", 0, OPT_VALUE, "30", "TIME", "without a byte of a request's content", set_idle },
+	{ "stall", 0, OPT_VALUE, "300", "TIME", "without a caller taking a byte", set_stall },
+	{ "half-close", 0, OPT_VALUE, "5", "TIME", "for an answer to a half-closed caller", set_half_close },
+	{ "keep-alive", 0, OPT_VALUE, "75", "TIME", "between requests on a connection", set_keep_alive },
+	{ "ping", 0, OPT_VALUE, "30", "TIME", "between pings of a client", set_ping },
+	{ "slots", 0, OPT_VALUE, "256", "N", "requests waiting for a response head", set_slots },
+	{ "queue", 0, OPT_VALUE, "100", "N", "requests waiting for one lost tunnel", set_queue },
+	{ "streams", 0, OPT_VALUE, "1024", "N", "running exchanges of one session", set_streams },
+	{ "callers", 0, OPT_VALUE, "4096", "N", "public connections", set_callers },
+	{ "sessions", 0, OPT_VALUE, "16384", "N", "client sessions", set_sessions },
+	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
+	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
+	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
+	STATE_OPT,
+	CONFIG_OPT,
+	{ "check", 'n', OPT_FLAG, NULL, NULL, "check the configuration and exit", set_check },
+	HELP_OPT,
+	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
+};
+
+static const struct opt issue_opts[] = {
+	{ "scope", 0, OPT_VALUE, NULL, "NAME[,NAME...]", "names and ports it may use", set_scope },
+	{ "global", 0, OPT_FLAG, NULL, NULL, "it may use every name", set_global },
+	{ "expires", 0, OPT_VALUE, NULL, "TIME", "30d, 12h, ...; default: never", set_expires },
+	{ "note", 0, OPT_VALUE, NULL, "TEXT", "whose it is, for the list", set_note },
+	STATE_OPT, CONFIG_OPT, HELP_OPT,
+};
+
+static const struct opt plain_opts[] = { STATE_OPT, CONFIG_OPT, HELP_OPT };
+
+static const struct opt status_opts[] = {
+	{ "json", 0, OPT_FLAG, NULL, NULL, "as JSON", set_json },
+	STATE_OPT, CONFIG_OPT, HELP_OPT,
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static void
+usage(void)
+{
+	char text[4096];
+
+	opt_help(opts, COUNT(opts), text, sizeof(text));
+	printf("usage: tunneld [OPTION...]\n"
+	    "       tunneld token issue (--scope NAME[,NAME...] | --global) [--expires TIME] [--note TEXT]\n"
+	    "       tunneld token list | token revoke ID\n"
+	    "       tunneld status [--json] | stop\n"
+	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
+	    "See tunneld(8).\n", text);
+	exit(0);
+}
+
+/* "$XDG_STATE_HOME/tunneld" and the like: where a user's own files are. */
+static void
+home_path(char *out, size_t cap, const char *xdg, const char *under, const char *leaf)
+{
+	const char *base = getenv(xdg), *home = getenv("HOME");
+	int n;
+
+	if (base != NULL && base[0] == '/')
+		n = snprintf(out, cap, "%s/%s", base, leaf);
+	else
+		n = snprintf(out, cap, "%s/%s/%s", home != NULL ? home : ".", under, leaf);
+	if (n < 0 || (size_t)n >= cap)
+		die(EXIT_USAGE, "the path of your home folder is too long");
+}
+
+/* What the environment, the file and the defaults add. file: --config of a command with a table of its own, or "". */
+static void
+settle(struct opt_set *set, struct conf *c, const char *file)
+{
+	int given;
+
+	if (opt_env(set, c) == -1)
+		die(EXIT_USAGE, "%s", set->err);
+	if (file[0] != '\0')
+		copy(c->file, sizeof(c->file), file);
+	given = c->file[0] != '\0';
+	if (!given && geteuid() == 0)
+		copy(c->file, sizeof(c->file), CONFFILE);
+	else if (!given)
+		home_path(c->file, sizeof(c->file), "XDG_CONFIG_HOME", ".config", "tunneld.conf");
+	if (opt_file(set, c, c->file) == -1 && (given || errno != ENOENT))
+		die(EXIT_USAGE, "%s", set->err);
+	opt_defaults(set, c);
+	if (c->state[0] == '\0' && geteuid() == 0)
+		copy(c->state, sizeof(c->state), STATEDIR);
+	else if (c->state[0] == '\0')
+		home_path(c->state, sizeof(c->state), "XDG_STATE_HOME", ".local/state", "tunneld");
+}
+
+/*
+ * Options of a command: its own from the command line; environment and file
+ * are read as the daemon reads them, so that both mean the same state folder.
+ */
+static void
+options(struct conf *c, const struct opt *table, size_t n, int argc, char **argv, int operands)
+{
+	struct opt_set set;
+	struct conf daemon;
+	int nargs;
+
+	memset(c, 0, sizeof(*c));
+	opt_init(&set, table, n, "TUNNELD");
+	if (opt_args(&set, c, argc, argv, &nargs) == -1)
+		die(EXIT_USAGE, "%s; see tunneld --help", set.err);
+	if (c->help)
+		usage();
+	if (c->version) {
+		printf("tunneld %s\n", VERSION);
+		exit(0);
+	}
+	if (nargs > operands)
+		die(EXIT_USAGE, "unknown word '%.60s'; see tunneld --help", argv[operands]);
+	if (nargs < operands)
+		die(EXIT_USAGE, "a word is missing; see tunneld --help");
+	if (table == opts) {
+		settle(&set, c, "");
+		return;
+	}
+	memset(&daemon, 0, sizeof(daemon));
+	opt_init(&set, opts, COUNT(opts), "TUNNELD");
+	settle(&set, &daemon, c->file);
+	c->d = daemon.d;
+	memcpy(c->listen, daemon.listen, sizeof(c->listen));
+	if (c->state[0] == '\0')
+		memcpy(c->state, daemon.state, sizeof(c->state));
+}
+
+/* The state folder. */
+
+static int
+open_state(const char *path, int make)
+{
+	char part[sizeof(((struct conf *)0)->state)];
+	size_t i;
+	int fd;
+
+	for (i = 1; make && path[i - 1] != '\0'; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, 0700) == -1 && errno != EEXIST)
+			die(1, "state folder %s: %s", part, strerror(errno));
+	}
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		die(1, "state folder %s: %s; name another with --state", path, strerror(errno));
+	return fd;
+}
+
+/* Commands. */
+
+/* The line for the client's user to paste. */
+static void
+print_client_line(const struct conf *c, const char *token)
+{
+	char host[NET_HOST_MAX], port[6];
+
+	printf("client: tunnel use ");
+	if (c->d.url[0] != '\0')
+		printf("%s", c->d.url);
+	else if (c->d.domain[0] != '\0')
+		printf("https://%s", c->d.domain);
+	else if (net_split(c->listen[0], host, port) == 0)
+		printf(strchr(host, ':') != NULL ? "http://[%s]:%s" : "http://%s:%s",
+		    host[0] == '\0' || host[0] == '*' ? "127.0.0.1" : host, port);
+	printf(" %s\n", token);
+}
+
+static int
+token_issue(int argc, char **argv)
+{
+	char text[TOKEN_LEN + 1], why[300];
+	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	const char *wrong;
+	struct token t;
+	struct conf c;
+	int dir;
+
+	options(&c, issue_opts, COUNT(issue_opts), argc, argv, 0);
+	if ((c.scope[0] != '\0') == c.global)
+		die(EXIT_USAGE, "token issue needs --scope NAME or --global, one of the two");
+	if (c.global)
+		copy(c.scope, sizeof(c.scope), "*");
+	if (scope_check(c.scope, &wrong) == -1)
+		die(EXIT_USAGE, "--scope: '%.60s' %s", c.scope, wrong);
+	dir = open_state(c.state, 1);
+	if (store_issue(dir, c.scope, now, c.expires_ms == 0 ? 0 : now + c.expires_ms / 1000,
+	    c.note, &t, text, why, sizeof(why)) == -1)
+		die(1, "%s/%s", c.state, why);
+	printf("id: %s\nscope: %s\ntoken: %s\n", t.id, t.scope, text);
+	print_client_line(&c, text);
+	wipe(text, sizeof(text));
+	close(dir);
+	return 0;
+}
+
+static void
+print_day(const char *name, int64_t when)
+{
+	time_t t = (time_t)when;
+	struct tm tm;
+	char text[32];
+
+	gmtime_r(&t, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	printf(" %s=%s", name, when == 0 ? "never" : text);
+}
+
+static int
+token_list(int argc, char **argv)
+{
+	struct store s = { NULL, 0 };
+	char why[300];
+	struct conf c;
+	size_t i;
+	int dir;
+
+	options(&c, plain_opts, COUNT(plain_opts), argc, argv, 0);
+	dir = open_state(c.state, 0);
+	if (store_load(&s, dir, why, sizeof(why)) == -1)
+		die(1, "%s/%s", c.state, why);
+	for (i = 0; i < s.n; i++) {
+		printf("id=%s scope=%s", s.token[i].id, s.token[i].scope);
+		print_day("created", s.token[i].created);
+		print_day("expires", s.token[i].expires);
+		printf(" note=%s\n", s.token[i].note);
+	}
+	store_free(&s);
+	close(dir);
+	return 0;
+}
+
+static int
+token_revoke(int argc, char **argv)
+{
+	char why[300];
+	struct conf c;
+	int dir, rc;
+
+	options(&c, plain_opts, COUNT(plain_opts), argc, argv, 1);
+	dir = open_state(c.state, 0);
+	if ((rc = store_revoke(dir, argv[0], why, sizeof(why))) == -1)
+		die(1, "%s/%s", c.state, why);
+	if (rc == 0)
+		die(1, "no token has the id '%.60s'; see tunneld token list", argv[0]);
+	printf("revoked: %s\n", argv[0]);
+	close(dir);
+	return 0;
+}
+
+static int
+ask(int argc, char **argv, int stop)
+{
+	struct conf c;
+
+	options(&c, stop ? plain_opts : status_opts, stop ? COUNT(plain_opts) : COUNT(status_opts),
+	    argc, argv, 0);
+	if (control_ask(c.state, stop ? "stop\n" : c.json ? "status json\n" : "status\n", 1) == -1) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
+			die(1, "no daemon runs with state folder %s", c.state);
+		die(1, "%s/control: %s", c.state, strerror(errno));
+	}
+	return 0;
+}
+
+static int
+command(int argc, char **argv)
+{
+	if (strcmp(argv[0], "status") == 0)
+		return ask(argc, argv, 0);
+	if (strcmp(argv[0], "stop") == 0)
+		return ask(argc, argv, 1);
+	if (strcmp(argv[0], "token") != 0)
+		die(EXIT_USAGE, "unknown word '%.60s'; see tunneld --help", argv[0]);
+	if (argc > 1 && strcmp(argv[1], "issue") == 0)
+		return token_issue(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "list") == 0)
+		return token_list(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "revoke") == 0)
+		return token_revoke(argc - 1, argv + 1);
+	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
+		usage();
+	die(EXIT_USAGE, "token is followed by issue, list or revoke; see tunneld --help");
+	return EXIT_USAGE;
+}
+
+/* The daemon's threads. */
+
+int
+daemon_draining(struct daemon *d)
+{
+	int draining;
+
+	pthread_mutex_lock(&d->mtx);
+	draining = d->draining;
+	pthread_mutex_unlock(&d->mtx);
+	return draining;
+}
+
+void
+daemon_request_id(struct daemon *d, char id[17])
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&d->mtx);
+	n = d->requests++;
+	pthread_mutex_unlock(&d->mtx);
+	snprintf(id, 17, "%s%08lx", d->boot, (unsigned long)n);
+}
+
+struct listener {
+	struct daemon *d;
+	int fd;
+};
+
+struct job {			/* a connection on its way to a thread */
+	struct daemon *d;
+	int fd;
+	struct sockaddr_storage peer;
+};
+
+static void
+run_caller(void *arg)
+{
+	struct job j = *(struct job *)arg;
+
+	free(arg);
+	caller_run(j.d, j.fd, &j.peer);
+}
+
+static void
+hand_over(struct daemon *d, int fd, const struct sockaddr_storage *peer)
+{
+	struct job *j = malloc(sizeof(*j));
+
+	if (j != NULL) {
+		j->d = d;
+		j->fd = fd;
+		j->peer = *peer;
+		if (workers_run(d->workers, run_caller, j) == 0)
+			return;
+		free(j);
+	}
+	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
+	caller_refuse(fd);
+}
+
+static void *
+acceptor(void *arg)
+{
+	struct listener *l = arg;
+	struct sockaddr_storage peer;
+	struct pollfd pfd;
+	int fd;
+
+	pfd.fd = l->fd;
+	pfd.events = POLLIN;
+	while (daemon_draining(l->d) == 0) {
+		if (poll(&pfd, 1, TICK_MS) <= 0)
+			continue;
+		while ((fd = net_accept(l->fd, &peer)) != -1)
+			hand_over(l->d, fd, &peer);
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			log_line(LOG_WARN, "accept_failed", "reason", strerror(errno), (char *)NULL);
+			poll(NULL, 0, TICK_MS);	/* until somebody has closed something */
+		}
+	}
+	close(l->fd);
+	free(l);
+	return NULL;
+}
+
+static void
+reload(struct daemon *d, int force)
+{
+	char why[300];
+	int rc = auth_reload(d->auth, force, why, sizeof(why));
+
+	if (rc == 1)
+		log_line(LOG_INFO, "tokens_read", (char *)NULL);
+	else if (rc == -1)
+		log_line(LOG_ERROR, "tokens_bad", "reason", why, "kept", "the last good set", (char *)NULL);
+}
+
+static void *
+janitor(void *arg)
+{
+	struct daemon *d = arg;
+
+	for (;;) {
+		poll(NULL, 0, TICK_MS);
+		reload(d, 0);
+		registry_tick(d->registry, d->auth);
+	}
+	return NULL;
+}
+
+static void
+stop(void)
+{
+	kill(getpid(), SIGTERM);
+}
+
+struct control {
+	struct daemon *d;
+	int fd;
+};
+
+static void *
+controller(void *arg)
+{
+	struct control *ctl = arg;
+	struct sockaddr_storage peer;
+	struct pollfd pfd;
+	int fd;
+
+	pfd.fd = ctl->fd;
+	pfd.events = POLLIN;
+	for (;;) {
+		if (poll(&pfd, 1, -1) > 0 && (fd = net_accept(ctl->fd, &peer)) != -1)
+			control_serve(ctl->d, fd, stop);
+	}
+	return NULL;
+}
+
+/* Start and stop. */
+
+static struct daemon d;
+static struct conf conf;
+
+static void
+start_thread(void *(*fn)(void *), void *arg)
+{
+	int err = thread_start(STACK, fn, arg);
+
+	if (err != 0)
+		die(1, "no thread can be had: %s", strerror(err));
+}
+
+static void
+set_draining(int how)
+{
+	pthread_mutex_lock(&d.mtx);
+	d.draining = how;
+	pthread_mutex_unlock(&d.mtx);
+}
+
+/* Wait until nothing runs any more, ms at most. */
+static void
+until_quiet(int (*running)(struct registry *), long ms)
+{
+	int64_t end = clock_ms(CLOCK_STEADY) + ms;
+
+	while (running(d.registry) > 0 && clock_ms(CLOCK_STEADY) < end)
+		poll(NULL, 0, 10);
+}
+
+static void *
+drain(void *arg)
+{
+	char path[CONTROL_PATH_MAX];
+
+	(void)arg;
+	log_line(LOG_INFO, "draining", (char *)NULL);
+	set_draining(1);
+	registry_drain(d.registry);
+	until_quiet(registry_running, d.conf.drain_ms);
+	set_draining(2);	/* who still waits for a response head gets 504 */
+	until_quiet(registry_running, 2 * TICK_MS);
+	registry_end(d.registry, WS_GOING_AWAY, "shutting down");
+	until_quiet(registry_sessions, 1000);
+	if (control_path(path, conf.state) == 0)
+		unlink(path);
+	log_line(LOG_INFO, "stopped", (char *)NULL);
+	exit(0);
+}
+
+static void
+raise_limits(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+static void
+build(int dir)
+{
+	struct registry_conf rc;
+	char why[300];
+	unsigned char boot[4];
+
+	d.conf = conf.d;
+	rc.grace_ms = d.conf.grace_ms;
+	rc.queue = (int)d.conf.queue;
+	rc.sessions = (int)d.conf.sessions;
+	pthread_mutex_init(&d.mtx, NULL);
+	pthread_mutex_init(&d.budget.mtx, NULL);
+	d.budget.left = (size_t)d.conf.buffer;
+	if (random_bytes(boot, sizeof(boot)) == -1)
+		die(1, "no random bytes can be had: %s", strerror(errno));
+	snprintf(d.boot, sizeof(d.boot), "%02x%02x%02x%02x", boot[0], boot[1], boot[2], boot[3]);
+	if ((d.auth = auth_new(dir, why, sizeof(why))) == NULL)
+		die(1, "%s/%s", conf.state, why);
+	d.registry = registry_new(&rc);
+	d.pending = pending_new((int)d.conf.slots);
+	d.workers = workers_new(STACK, (int)(d.conf.callers + d.conf.sessions));
+	if (d.registry == NULL || d.pending == NULL || d.workers == NULL)
+		die(1, "no memory");
+}
+
+static int
+listen_all(int *fd, int max)
+{
+	const char *why;
+	int i, k, n = 0;
+
+	for (i = 0; i < conf.nlisten && n + NET_LISTEN_MAX <= max; i++) {
+		if ((k = net_listen(conf.listen[i], fd + n, &why)) == -1)
+			die(1, "cannot listen on %s: %s", conf.listen[i], why);
+		n += k;
+	}
+	return n;
+}
+
+static void
+accept_all(const int *fd, int n)
+{
+	struct sockaddr_storage ss;
+	char addr[NET_ADDR_MAX];
+	struct listener *l;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		if ((l = malloc(sizeof(*l))) == NULL)
+			die(1, "no memory");
+		l->d = &d;
+		l->fd = fd[i];
+		net_local(fd[i], &ss);
+		net_format(&ss, addr);
+		start_thread(acceptor, l);
+		log_line(LOG_INFO, "listening", "addr", addr, (char *)NULL);
+	}
+}
+
+static int
+start_control(void)
+{
+	char path[CONTROL_PATH_MAX];
+	static struct control ctl;
+
+	if (control_path(path, conf.state) == -1)
+		die(1, "the path of state folder %s is too long for its control socket", conf.state);
+	if ((ctl.fd = net_listen_unix(path)) == -1) {
+		if (errno == EADDRINUSE)
+			die(1, "a daemon already runs with state folder %s", conf.state);
+		die(1, "%s: %s", path, strerror(errno));
+	}
+	ctl.d = &d;
+	start_thread(controller, &ctl);
+	return 0;
+}
+
+/* Signals are taken by the main thread alone. */
+static void
+block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void
+serve(void)
+{
+	int fd[LISTEN_TEXTS * NET_LISTEN_MAX], n, sig, stopping = 0;
+	sigset_t set;
+
+	umask(077);
+	raise_limits();
+	log_setup(LOG_INFO, conf.log_time);
+	block_signals(&set);
+	n = listen_all(fd, (int)COUNT(fd));
+	build(open_state(conf.state, 1));
+	start_control();
+	start_thread(janitor, &d);
+	accept_all(fd, n);
+	for (;;) {
+		if (sigwait(&set, &sig) != 0)
+			continue;
+		if (sig == SIGHUP)
+			reload(&d, 1);
+		else if (stopping++)
+			exit(1);
+		else
+			start_thread(drain, NULL);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc > 1 && argv[1][0] != '-')
+		return command(argc - 1, argv + 1);
+	options(&conf, opts, COUNT(opts), argc, argv, 0);
+	if (conf.check) {
+		printf("tunneld: the configuration is sound\n");
+		return 0;
+	}
+	serve();
+	return 0;
+}
