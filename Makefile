@@ -12,9 +12,9 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o rewrite.o \
 	ws.o handshake.o yamux.o scope.o tokens.o \
 	clock.o deadline.o random.o file.o log.o opt.o wake.o workers.o \
 	net.o conn.o queue.o link.o linkout.o mux.o pump.o store.o auth.o registry.o \
-	pending.o control.o exchange.o caller.o native.o
+	pending.o control.o exchange.o caller.o native.o local.o agent.o
 
-all: tunneld
+all: tunneld tunnel
 
 .c.o:
 	$(CC) $(OWN) $(DEFS) -c -o $@ $<
@@ -25,6 +25,9 @@ libtunnel.a: $(OBJ)
 
 tunneld: tunneld.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o libtunnel.a $(LDLIBS)
+
+tunnel: tunnel.o libtunnel.a
+	$(CC) $(OWN) $(LDFLAGS) -o $@ tunnel.o libtunnel.a $(LDLIBS)
 
 clean:
 	rm -f *.o *.a tunneld tunnel

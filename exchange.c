@@ -324,13 +324,11 @@ send_request(struct exchange *x, struct str prefix)
 {
 	struct caller *c = x->c;
 	struct http_head *h = &c->head;
-	struct iovec iov[HTTP_IOV_MAX + 1];
 	struct rewrite_via via;
-	struct str target = h->target;
+	struct str target = h->target, lead;
 	struct buf out;
 	const char *why = NULL;
 	long n;
-	int i;
 
 	memset(&via, 0, sizeof(via));
 	via.peer.p = c->host;
@@ -358,27 +356,19 @@ send_request(struct exchange *x, struct str prefix)
 	rewrite_request(&out, h, target, &via);
 	if (out.full)
 		return ending(V_ERROR, 431, "the request head is too long", NULL);
-	x->pump.out.n = 0;
-	n = 0;
-	if (!x->req.done && c->len > c->at)
-		n = http_body_take(&x->req, c->in + c->at, c->len - c->at, &x->pump.out, &why);
+	lead.p = x->request;
+	lead.len = out.len;
+	n = pump_take(&x->pump, lead, &x->req, c->in + c->at, c->len - c->at, &why);
 	if (n < 0)
 		return ending(V_ERROR, 400, "the request content is malformed", why);
-	iov[0].iov_base = x->request;
-	iov[0].iov_len = out.len;
-	for (i = 0; i < x->pump.out.n; i++)
-		iov[i + 1] = x->pump.out.iov[i];
+	c->at += (size_t)n;
 	pthread_mutex_lock(&x->s->mtx);
 	x->req_done = x->req.done;
 	pthread_mutex_unlock(&x->s->mtx);
-	/* the first window is larger than all this: it goes whole */
-	if (stream_write(x->s, iov, x->pump.out.n + 1, 0,
-	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
+	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
 		return errno == ETIMEDOUT ?
 		    ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck") :
 		    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
-	x->pump.out.n = x->pump.at = 0;
-	c->at += (size_t)n;
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
@@ -428,33 +418,41 @@ read_more(struct exchange *x)
 	return -1;
 }
 
-/* Move the request's content on. *stuck: the stream's window is shut. */
+static void
+note_request_done(struct exchange *x)
+{
+	pthread_mutex_lock(&x->s->mtx);
+	x->req_done = x->req.done;
+	x->opened = 0;
+	pthread_mutex_unlock(&x->s->mtx);
+}
+
+/* Move the request's content on. *stuck: the stream's window is shut, or the stream is gone, which will show in res. */
 static struct ending
 push_request(struct exchange *x, int *stuck)
 {
 	struct caller *c = x->c;
+	struct str none = { NULL, 0 };
+	int64_t t = clock_ms(CLOCK_STEADY);
 	const char *why = NULL;
-	int state, done;
-	long n;
+	int state;
+	long n = 0;
 
-	pthread_mutex_lock(&x->s->mtx);
-	x->opened = 0;
-	pthread_mutex_unlock(&x->s->mtx);
-	n = pump_body(&x->pump, &x->req, c->in + c->at, c->len - c->at,
-	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms, &state, &why);
-	if (n < 0)
-		return ending(V_ERROR, 400, "the request content is malformed", why);
-	c->at += (size_t)n;
-	if (n > 0)
+	note_request_done(x);
+	while ((state = pump_push(&x->pump, 0, t + c->d->conf.timeout_ms)) == 1 &&
+	    c->len > c->at && !x->req.done) {
+		n = pump_take(&x->pump, none, &x->req, c->in + c->at, c->len - c->at, &why);
+		if (n < 0)
+			return ending(V_ERROR, 400, "the request content is malformed", why);
+		c->at += (size_t)n;
 		x->forwarded = clock_ms(CLOCK_STEADY);
-	done = x->req.done;
-	pthread_mutex_lock(&x->s->mtx);
-	x->req_done = done;
-	pthread_mutex_unlock(&x->s->mtx);
+		if (x->req.done)
+			note_request_done(x);	/* before its last byte can be answered */
+	}
 	if (state == -1 && errno == ETIMEDOUT)
 		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
 	*stuck = state != 1;
-	return ending(V_GO_ON, 0, NULL, NULL);	/* a stream that is gone will show in res */
+	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
 /* After a 101: move the caller's bytes on. */
@@ -462,18 +460,14 @@ static void
 push_raw(struct exchange *x, int *stuck)
 {
 	struct caller *c = x->c;
+	struct str none = { NULL, 0 };
 	int state;
 
-	pthread_mutex_lock(&x->s->mtx);
-	x->opened = 0;
-	pthread_mutex_unlock(&x->s->mtx);
-	if ((state = pump_push(&x->pump, CONN_FOREVER)) == 1 && c->len > c->at) {
-		x->pump.out.iov[0].iov_base = c->in + c->at;
-		x->pump.out.iov[0].iov_len = c->len - c->at;
-		x->pump.out.n = 1;
-		x->pump.at = 0;
+	note_request_done(x);
+	if ((state = pump_push(&x->pump, 0, CONN_FOREVER)) == 1 && c->len > c->at) {
+		pump_take_raw(&x->pump, none, c->in + c->at, c->len - c->at);
 		c->at = c->len;
-		state = pump_push(&x->pump, CONN_FOREVER);
+		state = pump_push(&x->pump, 0, CONN_FOREVER);
 	}
 	*stuck = state != 1;
 	if (state == 1 && x->eof != 0)
@@ -565,6 +559,13 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
+/* All that the caller has to say is in the stream. */
+static int
+request_out(const struct exchange *x)
+{
+	return x->req.done && x->pump.at == x->pump.n;
+}
+
 /* Is it over? V_GO_ON if not. */
 static struct ending
 judge(struct exchange *x, const struct snapshot *now)
@@ -585,9 +586,9 @@ judge(struct exchange *x, const struct snapshot *now)
 		    "the tunnel's client has gone" : "the local service gave no valid answer", now->why);
 	if (now->res == RES_CUT)
 		return ending(V_CUT, 0, NULL, now->why);
-	if (now->res == RES_DONE && (x->req.done || now->fin || now->reset))
+	if (now->res == RES_DONE && (request_out(x) || now->fin || now->reset))
 		return ending(V_DONE, 0, NULL, NULL);
-	if (now->res == RES_RAW && now->fin && x->eof != 0)
+	if (now->res == RES_RAW && now->fin && x->eof != 0 && request_out(x))
 		return ending(V_DONE, 0, NULL, NULL);
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
@@ -603,7 +604,7 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 	int64_t t;
 
 	e = push_request(x, &stuck);
-	if (e.v != V_GO_ON || x->req.done)
+	if (e.v != V_GO_ON || (x->req.done && !stuck))
 		return e;
 	t = clock_ms(CLOCK_STEADY);
 	if (stuck) {
@@ -675,7 +676,7 @@ relay(struct exchange *x)
 		events = 0;
 		if (now.res == RES_RAW) {
 			e = raw_step(x, &now, &events, &deadline);
-		} else if (!x->req.done) {
+		} else if (!request_out(x)) {
 			events = -1;
 			e = request_step(x, &now, &events, &deadline);
 		} else if (now.res == RES_HEAD && now.drained == 1) {
@@ -759,7 +760,7 @@ start(struct exchange *x, struct caller *c)
 static void
 finish_stream(struct exchange *x, enum verdict v)
 {
-	if (v == V_DONE && (x->req.done || x->res == RES_RAW))
+	if (v == V_DONE && request_out(x))
 		stream_fin(x->s);
 	else
 		stream_reset(x->s);

@@ -1,4 +1,4 @@
-/* link.c: a WebSocket connection: its beginning, its reader and its end; see link.h. linkout.c has the writers. */
+/* link.c: a WebSocket connection: its beginning, reader and end; see link.h. The writers are in linkout.c. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -329,6 +329,16 @@ await_input(struct link *l)
 	if (woken)
 		wake_clear(&l->wake);
 	return !l->eof && (ev & POLLIN);
+}
+
+void
+link_set_ping(struct link *l, int64_t ms)
+{
+	int64_t next = clock_ms(CLOCK_STEADY) + ms;
+
+	l->conf.ping_ms = ms;
+	if (next < l->next_ping)
+		l->next_ping = next;
 }
 
 int

@@ -75,7 +75,7 @@ enum link_class {
 int link_send(struct link *, uint8_t opcode, const struct iovec *, int n,
     enum link_class, const void *key, int64_t deadline);
 
-void link_cancel(struct link *, const void *key);	/* writers of key that wait return; none of theirs is sent any more */
+void link_cancel(struct link *, const void *key);	/* writers of key that still wait return at once */
 void link_owe(struct link *);		/* the owed callback has something: never blocks; any thread */
 void link_owe_later(struct link *);	/* the same, but the next writer or the reader before it sleeps will do */
 
@@ -83,6 +83,7 @@ void link_owe_later(struct link *);	/* the same, but the next writer or the read
 void link_close(struct link *, int code, const char *reason);
 void link_abort(struct link *);		/* end it now, no close frame */
 
+void link_set_ping(struct link *, int64_t ms);	/* in the reader: ping so often from now on */
 int64_t link_rtt_us(struct link *);	/* the last round trip measured, 0: none yet */
 
 void link_free(struct link *);		/* after link_run has returned, and every other call */

@@ -320,7 +320,8 @@ fill_locked(struct link *l)
 		fill_close_locked(l);
 		return;
 	}
-	while (l->first != NULL && !l->ended &&
+	/* A writer whose urgent message came meanwhile must not overtake it with its next. */
+	while (l->first != NULL && !l->ended && (l->parted || l->nqueue == 0) &&
 	    OUT_SIZE - l->nout >= WS_HDR_MAX + next_len(l->first))
 		fill_turn_locked(l);
 }

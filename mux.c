@@ -30,7 +30,7 @@ struct mux {
 	struct stream *table[TABLE];
 	struct stream *owed_first, **owed_last;
 	int refs, nstreams, unacked, acks_owed, ended;
-	uint32_t next_id, last_id;	/* ours to hand out; highest the other side used */
+	uint32_t next_id;		/* ours to hand out */
 	int pong, away;			/* owed */
 	uint32_t resets[RESETS];	/* ids refused, owed an RST */
 	int nresets;
@@ -619,16 +619,29 @@ stream_dead(struct stream *s)
 	return dead;
 }
 
+static void
+drop_user(struct stream *s)
+{
+	pthread_mutex_lock(&s->mux->mtx);
+	s->tally = NULL;
+	pthread_mutex_unlock(&s->mux->mtx);
+	unref(s->mux, s);
+}
+
 void
 stream_leave(struct stream *s)
 {
 	pthread_mutex_lock(&s->mtx);
 	s->ops = NULL;
 	pthread_mutex_unlock(&s->mtx);
-	pthread_mutex_lock(&s->mux->mtx);
-	s->tally = NULL;
-	pthread_mutex_unlock(&s->mux->mtx);
-	unref(s->mux, s);
+	drop_user(s);
+}
+
+void
+stream_leave_locked(struct stream *s)
+{
+	s->ops = NULL;
+	drop_user(s);	/* not the last: the reader, in whose callback we are, has its own */
 }
 
 /* The reader's side. */
@@ -670,11 +683,10 @@ accept_stream(struct mux *m, uint32_t id)
 	struct stream *s = NULL;
 
 	pthread_mutex_lock(&m->mtx);
-	if (m->conf.client && id % 2 == 0 && id > m->last_id &&
-	    m->nstreams < m->conf.streams_max)
+	/* in any order: threads that open streams overtake each other on their way out */
+	if (m->conf.client && id % 2 == 0 && m->nstreams < m->conf.streams_max)
 		s = new_stream_locked(m, id);
 	if (s != NULL) {
-		m->last_id = id;
 		s->syn_sent = 1;
 		s->owe_ack = 1;
 		m->acks_owed++;

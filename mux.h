@@ -122,5 +122,6 @@ int stream_dead(struct stream *);	/* reset by either side, or the session has en
  * (mtx must not be held). Drops the reference. What still comes is dropped until the other side ends the stream.
  */
 void stream_leave(struct stream *);
+void stream_leave_locked(struct stream *);	/* the same, from within a callback */
 
 #endif

@@ -18,8 +18,7 @@ pump_init(struct pump *p, struct conn *c, struct stream *s, struct wake *wake, i
 	p->attached = attached;
 	p->failed = p->sleeping = 0;
 	p->progress = clock_ms(CLOCK_STEADY);
-	p->out.n = 0;
-	p->at = 0;
+	p->n = p->at = 0;
 }
 
 void
@@ -101,7 +100,7 @@ pump_drain_locked(struct pump *p)
 	struct iovec iov[DRAIN_IOV];
 	ssize_t sent;
 
-	while (p->q.len > 0 && !p->failed) {
+	while (p->q.len > 0 && p->attached && !p->failed) {
 		sent = conn_writev(p->conn, iov, queue_peek(&p->q, iov, DRAIN_IOV));
 		if (sent == -1 && errno != EAGAIN) {
 			fail_locked(p);
@@ -119,36 +118,50 @@ pump_drain_locked(struct pump *p)
 }
 
 int
-pump_push(struct pump *p, int64_t deadline)
+pump_push(struct pump *p, int fin, int64_t deadline)
 {
 	long n;
 
-	if (p->at == p->out.n)
+	if (p->at == p->n && !fin)
 		return 1;
-	n = stream_write(p->s, p->out.iov + p->at, p->out.n - p->at, 0, deadline);
+	n = stream_write(p->s, p->iov + p->at, p->n - p->at, fin, deadline);
 	if (n == -1)
 		return -1;
-	iov_skip(p->out.iov, p->out.n, &p->at, (size_t)n);
-	return p->at == p->out.n;
+	iov_skip(p->iov, p->n, &p->at, (size_t)n);
+	return p->at == p->n;
+}
+
+static void
+add(struct pump *p, const char *buf, size_t len)
+{
+	if (len == 0)
+		return;
+	p->iov[p->n].iov_base = (char *)(uintptr_t)buf;
+	p->iov[p->n++].iov_len = len;
 }
 
 long
-pump_body(struct pump *p, struct http_body *b, const char *buf, size_t len, int64_t deadline,
-    int *state, const char **why)
+pump_take(struct pump *p, struct str lead, struct http_body *b, const char *buf, size_t len,
+    const char **why)
 {
-	size_t used = 0;
-	long n;
+	long used = 0;
+	int i;
 
-	*state = pump_push(p, deadline);
-	while (*state == 1 && used < len && !b->done) {
-		n = http_body_take(b, buf + used, len - used, &p->out, why);
-		p->at = 0;
-		if (n < 0) {
-			p->out.n = 0;
-			return n;
-		}
-		used += (size_t)n;
-		*state = pump_push(p, deadline);
+	p->n = p->at = 0;
+	add(p, lead.p, lead.len);
+	if (len > 0 && !b->done) {
+		if ((used = http_body_take(b, buf, len, &p->out, why)) < 0)
+			return used;
+		for (i = 0; i < p->out.n; i++)
+			p->iov[p->n++] = p->out.iov[i];
 	}
-	return (long)used;
+	return used;
+}
+
+void
+pump_take_raw(struct pump *p, struct str lead, const char *buf, size_t len)
+{
+	p->n = p->at = 0;
+	add(p, lead.p, lead.len);
+	add(p, buf, len);
 }

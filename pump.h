@@ -1,8 +1,8 @@
 /*
  * pump.h: bytes both ways between a connection and a stream, with one thread.
  *
- * Stream to connection: the session's reader sends at once what the connection takes;
- * the rest is queued, within the stream's window, and drained by the
+ * Stream to connection: the session's reader sends at once what the connection
+ * takes; the rest is queued, within the stream's window, and drained by the
  * thread that owns the connection. Connection to stream: that thread alone.
  */
 #ifndef PUMP_H
@@ -26,16 +26,17 @@ struct pump {
 	int sleeping;		/* the owner is in poll(2), or about to be: wake it */
 	int64_t progress;	/* clock_ms when the connection last took bytes */
 	/* the owner's alone */
-	struct http_out out;	/* what the stream's window has not taken yet */
-	int at;			/* out.iov[at..n) is left */
+	struct iovec iov[HTTP_IOV_MAX + 1];	/* iov[at..n): what the stream's window has not taken yet */
+	int n, at;
+	struct http_out out;	/* iov points into it */
 };
 
 void pump_init(struct pump *, struct conn *, struct stream *, struct wake *, int attached);
 void pump_end(struct pump *);	/* after stream_leave */
 
 /*
- * In the reader, s->mtx held: taken received bytes have become iov. Sent at once, or queued; the owner is
- * woken if it has to drain.
+ * In the reader, s->mtx held: taken received bytes have become iov. Sent at
+ * once, or queued; the owner is woken if it has to drain.
  */
 void pump_put_locked(struct pump *, const struct iovec *, int n, size_t taken);
 
@@ -44,12 +45,20 @@ void pump_wake_locked(struct pump *);	/* end the owner's sleep, if it sleeps */
 /* Under s->mtx: send what is queued. 1: nothing is left, 0: some is, -1: the connection is broken. */
 int pump_drain_locked(struct pump *);
 
-/* Push out into the stream. 1: all gone, 0: the window is shut, -1: the stream is gone (errno). */
-int pump_push(struct pump *, int64_t deadline);
+/*
+ * Push what is pending into the stream, with FIN behind it if fin. 1: all
+ * gone, 0: the window is shut, -1: the stream is gone (errno).
+ */
+int pump_push(struct pump *, int fin, int64_t deadline);
 
-/* Take whole pieces of a message's body from buf, as far as they go. Bytes used; or a status negated (-400) and
- * *why; *state is pump_push's answer. Nothing is taken while out holds anything. */
-long pump_body(struct pump *, struct http_body *, const char *buf, size_t len, int64_t deadline,
-    int *state, const char **why);
+/*
+ * Make pending, when nothing is: lead, then what the body b takes of buf.
+ * Bytes of buf used; or a status negated (-400) and *why. Push, then call again for the rest.
+ */
+long pump_take(struct pump *, struct str lead, struct http_body *b, const char *buf, size_t len,
+    const char **why);
+
+/* The same for bytes without framing. */
+void pump_take_raw(struct pump *, struct str lead, const char *buf, size_t len);
 
 #endif

@@ -201,6 +201,7 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
 	STATE_OPT,
 	CONFIG_OPT,
+	/* the last three are for the command line alone */
 	{ "check", 'n', OPT_FLAG, NULL, NULL, "check the configuration and exit", set_check },
 	HELP_OPT,
 	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
@@ -259,6 +260,7 @@ settle(struct opt_set *set, struct conf *c, const char *file)
 {
 	int given;
 
+	set->n -= 3;		/* check, help and version are for the command line alone */
 	if (opt_env(set, c) == -1)
 		die(EXIT_USAGE, "%s", set->err);
 	if (file[0] != '\0')

@@ -1,0 +1,843 @@
+/* agent.c: the client: connect, register, serve, reconnect; see tunnel.h. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "deadline.h"
+#include "handshake.h"
+#include "json.h"
+#include "local.h"
+#include "random.h"
+#include "sha256.h"
+#include "tunnel.h"
+
+enum {
+	LANES_MAX = 64,
+	STACK_DEFAULT = 256 * 1024,	/* getaddrinfo(3) of some systems wants much */
+	DIAL_MS = 10000,
+	SHAKE_MS = 10000,
+	PING_MS = 30000,	/* until the daemon has said its own */
+	MESSAGE_MAX = 1 << 20,
+	STREAMS_MAX = 4096,
+	SETTLED_MS = 5000,	/* a session that lasted so long starts the back-off anew */
+	END_MS = 3000,		/* for running exchanges when all is over */
+	NODES = 64,
+	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,
+	WINDOW_MAX = 8 << 20, BUFFER_MAX = 32 << 20
+};
+
+static const char protocol[] = "tunnel.v1";
+
+struct endpoint {
+	char host[NET_HOST_MAX], port[6];
+	char authority[NET_HOST_MAX + 8];	/* for Host */
+	char url[NET_HOST_MAX + 16];		/* for hello */
+};
+
+struct lane;
+
+struct session {		/* one connection of a lane */
+	struct lane *lane;
+	struct mux *mux;
+	int ready;		/* [c] its listen was answered */
+	int drained;		/* [c] a successor has been started */
+	int listed;		/* [c] */
+	struct session *next;	/* [c] all that run, so that close finds them */
+};
+
+struct lane {			/* one of --connections */
+	struct tunnel_client *c;
+	char instance[17];	/* hex; the daemon replaces the lane's lost session by its next */
+	int attempts;		/* [c] since it last worked */
+};
+
+struct tunnel_client {
+	struct tunnel_events events;
+	void *arg;
+	struct endpoint endpoint;
+	char *token;
+	char name[NAME_MAX_];	/* "": the daemon chooses */
+	char target[NET_HOST_MAX + 16];	/* as shown */
+	int share, nlanes;
+	size_t stack;
+	struct local *local;
+	struct budget budget;
+	struct lane lane[LANES_MAX];
+
+	pthread_mutex_t mtx;	/* guards what follows, and what is marked [c] */
+	pthread_cond_t change;	/* a thread has ended, or closing */
+	int threads, worked;
+	char url[URL_MAX];	/* as last told */
+	enum tunnel_end end;	/* why it is over */
+	int over;
+	char why[256];
+	struct session *sessions;
+};
+
+/* Options. */
+
+/* "http://host[:port]", "ws://…". */
+static int
+parse_endpoint(struct endpoint *e, const char *text, const char **why)
+{
+	const char *rest = NULL;
+	char host[NET_HOST_MAX + 8];
+	size_t len;
+
+	if (strncmp(text, "https://", 8) == 0 || strncmp(text, "wss://", 6) == 0) {
+		*why = "needs a build with TLS; this one has none";
+		return -1;
+	}
+	if (strncmp(text, "http://", 7) == 0)
+		rest = text + 7;
+	else if (strncmp(text, "ws://", 5) == 0)
+		rest = text + 5;
+	*why = "is not http://HOST[:PORT] or ws://HOST[:PORT]";
+	if (rest == NULL)
+		return -1;
+	len = strlen(rest);
+	if (len > 0 && rest[len - 1] == '/')
+		len--;
+	if (len == 0 || len >= sizeof(host) - 3)
+		return -1;
+	memcpy(host, rest, len);
+	host[len] = '\0';
+	memcpy(e->authority, host, len + 1);
+	if (strchr(host, ':') == NULL || host[len - 1] == ']')
+		memcpy(host + len, ":80", 4);
+	if (net_split(host, e->host, e->port) == -1 || e->host[0] == '\0' || e->host[0] == '*')
+		return -1;
+	snprintf(e->url, sizeof(e->url), "ws://%s", e->authority);
+	return 0;
+}
+
+static int
+token_ok(const char *token)
+{
+	size_t n = strlen(token), i;
+
+	for (i = 0; i < n; i++)
+		if (token[i] <= ' ' || token[i] > '~')	/* it goes into a header field */
+			return 0;
+	return n > 0 && n < TOKEN_MAX;
+}
+
+/* Host for the local service: what was asked for, else the target as a browser would name it. */
+static void
+host_header(struct local_conf *lc, const char *host)
+{
+	const struct local_target *t = &lc->target;
+	const char *name = t->port[0] == '\0' ? "localhost" : t->host;
+	int std = t->port[0] == '\0' || strcmp(t->port, "80") == 0, v6 = strchr(name, ':') != NULL;
+
+	lc->host_header[0] = '\0';
+	if (host == NULL)
+		snprintf(lc->host_header, sizeof(lc->host_header), "%s%s%s%s%s", v6 ? "[" : "", name,
+		    v6 ? "]" : "", std ? "" : ":", std ? "" : t->port);
+	else if (strcmp(host, "keep") != 0)
+		snprintf(lc->host_header, sizeof(lc->host_header), "%s", host);
+}
+
+static int
+host_ok(const char *host)
+{
+	size_t i;
+
+	for (i = 0; host[i] != '\0'; i++)
+		if (host[i] <= ' ' || host[i] > '~' || strchr("/@?#\\\"<>", host[i]) != NULL)
+			return 0;
+	return i > 0 && i < NET_HOST_MAX;
+}
+
+int
+tunnel_target(const char *target, char *host, size_t hostlen, char *port, size_t portlen,
+    char *why, size_t whylen)
+{
+	struct local_target t;
+	const char *wrong;
+
+	if (local_parse(&t, target, &wrong) == -1) {
+		snprintf(why, whylen, "'%.100s' %s", target, wrong);
+		return -1;
+	}
+	snprintf(host, hostlen, "%s", t.host);
+	snprintf(port, portlen, "%s", t.port);
+	return t.port[0] != '\0';
+}
+
+int
+tunnel_probe(const char *target)
+{
+	struct local_target t;
+	const char *wrong;
+	enum net_fail fail;
+	int fd;
+
+	if (local_parse(&t, target, &wrong) == -1)
+		return 0;
+	fd = t.port[0] == '\0' ? net_dial_unix(t.host, &fail) :
+	    net_dial(t.host, t.port, clock_ms(CLOCK_STEADY) + 1000, &fail);
+	if (fd == -1)
+		return 0;
+	close(fd);
+	return 1;
+}
+
+static void
+on_request(void *arg, const struct tunnel_request *r)
+{
+	struct tunnel_client *c = arg;
+
+	if (c->events.request != NULL)
+		c->events.request(c->arg, r);
+}
+
+/* 0, or -1 and why. */
+static int
+take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_conf *lc,
+    char *why, size_t whylen)
+{
+	const char *wrong = NULL, *word = "";
+
+	if (parse_endpoint(&c->endpoint, word = o->endpoint, &wrong) == -1 ||
+	    local_parse(&lc->target, word = o->target, &wrong) == -1)
+		;
+	else if (!token_ok(o->token))	/* never quoted */
+		wrong = "the token is empty, or has bytes no token has", word = NULL;
+	else if (o->name != NULL && strlen(word = o->name) >= sizeof(c->name))
+		wrong = "is too long for a name";
+	else if (o->host != NULL && !host_ok(word = o->host))
+		wrong = "is no Host";
+	else if (o->connections < 0 || o->connections > LANES_MAX)
+		wrong = "connections: 1 to 64", word = NULL;
+	else
+		wrong = NULL;
+	if (wrong != NULL) {
+		if (word != NULL)
+			snprintf(why, whylen, "'%.100s' %s", word, wrong);
+		else
+			snprintf(why, whylen, "%s", wrong);
+		return -1;
+	}
+	if (o->name != NULL)
+		snprintf(c->name, sizeof(c->name), "%s", o->name);
+	if (lc->target.port[0] == '\0')
+		snprintf(c->target, sizeof(c->target), "unix:%.250s", lc->target.host);
+	else
+		snprintf(c->target, sizeof(c->target), strchr(lc->target.host, ':') != NULL ?
+		    "http://[%s]:%s" : "http://%s:%s", lc->target.host, lc->target.port);
+	host_header(lc, o->host);
+	return 0;
+}
+
+static int
+make_instances(struct tunnel_client *c)
+{
+	unsigned char raw[8];
+	struct buf b;
+	int i;
+
+	for (i = 0; i < c->nlanes; i++) {
+		if (random_bytes(raw, sizeof(raw)) == -1)
+			return -1;
+		buf_init(&b, c->lane[i].instance, sizeof(c->lane[i].instance) - 1);
+		buf_hex(&b, raw, sizeof(raw));
+		c->lane[i].instance[b.len] = '\0';
+		c->lane[i].c = c;
+	}
+	return 0;
+}
+
+struct tunnel_client *
+tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, void *arg,
+    char *why, size_t whylen)
+{
+	struct tunnel_client *c = calloc(1, sizeof(*c));
+	struct local_conf lc;
+
+	memset(&lc, 0, sizeof(lc));
+	if (c == NULL) {
+		snprintf(why, whylen, "no memory");
+		return NULL;
+	}
+	if (take_options(c, o, &lc, why, whylen) == -1) {
+		free(c);
+		return NULL;
+	}
+	c->events = *events;
+	c->arg = arg;
+	c->nlanes = o->connections > 1 ? o->connections : 1;
+	c->share = o->share || c->nlanes > 1;
+	c->stack = o->stack != 0 ? o->stack : STACK_DEFAULT;
+	c->budget.left = BUFFER_MAX;
+	pthread_mutex_init(&c->budget.mtx, NULL);
+	pthread_mutex_init(&c->mtx, NULL);
+	cond_init(&c->change);
+	lc.stack = c->stack;
+	lc.request = on_request;
+	lc.arg = c;
+	c->token = strdup(o->token);
+	if (c->token == NULL || make_instances(c) == -1 || (c->local = local_new(&lc)) == NULL) {
+		snprintf(why, whylen, "no memory or no random bytes");
+		tunnel_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void
+tunnel_free(struct tunnel_client *c)
+{
+	/* an exchange that still runs keeps what it needs: better a leak than a crash */
+	if (c->local != NULL && !local_end(c->local, END_MS))
+		return;
+	if (c->token != NULL) {
+		wipe(c->token, strlen(c->token));
+		free(c->token);
+	}
+	pthread_cond_destroy(&c->change);
+	pthread_mutex_destroy(&c->mtx);
+	pthread_mutex_destroy(&c->budget.mtx);
+	free(c);
+}
+
+/* It is over: the first reason counts. Sessions are asked to end. */
+static void
+finish(struct tunnel_client *c, enum tunnel_end end, const char *why)
+{
+	struct mux *all[2 * LANES_MAX];
+	struct session *s;
+	int i, n = 0;
+
+	pthread_mutex_lock(&c->mtx);
+	if (!c->over) {
+		c->over = 1;
+		c->end = end;
+		snprintf(c->why, sizeof(c->why), "%s", why);
+	}
+	for (s = c->sessions; s != NULL && n < 2 * LANES_MAX; s = s->next) {
+		mux_ref(s->mux);
+		all[n++] = s->mux;
+	}
+	pthread_cond_broadcast(&c->change);
+	pthread_mutex_unlock(&c->mtx);
+	for (i = 0; i < n; i++) {
+		if (end == TUNNEL_STOPPED)
+			mux_go_away(all[i], 0);
+		link_close(mux_link(all[i]), WS_NORMAL, "client stopped");
+		mux_unref(all[i]);
+	}
+}
+
+void
+tunnel_close(struct tunnel_client *c)
+{
+	finish(c, TUNNEL_STOPPED, "stopped");
+}
+
+/* The control stream, in a session's reader. */
+
+static void
+put_text(struct buf *b, const char *name, const char *value)
+{
+	json_put_name(b, name);
+	json_put_str(b, value, strlen(value));
+}
+
+static void
+say_hello(struct session *s)
+{
+	struct tunnel_client *c = s->lane->c;
+	char text[1024];
+	struct buf b;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "hello");
+	put_text(&b, "version", VERSION);
+	put_text(&b, "agent", "tunnel/" VERSION);
+	put_text(&b, "instance", s->lane->instance);
+	put_text(&b, "endpoint", c->endpoint.url);
+	buf_str(&b, "}");
+	mux_control(s->mux, text, b.len);
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	put_text(&b, "op", "listen");
+	json_put_name(&b, "id");
+	buf_u64(&b, 1);
+	put_text(&b, "kind", "http");
+	if (c->name[0] != '\0')
+		put_text(&b, "name", c->name);
+	if (c->share) {
+		json_put_name(&b, "share");
+		buf_str(&b, "true");
+	}
+	buf_str(&b, "}");
+	mux_control(s->mux, text, b.len);
+}
+
+static void
+ready(struct session *s, const struct json *j)
+{
+	struct tunnel_client *c = s->lane->c;
+	char url[URL_MAX];
+	int again;
+
+	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
+		return;
+	pthread_mutex_lock(&c->mtx);
+	s->ready = 1;
+	c->worked = 1;
+	again = strcmp(c->url, url) == 0;
+	snprintf(c->url, sizeof(c->url), "%s", url);
+	pthread_mutex_unlock(&c->mtx);
+	if (c->events.ready != NULL)
+		c->events.ready(c->arg, url, c->target, again);
+}
+
+/* The tunnel is refused or taken away. */
+static void
+lost(struct session *s, const char *code, const char *message)
+{
+	static const struct {
+		const char *code;
+		enum tunnel_end end;
+	} table[] = {
+		{ "forbidden", TUNNEL_DENIED }, { "revoked", TUNNEL_DENIED },
+		{ "expired", TUNNEL_DENIED },
+		{ "name_in_use", TUNNEL_LOST }, { "taken_over", TUNNEL_LOST },
+		{ "bad_name", TUNNEL_USAGE },
+	};
+	struct tunnel_client *c = s->lane->c;
+	char why[256];
+	size_t i;
+
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strcmp(table[i].code, code) == 0)
+			break;
+	if (i == sizeof(table) / sizeof(table[0])) {	/* "limit", or something new: try later */
+		link_close(mux_link(s->mux), WS_NORMAL, "not served");
+		return;
+	}
+	if (c->events.lost != NULL)
+		c->events.lost(c->arg, code, message);
+	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
+	finish(c, table[i].end, why);
+}
+
+static int start_lane(struct lane *);
+
+/* The daemon wants us on another session: make it before this one breaks. */
+static void
+drain(struct session *s)
+{
+	struct tunnel_client *c = s->lane->c;
+	int first;
+
+	pthread_mutex_lock(&c->mtx);
+	first = !s->drained && !c->over;
+	s->drained = 1;
+	pthread_mutex_unlock(&c->mtx);
+	if (first && start_lane(s->lane) == -1) {
+		pthread_mutex_lock(&c->mtx);
+		s->drained = 0;		/* this thread does it, afterwards */
+		pthread_mutex_unlock(&c->mtx);
+	}
+}
+
+static void
+on_line(void *arg, const char *line, size_t len)
+{
+	struct session *s = arg;
+	struct json_node node[NODES];
+	struct json j;
+	const char *why;
+	char op[16], code[32], message[200];
+	int64_t ping;
+
+	if (json_parse(&j, node, NODES, line, len, &why) == -1 ||
+	    json_get_str(&j, 0, "op", op, sizeof(op)) != 1) {
+		link_close(mux_link(s->mux), WS_PROTOCOL_ERROR, "not a control object");
+		return;
+	}
+	if (strcmp(op, "hello") == 0) {
+		if (json_get_int(&j, 0, "ping", 1, 86400, &ping) == 1)
+			link_set_ping(mux_link(s->mux), ping * 1000);
+	} else if (strcmp(op, "ready") == 0)
+		ready(s, &j);
+	else if (strcmp(op, "error") == 0 || strcmp(op, "gone") == 0) {
+		if (json_get_str(&j, 0, "code", code, sizeof(code)) != 1)
+			code[0] = '\0';
+		if (json_get_str(&j, 0, "message", message, sizeof(message)) != 1)
+			message[0] = '\0';
+		if (strcmp(code, "unknown_op") != 0)
+			lost(s, code, message);
+	} else if (strcmp(op, "drain") == 0)
+		drain(s);
+	else
+		mux_control(s->mux, "{\"op\":\"error\",\"code\":\"unknown_op\"}", 34);
+}
+
+static int
+on_accept(void *arg, struct stream *st)
+{
+	struct session *s = arg;
+
+	return local_accept(s->lane->c->local, st);
+}
+
+static void
+on_go_away(void *arg, uint32_t reason)
+{
+	(void)arg;
+	(void)reason;		/* the daemon closes; what it meant shows in what it said before */
+}
+
+static const struct mux_ops mux_ops = { on_accept, on_line, on_go_away };
+
+/* Connecting. */
+
+struct shake {			/* an opening handshake under way */
+	struct conn conn;
+	char buf[HTTP_HEAD_MAX];
+	size_t len, taken;
+	struct http_head head;
+};
+
+/* Read the answer's head: 0, or -1 and *why. */
+static int
+read_answer(struct shake *k, const char **why)
+{
+	int64_t deadline = clock_ms(CLOCK_STEADY) + SHAKE_MS;
+	ssize_t n;
+	int rc;
+
+	k->head.scanned = 0;
+	for (;;) {
+		rc = http_res_parse(&k->head, k->buf, k->len, 0, why);
+		if (rc > 0) {
+			k->taken = (size_t)rc;
+			return 0;
+		}
+		if (rc < 0 || k->len == sizeof(k->buf))
+			return -1;
+		n = conn_read(&k->conn, k->buf + k->len, sizeof(k->buf) - k->len);
+		if (n > 0) {
+			k->len += (size_t)n;
+			continue;
+		}
+		*why = "the connection was closed during the handshake";
+		if (n == 0 || errno != EAGAIN)
+			return -1;
+		*why = "no answer to the handshake in time";
+		if (conn_wait(&k->conn, POLLIN, deadline, -1, NULL) == 0)
+			return -1;
+	}
+}
+
+static int
+send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
+{
+	struct tunnel_client *c = lane->c;
+	char target[NAME_MAX_ + 16], *fields;
+	size_t flen = strlen(c->token) + 128;	/* token_ok has bounded it */
+	uint8_t nonce[16];
+	struct buf b;
+	int rc = -1;
+
+	snprintf(target, sizeof(target), "/_tunnel%s%s", c->name[0] != '\0' ? "/" : "", c->name);
+	if (random_bytes(nonce, sizeof(nonce)) == -1 || (fields = malloc(flen)) == NULL)
+		return -1;
+	snprintf(fields, flen, "Authorization: Bearer %s\r\nUser-Agent: tunnel/%s\r\n", c->token, VERSION);
+	buf_init(&b, k->buf, sizeof(k->buf));
+	ws_client_request(&b, c->endpoint.authority, target, protocol, fields, nonce, key);
+	if (!b.full)
+		rc = conn_write_all(&k->conn, k->buf, b.len, clock_ms(CLOCK_STEADY) + SHAKE_MS);
+	wipe(fields, flen);
+	wipe(k->buf, b.len);
+	free(fields);
+	return rc;
+}
+
+/* What an answer but 101 means. 1: try again. */
+static int
+refused(struct tunnel_client *c, int status, char *why, size_t whylen)
+{
+	int worked;
+
+	pthread_mutex_lock(&c->mtx);
+	worked = c->worked;
+	pthread_mutex_unlock(&c->mtx);
+	snprintf(why, whylen, "%.150s answered %d %s", c->endpoint.authority, status, http_reason(status));
+	if (status == 401) {
+		finish(c, TUNNEL_DENIED, "the daemon refused the token (401): it is wrong, expired or revoked");
+		return 0;
+	}
+	if (status == 403) {
+		finish(c, TUNNEL_DENIED, "the token's scope does not hold this name (403)");
+		return 0;
+	}
+	if (!worked && status < 500 && status != 408 && status != 429) {
+		snprintf(why, whylen, "%.150s is no tunneld: it answered %d %s",
+		    c->endpoint.authority, status, http_reason(status));
+		finish(c, TUNNEL_FAILED, why);
+		return 0;
+	}
+	return 1;
+}
+
+/* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
+static int
+shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
+{
+	struct tunnel_client *c = lane->c;
+	char key[WS_KEY_LEN + 1];
+	const char *wrong = "";
+	enum net_fail fail;
+	int fd;
+
+	fd = net_dial(c->endpoint.host, c->endpoint.port, clock_ms(CLOCK_STEADY) + DIAL_MS, &fail);
+	if (fd == -1) {
+		snprintf(why, whylen, "cannot reach %.150s: %.80s", c->endpoint.authority,
+		    fail == NET_RESOLVE ? "host name not found" : strerror(errno));
+		return 0;
+	}
+	net_tune(fd);
+	conn_plain(&k->conn, fd);
+	k->len = 0;
+	if (send_handshake(lane, k, key) == -1) {
+		snprintf(why, whylen, "cannot send the handshake: %s", strerror(errno));
+		return 0;
+	}
+	if (read_answer(k, &wrong) == -1) {
+		snprintf(why, whylen, "%.150s: %s", c->endpoint.authority, wrong);
+		return 0;
+	}
+	if (k->head.status != 101)
+		return refused(c, k->head.status, why, whylen) ? 0 : -1;
+	if (ws_client_check(&k->head, key, protocol, &wrong) == -1) {
+		snprintf(why, whylen, "%.150s is no tunneld: %s", c->endpoint.authority, wrong);
+		return 0;
+	}
+	return 1;
+}
+
+static int
+set_up(struct session *s, struct shake *k)
+{
+	struct tunnel_client *c = s->lane->c;
+	struct mux_conf mc;
+	struct link_conf lc;
+	struct link *l;
+
+	memset(&mc, 0, sizeof(mc));
+	mc.client = 1;
+	mc.streams_max = STREAMS_MAX;
+	mc.window_max = WINDOW_MAX;
+	mc.budget = &c->budget;
+	memset(&lc, 0, sizeof(lc));
+	lc.client = 1;
+	lc.ping_ms = PING_MS;
+	lc.message_max = MESSAGE_MAX;
+	if ((s->mux = mux_new(&mc, &mux_ops, s)) == NULL)
+		return -1;
+	l = link_new(&k->conn, &lc, &mux_link_ops, s->mux, k->buf + k->taken, k->len - k->taken);
+	if (l == NULL) {
+		mux_unref(s->mux);
+		return -1;
+	}
+	mux_attach(s->mux, l);
+	return 0;
+}
+
+/* Enter the list, so that finish() reaches us. 0 if it is over already. */
+static int
+enter(struct session *s)
+{
+	struct tunnel_client *c = s->lane->c;
+	int ok;
+
+	pthread_mutex_lock(&c->mtx);
+	if ((ok = !c->over)) {
+		s->listed = 1;
+		s->next = c->sessions;
+		c->sessions = s;
+	}
+	pthread_mutex_unlock(&c->mtx);
+	return ok;
+}
+
+static void
+leave(struct session *s)
+{
+	struct session **p;
+
+	pthread_mutex_lock(&s->lane->c->mtx);
+	for (p = &s->lane->c->sessions; s->listed && *p != s; p = &(*p)->next)
+		;
+	if (s->listed)
+		*p = s->next;
+	pthread_mutex_unlock(&s->lane->c->mtx);
+}
+
+static void
+tell(struct tunnel_client *c, const char *what, int64_t retry_ms)
+{
+	if (c->events.connection != NULL)
+		c->events.connection(c->arg, what, retry_ms);
+}
+
+/* A session from handshake to end. 1: the lane goes on; 0: a successor has it, or it is over. */
+static int
+run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
+{
+	struct tunnel_client *c = lane->c;
+	int64_t began = clock_ms(CLOCK_STEADY);
+	struct session s;
+	const char *reason;
+	int code, go_on;
+
+	memset(&s, 0, sizeof(s));
+	s.lane = lane;
+	if (set_up(&s, k) == -1) {
+		conn_close(&k->conn);
+		snprintf(why, whylen, "no memory or descriptors for the session");
+		return 1;
+	}
+	if (!enter(&s))
+		link_abort(mux_link(s.mux));
+	say_hello(&s);
+	tell(c, "connected", 0);
+	code = link_run(mux_link(s.mux), &reason);
+	mux_end(s.mux);
+	pthread_mutex_lock(&c->mtx);
+	go_on = !s.drained && !c->over;
+	if (s.ready && clock_ms(CLOCK_STEADY) - began >= SETTLED_MS)
+		lane->attempts = 0;
+	pthread_mutex_unlock(&c->mtx);
+	leave(&s);
+	mux_unref(s.mux);
+	snprintf(why, whylen, "connection lost: %s (%d)", reason, code);
+	if (code == WS_POLICY)	/* revoked or expired, if no "gone" has said so */
+		finish(c, TUNNEL_DENIED, "the daemon ended the session (1008): the token is expired or revoked");
+	return go_on;
+}
+
+/* How long before attempt n (0: the first), with jitter, so that a daemon's clients do not all come at once. */
+static int64_t
+delay_ms(int attempt)
+{
+	static const int64_t steps[] = { 0, 1000, 2000, 4000, 8000, 16000, 30000 };
+	int64_t ms = steps[attempt < 6 ? attempt : 6];
+	uint16_t r;
+
+	if (random_bytes(&r, sizeof(r)) == -1)
+		r = 0;
+	return ms - ms * (r % 256) / 1024;
+}
+
+/* Wait for the next attempt's time. 0 if it is over meanwhile. */
+static int
+pause_lane(struct tunnel_client *c, int64_t ms)
+{
+	struct timespec until;
+	int over, rc = 0;
+
+	deadline_in(&until, ms);
+	pthread_mutex_lock(&c->mtx);
+	while (!c->over && rc == 0)
+		rc = pthread_cond_timedwait(&c->change, &c->mtx, &until);
+	over = c->over;
+	pthread_mutex_unlock(&c->mtx);
+	return !over;
+}
+
+static void
+lane_loop(struct lane *lane, struct shake *k)
+{
+	struct tunnel_client *c = lane->c;
+	char why[256];
+	int64_t ms = 0;
+	int rc;
+
+	while (pause_lane(c, ms)) {
+		pthread_mutex_lock(&c->mtx);
+		lane->attempts++;
+		pthread_mutex_unlock(&c->mtx);
+		k->conn.fd = -1;
+		rc = shake_hands(lane, k, why, sizeof(why));
+		if (rc == 1)
+			rc = run_session(lane, k, why, sizeof(why)) ? 0 : -1;
+		else
+			conn_close(&k->conn);
+		if (rc == -1)
+			break;
+		pthread_mutex_lock(&c->mtx);
+		ms = delay_ms(lane->attempts);
+		pthread_mutex_unlock(&c->mtx);
+		tell(c, why, ms);
+	}
+}
+
+static void *
+lane_main(void *arg)
+{
+	struct lane *lane = arg;
+	struct tunnel_client *c = lane->c;
+	struct shake *k = malloc(sizeof(*k));
+
+	if (k != NULL)
+		lane_loop(lane, k);
+	else
+		finish(c, TUNNEL_FAILED, "no memory");
+	free(k);
+	pthread_mutex_lock(&c->mtx);
+	c->threads--;
+	pthread_cond_broadcast(&c->change);
+	pthread_mutex_unlock(&c->mtx);
+	return NULL;
+}
+
+static int
+start_lane(struct lane *lane)
+{
+	struct tunnel_client *c = lane->c;
+	int err;
+
+	pthread_mutex_lock(&c->mtx);
+	c->threads++;
+	lane->attempts = 0;
+	pthread_mutex_unlock(&c->mtx);
+	if ((err = thread_start(c->stack, lane_main, lane)) == 0)
+		return 0;
+	pthread_mutex_lock(&c->mtx);
+	c->threads--;
+	pthread_mutex_unlock(&c->mtx);
+	errno = err;
+	return -1;
+}
+
+enum tunnel_end
+tunnel_run(struct tunnel_client *c, char *why, size_t whylen)
+{
+	enum tunnel_end end;
+	int i;
+
+	for (i = 0; i < c->nlanes; i++)
+		if (start_lane(&c->lane[i]) == -1) {
+			finish(c, TUNNEL_FAILED, "no thread can be had");
+			break;
+		}
+	pthread_mutex_lock(&c->mtx);
+	while (c->threads > 0)
+		pthread_cond_wait(&c->change, &c->mtx);
+	end = c->end;
+	snprintf(why, whylen, "%s", c->why);
+	pthread_mutex_unlock(&c->mtx);
+	return end;
+}

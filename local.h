@@ -1,0 +1,44 @@
+/*
+ * local.h: the client's side of an exchange: streams to a local service, over
+ * connections that are kept alive.
+ */
+#ifndef LOCAL_H
+#define LOCAL_H
+
+#include <stdint.h>
+
+#include "mux.h"
+#include "net.h"
+#include "tunnel.h"
+#include "workers.h"
+
+struct local;
+
+struct local_target {
+	char host[NET_HOST_MAX];	/* or the path of a unix socket */
+	char port[6];			/* "": unix socket */
+};
+
+struct local_conf {
+	struct local_target target;
+	char host_header[NET_HOST_MAX + 8];	/* Host for the service; "": the caller's stays */
+	size_t stack;
+	void (*request)(void *arg, const struct tunnel_request *);	/* may be NULL */
+	void *arg;
+};
+
+/* "3000", "host:port", "http://host:port", "unix:/path". 0, or -1 and *why, a constant string. */
+int local_parse(struct local_target *, const char *text, const char **why);
+
+struct local *local_new(const struct local_conf *);
+
+/*
+ * In a session's reader: take a new http stream for listen id 1. 1 if it is taken (its reference too).
+ * At most so many exchanges run at a time that no thread is made that the system cannot give: then the stream is reset.
+ */
+int local_accept(struct local *, struct stream *);
+
+/* When no session is left: wait for the running exchanges (their streams are reset), at most ms. Frees it if all ended: 1. */
+int local_end(struct local *, int ms);
+
+#endif

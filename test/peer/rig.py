@@ -1,0 +1,529 @@
+"""The common ground of the tests in Python: daemons, peers, callers and a count.
+
+A test is a function marked @test; it takes a Rig, on which it starts what it
+needs and checks facts.  Tests run a few at a time, each with daemons of its
+own.  What a Rig has started is ended by it, and nothing else.
+"""
+import atexit
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BIN = os.environ.get("TUNNEL_BIN_DIR") or os.path.dirname(HERE)
+PEER = os.path.join(HERE, "peer")
+PYTHON = os.environ.get("PYTHON") or sys.executable
+SANITIZED = bool(os.environ.get("SANITIZED"))
+WAIT = 20               # seconds any condition may take to come true
+LIFE = 900              # the whole process ends after this
+FOUND = re.compile(r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer")
+
+ROOT = tempfile.mkdtemp(prefix="tunnel-test.")
+ENV = {k: v for k, v in os.environ.items() if not k.startswith("TUNNEL")}
+ENV.update(HOME=ROOT, XDG_STATE_HOME=ROOT + "/state", XDG_CONFIG_HOME=ROOT + "/config",
+           TUNNEL_CONFIG_DIR=ROOT + "/client", TUNNELD_CONFIG=ROOT + "/tunneld.conf")
+with open(ENV["TUNNELD_CONFIG"], "w", encoding="ascii"):
+    pass
+
+tests, lock = [], threading.Lock()
+count = {True: 0, False: 0}
+living = set()
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+class Miss(Exception):
+    """Something did not happen in time; ends its test."""
+
+
+class Proc:
+    """A program, its output lines kept as they come."""
+
+    def __init__(self, argv, env=None):
+        self.argv, self.lines, self.errs = argv, [], []
+        self.cond = threading.Condition()
+        # pylint: disable=consider-using-with
+        self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, env={**ENV, **(env or {})})
+        living.add(self)
+        self.readers = [threading.Thread(target=self.read, args=a, daemon=True)
+                        for a in ((self.p.stdout, self.lines), (self.p.stderr, self.errs))]
+        for reader in self.readers:
+            reader.start()
+
+    def read(self, pipe, lines):
+        for line in pipe:
+            with self.cond:
+                lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self.cond.notify_all()
+        with self.cond:
+            lines.append(None)
+            self.cond.notify_all()
+
+    def wait_line(self, lines, judge, what, wait=WAIT, start=0):
+        """The first line from index start on that judge() finds true; what judge() made of it."""
+        end, at = time.monotonic() + wait, start
+        with self.cond:
+            while True:
+                while at < len(lines):
+                    if lines[at] is None:
+                        break
+                    if found := judge(lines[at]):
+                        return found
+                    at += 1
+                left = end - time.monotonic()
+                if left <= 0 or at < len(lines):
+                    raise Miss(f"no {what} from {os.path.basename(self.argv[1 if 'python' in self.argv[0] else 0])}; "
+                               f"it said {[l for l in lines if l][-6:]} {[l for l in self.errs if l][-3:]}")
+                self.cond.wait(left)
+
+    def alive(self):
+        return self.p.poll() is None
+
+    def kill(self, number=signal.SIGKILL):
+        if self.alive():
+            self.p.send_signal(number)
+
+    def exit(self, wait=WAIT):
+        """Its exit status; all of its output has been read then."""
+        try:
+            status = self.p.wait(wait)
+        except subprocess.TimeoutExpired:
+            raise Miss(f"{self.argv[0]} still runs") from None
+        for reader in self.readers:
+            reader.join(5)
+        living.discard(self)
+        return status
+
+
+class Peer(Proc):
+    """A peer that prints JSON lines."""
+
+    @staticmethod
+    def match(want):
+        def judge(line):
+            try:
+                obj = json.loads(line)
+            except ValueError:
+                return None
+            return obj if isinstance(obj, dict) and all(
+                v(obj.get(k)) if callable(v) else obj.get(k) == v for k, v in want.items()) else None
+        return judge
+
+    def event(self, wait=WAIT, start=0, **want):
+        return self.wait_line(self.lines, self.match(want), f"{want}", wait, start)
+
+    def seen(self, **want):
+        with self.cond:
+            return [o for o in map(self.match(want), [l for l in self.lines if l]) if o]
+
+    def ready(self, lid=1):
+        return self.event(op=lambda op: op in ("ready", "error"), id=lid)
+
+    def closed(self, wait=WAIT):
+        return self.event(event="closed", wait=wait)
+
+
+class Daemon(Proc):
+    def __init__(self, rig, args, program="tunneld", env=None, name="d", scope="--global"):
+        self.rig, self.state, self.ended, self.errs = rig, f"{rig.tmp}/{name}", False, None
+        if scope:
+            self.issue(*([scope] if scope.startswith("--") else ["--scope", scope]))
+        super().__init__([f"{BIN}/{program}", "--state", self.state,
+                          *(() if "--listen" in args else ("--listen", "127.0.0.1:0")), *args], env)
+        self.port = int(self.log(r"event=listening addr=.*:(\d+)").group(1))
+
+    def log(self, pattern, wait=WAIT, start=0):
+        """The first log line with it: the match."""
+        return self.wait_line(self.errs, re.compile(pattern).search, f"log line /{pattern}/", wait, start)
+
+    def logged(self, pattern):
+        with self.cond:
+            return sum(1 for l in self.errs if l and re.search(pattern, l))
+
+    def marks(self):
+        """Where the log is now, for start=."""
+        with self.cond:
+            return len(self.errs)
+
+    def issue(self, *args):
+        """Issue a token, and wait until the daemon, if it runs, has read it."""
+        running = self.errs is not None
+        mark = self.marks() if running else 0
+        out = subprocess.run([f"{BIN}/tunneld", "token", "issue", "--state", self.state, *args],
+                             env=ENV, capture_output=True, text=True, timeout=WAIT, check=True).stdout
+        self.token = re.search("^token: (.*)$", out, re.M).group(1)
+        self.token_id = re.search("^id: (.*)$", out, re.M).group(1)
+        if running:
+            self.log("event=tokens_read", start=mark)
+        return self.token
+
+    def tool(self, *args):
+        return subprocess.run([f"{BIN}/tunneld", *args, "--state", self.state], env=ENV,
+                              capture_output=True, text=True, timeout=WAIT, check=False)
+
+    def status(self):
+        return json.loads(self.tool("status", "--json").stdout)
+
+    def stop(self):
+        """End it, in order if it will; it may not have ended before on its own."""
+        if not self.alive() and not self.ended:
+            self.rig.check("the daemon is still there", False, f"status {self.p.returncode}: {self.errs[-30:]}")
+        self.kill(signal.SIGTERM)
+        try:
+            self.exit(3)
+        except Miss:
+            self.kill(signal.SIGTERM)
+            try:
+                self.exit(5)
+            except Miss:
+                self.rig.check("the daemon stops on a second SIGTERM", False)
+                self.kill()
+                self.exit()
+
+
+class Response:
+    def __init__(self):
+        self.status, self.reason, self.fields, self.body = None, "", [], b""
+        self.interim, self.trailers, self.end, self.version = [], [], None, ""
+
+    def all(self, name):
+        return [v for n, v in self.fields if n.lower() == name.lower()]
+
+    def get(self, name):
+        return (self.all(name) or [None])[0]
+
+    def json(self):
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return {}
+
+    def __repr__(self):
+        return f"<{self.status} {self.fields} {self.body[:200]!r} {self.end}>"
+
+
+class Caller:
+    """A public connection, byte by byte.  Reading is strict: what is wrong raises ValueError."""
+
+    def __init__(self, port, data=b"", host="127.0.0.1", wait=WAIT, rcvbuf=None):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.socket(family)
+        if rcvbuf:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.sock.settimeout(wait)
+        self.sock.connect((host, port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = self.sock.getsockname()[1]
+        self.buf = b""
+        self.ended = None
+        if data:
+            self.send(data)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def send(self, data):
+        self.sock.sendall(data.encode("latin-1") if isinstance(data, str) else data)
+
+    def reset(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def half_close(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def more(self):
+        if self.ended:
+            return False
+        try:
+            data = self.sock.recv(262144)
+        except ConnectionError:
+            self.ended = "reset"
+            return False
+        except TimeoutError:
+            raise Miss(f"nothing more for the caller, which has {self.buf[:200]!r}") from None
+        if not data:
+            self.ended = "fin"
+        self.buf += data
+        return bool(data)
+
+    def until(self, mark):
+        while mark not in self.buf:
+            if not self.more():
+                raise EOFError(f"{self.ended} after {self.buf[:200]!r}")
+        data, _, self.buf = self.buf.partition(mark)
+        return data
+
+    def exactly(self, n):
+        while len(self.buf) < n and self.more():
+            pass
+        data, self.buf = self.buf[:n], self.buf[n:]
+        return data
+
+    def head(self, res):
+        lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        m = re.fullmatch(r"(HTTP/1\.1) ([1-5]\d\d) ?(.*)", lines[0])
+        if not m:
+            raise ValueError(f"status line {lines[0]!r}")
+        res.version, res.status, res.reason = m.group(1), int(m.group(2)), m.group(3)
+        res.fields = []
+        for line in lines[1:]:
+            name, colon, value = line.partition(":")
+            if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or "\n" in line:
+                raise ValueError(f"field line {line!r}")
+            res.fields.append((name, value.strip(" \t")))
+
+    def interim(self):
+        """One head, final or not."""
+        res = Response()
+        self.head(res)
+        return res
+
+    def response(self, method="GET"):
+        """The next whole response; end: length, chunked, eof, or cut."""
+        res = Response()
+        try:
+            while res.status is None or 100 <= res.status < 200 and res.status != 101:
+                self.head(res)
+                if res.status < 200 and res.status != 101:
+                    res.interim.append((res.status, res.fields))
+        except EOFError:
+            res.status, res.end = None, "none"
+            return res
+        length, coding = res.all("content-length"), res.all("transfer-encoding")
+        if length and coding or len(length) > 1 or len(coding) > 1:
+            raise ValueError(f"framing {res.fields}")
+        if method == "HEAD" or res.status in (101, 204, 304):
+            res.end = "length"
+        elif coding:
+            self.chunked(res)
+        elif length:
+            res.body = self.exactly(int(length[0]))
+            res.end = "length" if len(res.body) == int(length[0]) else "cut"
+        else:
+            while self.more():
+                pass
+            res.body, self.buf = self.buf, b""
+            res.end = "eof" if self.ended == "fin" else "cut"
+        return res
+
+    def chunked(self, res):
+        res.end = "cut"
+        try:
+            while size := int(self.until(b"\r\n"), 16):
+                data = self.exactly(size)
+                res.body += data
+                if len(data) < size:
+                    return
+                if self.exactly(2) != b"\r\n":
+                    raise ValueError("no CRLF after a chunk")
+            while line := self.until(b"\r\n"):
+                res.trailers.append(line.decode("latin-1"))
+            res.end = "chunked"
+        except EOFError:
+            pass
+
+    def over(self):
+        """How the daemon ends the connection, once it does; nothing more may come."""
+        while self.more():
+            pass
+        return self.ended if not self.buf else f"{self.ended} after {self.buf[:300]!r}"
+
+
+class Service:
+    """A local service: handle(conn, request head) runs for each request; conn is a Caller's like."""
+
+    def __init__(self, handle):
+        self.handle, self.heads, self.cond = handle, [], threading.Condition()
+        self.ends = []          # how connections ended that handle() waited on
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.target = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        conn = Caller.__new__(Caller)
+        conn.sock, conn.buf, conn.ended = sock, b"", None
+        sock.settimeout(WAIT)
+        try:
+            head = conn.until(b"\r\n\r\n").decode("latin-1")
+            with self.cond:
+                self.heads.append(head)
+                self.cond.notify_all()
+            self.handle(conn, head)
+        except (EOFError, OSError, Miss):
+            pass
+        finally:
+            conn.close()
+
+    def note(self, end):
+        with self.cond:
+            self.ends.append(end)
+            self.cond.notify_all()
+
+    def wait(self, judge, what):
+        with self.cond:
+            if not self.cond.wait_for(judge, WAIT):
+                raise Miss(f"the local service never saw {what}")
+
+    def close(self):
+        self.listener.close()
+
+
+def serving(answer):
+    """A handle() that reads nothing more and sends these bytes."""
+    return lambda conn, head: conn.send(answer)
+
+
+class Rig:
+    def __init__(self, name):
+        self.name, self.procs, self.things = name, [], []
+        self.tmp = f"{ROOT}/{name}"
+        os.mkdir(self.tmp)
+
+    def check(self, what, ok, detail=""):
+        with lock:
+            count[bool(ok)] += 1
+            if not ok:
+                print(f"FAIL {self.name}: {what}{': ' if detail != '' else ''}{str(detail)[:2000]}", flush=True)
+        return ok
+
+    def equal(self, what, got, want):
+        return self.check(what, got == want, f"got {got!r}, want {want!r}")
+
+    def has(self, what, pattern, text):
+        return self.check(what, re.search(pattern, text), f"no /{pattern}/ in {text[:600]!r}")
+
+    def keep(self, thing):
+        self.things.append(thing)
+        return thing
+
+    def daemon(self, *args, **more):
+        d = Daemon(self, args, **more)
+        self.procs.append(d)
+        return d
+
+    def spawn(self, *argv, kind=Peer, env=None):
+        p = kind(list(argv), env)
+        self.procs.append(p)
+        return p
+
+    def client(self, d, name, *args, token=None, ready=True, **more):
+        """The independent client; it answers with a description of the request unless told otherwise."""
+        p = self.spawn(PYTHON, f"{PEER}/native.py", "client", "--endpoint", f"ws://127.0.0.1:{d.port}",
+                       "--token", d.token if token is None else token, *(("--name", name) if name else ()), *args, **more)
+        if ready and p.ready()["op"] != "ready":
+            raise Miss(f"{name} is not ready: {p.lines}")
+        return p
+
+    def origin(self, *args):
+        p = self.spawn(PYTHON, f"{PEER}/origin.py", *args)
+        p.target = f"127.0.0.1:{p.event(port=lambda n: n)['port']}"
+        return p
+
+    def service(self, handle):
+        return self.keep(Service(handle))
+
+    def caller(self, d, data=b"", **more):
+        return self.keep(Caller(d.port, data, **more))
+
+    def ask(self, d, data, method="GET", **more):
+        """One request on a connection of its own."""
+        with Caller(d.port, data, **more) as c:
+            return c.response(method)
+
+    def get(self, d, host="a.localhost", path="/", fields="", method="GET", body=b"", **more):
+        return self.ask(d, f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode("latin-1") + body,
+                        method, **more)
+
+    def until(self, what, judge, wait=WAIT):
+        """For conditions nothing announces; checks that it came true."""
+        end = time.monotonic() + wait
+        while not (got := judge()) and time.monotonic() < end:
+            time.sleep(0.02)
+        self.check(what, got)
+        return got
+
+    def end(self):
+        for thing in self.things:
+            thing.close()
+        for p in self.procs:
+            if not isinstance(p, Daemon):
+                if any('"violation"' in l for l in p.lines if l) and not getattr(p, "may_violate", False):
+                    self.check("the peer finds no violation", False, [l for l in p.lines if l and "violation" in l])
+                p.kill()
+        for p in self.procs:
+            if not isinstance(p, Daemon):
+                p.exit()
+        for p in self.procs:
+            if isinstance(p, Daemon):
+                p.stop()
+            text = "\n".join(l for l in p.errs if l)
+            if found := FOUND.search(text):
+                self.check("no sanitizer report", False, text[max(0, found.start() - 200):][:6000])
+
+
+def run(function):
+    rig = Rig(function.__name__)
+    started = time.monotonic()
+    try:
+        function(rig)
+    except Exception as e:      # pylint: disable=broad-except
+        where = traceback.extract_tb(e.__traceback__)
+        lines = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in where if f.filename != __file__]
+        rig.check(f"runs to its end (at {', '.join(lines[-2:])})", False, f"{type(e).__name__}: {e}")
+    finally:
+        try:
+            rig.end()
+        except Exception as e:      # pylint: disable=broad-except
+            rig.check("ends what it started", False, repr(e))
+        if os.environ.get("TEST_TIMES"):
+            print(f"TIME {time.monotonic() - started:6.2f} {function.__name__}", file=sys.stderr)
+
+
+def clean():
+    for p in list(living):
+        p.kill()
+    shutil.rmtree(ROOT, ignore_errors=True)
+
+
+def main(at_once=6):
+    """Runs the tests, or those named on the command line; prints the count; exits."""
+    atexit.register(clean)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: (clean(), os._exit(1)))
+    signal.signal(signal.SIGALRM, lambda *_: (clean(), os._exit(1)))
+    signal.alarm(LIFE)
+    chosen = [t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]]
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run, chosen))
+    print(f"{count[True]} passed, {count[False]} failed", flush=True)
+    sys.exit(0 if count[True] and not count[False] else 1)

@@ -1,0 +1,577 @@
+/* tunnel.c: the client's command line; the work is behind tunnel.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "opt.h"
+#include "tunnel.h"
+
+enum {
+	PATH_SIZE = 1024,
+	TOKEN_SIZE = 8192,
+	LINE_SIZE = 1024,
+	LOOK_MS = 100,		/* how often --run looks for its port */
+	KILL_MS = 5000		/* from SIGTERM to SIGKILL for --run's command */
+};
+
+struct conf {
+	char name[256], host[256], run[4096], endpoint[512], token_file[PATH_SIZE];
+	char token[TOKEN_SIZE];
+	int share, quiet, help, version, has_name, has_host;
+	long connections;
+};
+
+static void
+die(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("tunnel: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(code);
+}
+
+/* Options. */
+
+static const char *
+copy(char *to, size_t cap, const char *v)
+{
+	if (strlen(v) >= cap)
+		return "is too long";
+	memcpy(to, v, strlen(v) + 1);
+	return NULL;
+}
+
+#define SETTER(name, call) \
+	static const char *name(void *arg, const char *v) \
+	{ struct conf *c = arg; return call; }
+
+SETTER(set_name, (c->has_name = 1, copy(c->name, sizeof(c->name), v)))
+SETTER(set_host, (c->has_host = 1, copy(c->host, sizeof(c->host), v)))
+SETTER(set_run, copy(c->run, sizeof(c->run), v))
+SETTER(set_endpoint, copy(c->endpoint, sizeof(c->endpoint), v))
+SETTER(set_token_file, copy(c->token_file, sizeof(c->token_file), v))
+SETTER(set_share, (c->share = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_quiet, (c->quiet = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
+
+static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
+	{ "name", 'n', OPT_VALUE, NULL, "NAME", "the tunnel's name; default: the token's only one", set_name },
+	{ "host-header", 0, OPT_VALUE, NULL, "keep|HOST", "Host for the service; default: TARGET's", set_host },
+	{ "run", 'r', OPT_VALUE, NULL, "CMD", "start CMD, wait for TARGET, end with it", set_run },
+	{ "share", 0, OPT_FLAG, NULL, NULL, "share the name with others of this token", set_share },
+	{ "connections", 0, OPT_VALUE, "1", "N", "sessions to spread over; implies --share", set_connections },
+	{ "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet },
+	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint },
+	{ "token-file", 't', OPT_VALUE, NULL, "FILE", "the token, in place of the saved one", set_token_file },
+	{ "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help },
+	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static void
+usage(void)
+{
+	char text[4096];
+
+	opt_help(opts, COUNT(opts), text, sizeof(text));
+	printf("usage: tunnel use ENDPOINT TOKEN      save both; TOKEN - reads it from stdin\n"
+	    "       tunnel connect TARGET [OPTION...]\n"
+	    "TARGET: 3000, HOST:PORT, http://HOST:PORT or unix:/PATH\n%s"
+	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost. See tunnel(1).\n", text);
+	exit(0);
+}
+
+/* The folder of saved settings. */
+
+static void
+config_path(char out[PATH_SIZE], const char *leaf)
+{
+	const char *dir = getenv("TUNNEL_CONFIG_DIR"), *xdg = getenv("XDG_CONFIG_HOME");
+	const char *home = getenv("HOME");
+	int n;
+
+	if (dir != NULL && dir[0] != '\0')
+		n = snprintf(out, PATH_SIZE, "%s%s%s", dir, leaf[0] ? "/" : "", leaf);
+	else if (xdg != NULL && xdg[0] == '/')
+		n = snprintf(out, PATH_SIZE, "%s/tunnel%s%s", xdg, leaf[0] ? "/" : "", leaf);
+	else if (home != NULL && home[0] != '\0')
+		n = snprintf(out, PATH_SIZE, "%s/.config/tunnel%s%s", home, leaf[0] ? "/" : "", leaf);
+	else
+		die(TUNNEL_USAGE, "no home folder: set TUNNEL_CONFIG_DIR");
+	if (n < 0 || n >= PATH_SIZE)
+		die(TUNNEL_USAGE, "the path of the configuration folder is too long");
+}
+
+static void
+make_folder(void)
+{
+	char path[PATH_SIZE];
+	size_t i;
+
+	config_path(path, "");
+	for (i = 1; ; i++) {
+		char c = path[i];
+
+		if (c != '/' && c != '\0')
+			continue;
+		path[i] = '\0';
+		if (mkdir(path, 0700) == -1 && errno != EEXIST)
+			die(TUNNEL_FAILED, "cannot make %s: %s", path, strerror(errno));
+		path[i] = c;
+		if (c == '\0')
+			return;
+	}
+}
+
+/* Replace a file of the folder by one line: old or new, never a mix. */
+static void
+save(const char *leaf, const char *text)
+{
+	char path[PATH_SIZE], tmp[PATH_SIZE + 8];
+	size_t len = strlen(text);
+	int fd;
+
+	config_path(path, leaf);
+	snprintf(tmp, sizeof(tmp), "%s.new", path);
+	unlink(tmp);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, text, len) != (ssize_t)len || write(fd, "\n", 1) != 1 ||
+	    fsync(fd) == -1 || close(fd) == -1 || rename(tmp, path) == -1)
+		die(TUNNEL_FAILED, "cannot write %s: %s", path, strerror(errno));
+}
+
+/* Read one line from fd: 0, or -1 if there is none or it is too long. */
+static int
+read_line(int fd, char *out, size_t cap)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < cap && (n = read(fd, out + len, cap - len)) > 0) {
+		len += (size_t)n;
+		if (memchr(out, '\n', len) != NULL)
+			break;
+	}
+	if (len == cap)
+		return -1;
+	out[len] = '\0';
+	out[strcspn(out, "\r\n")] = '\0';
+	return out[0] != '\0' ? 0 : -1;
+}
+
+/* 0; -1 with errno if there is no such file; dies on an unusable one. */
+static int
+load(const char *path, char *out, size_t cap)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1)
+		return -1;
+	if (read_line(fd, out, cap) == -1)
+		die(TUNNEL_USAGE, "%s holds no usable line", path);
+	close(fd);
+	return 0;
+}
+
+static int
+cmd_use(int argc, char **argv)
+{
+	char token[TOKEN_SIZE], why[256];
+	struct tunnel_options o;
+	struct tunnel_events none;
+	struct tunnel_client *c;
+
+	if (argc != 3)
+		die(TUNNEL_USAGE, "use needs ENDPOINT and TOKEN; see tunnel --help");
+	if (strcmp(argv[2], "-") == 0) {
+		if (read_line(0, token, sizeof(token)) == -1)
+			die(TUNNEL_USAGE, "no token came on standard input");
+	} else if (copy(token, sizeof(token), argv[2]) != NULL)
+		die(TUNNEL_USAGE, "the token is too long");
+	memset(&o, 0, sizeof(o));
+	memset(&none, 0, sizeof(none));
+	o.endpoint = argv[1];
+	o.token = token;
+	o.target = "1";
+	if ((c = tunnel_new(&o, &none, NULL, why, sizeof(why))) == NULL)
+		die(TUNNEL_USAGE, "%s", why);
+	tunnel_free(c);
+	make_folder();
+	save("endpoint", argv[1]);
+	save("token", token);
+	printf("saved; now: tunnel connect PORT\n");
+	return 0;
+}
+
+/* What connect is to use: option, environment, saved file. */
+static void
+credentials(struct conf *c)
+{
+	char path[PATH_SIZE];
+	const char *env = getenv("TUNNEL_TOKEN");
+
+	config_path(path, "endpoint");
+	if (c->endpoint[0] == '\0' && load(path, c->endpoint, sizeof(c->endpoint)) == -1)
+		die(TUNNEL_USAGE, "no endpoint: run tunnel use ENDPOINT TOKEN, or give --endpoint");
+	if (c->token_file[0] != '\0') {
+		if (load(c->token_file, c->token, sizeof(c->token)) == -1)
+			die(TUNNEL_USAGE, "%s: %s", c->token_file, strerror(errno));
+		return;
+	}
+	if (env != NULL && env[0] != '\0') {
+		if (copy(c->token, sizeof(c->token), env) != NULL)
+			die(TUNNEL_USAGE, "TUNNEL_TOKEN is too long");
+		return;
+	}
+	config_path(path, "token");
+	if (load(path, c->token, sizeof(c->token)) == -1)
+		die(TUNNEL_USAGE, "no token: run tunnel use ENDPOINT TOKEN, or give --token-file");
+}
+
+/* What happens, as lines. */
+
+static struct {
+	int quiet, colour;
+} show;
+
+/* Bytes from the network as text that cannot play with a terminal. */
+static void
+escape(char *out, size_t cap, const char *s)
+{
+	size_t n = 0;
+
+	for (; *s != '\0' && n + 5 < cap; s++)
+		if (*s >= ' ' && *s < 0x7f && *s != '\\')
+			out[n++] = *s;
+		else
+			n += (size_t)snprintf(out + n, cap - n, "\\x%02x", (unsigned char)*s);
+	out[n] = '\0';
+}
+
+static void
+put_line(int fd, const char *line, int n)
+{
+	ssize_t done;
+
+	if (n <= 0)
+		return;
+	done = write(fd, line, (size_t)n < LINE_SIZE ? (size_t)n : LINE_SIZE - 1);	/* one write a line */
+	(void)done;
+}
+
+static void
+on_ready(void *arg, const char *url, const char *target, int again)
+{
+	char line[LINE_SIZE], text[700];
+
+	(void)arg;
+	escape(text, sizeof(text), url);
+	if (!again)
+		put_line(1, line, snprintf(line, sizeof(line), "%s -> %s\n", text, target));
+	else
+		put_line(2, line, snprintf(line, sizeof(line), "tunnel: %s is back\n", text));
+}
+
+static void
+on_lost(void *arg, const char *code, const char *message)
+{
+	char line[LINE_SIZE], text[400];
+
+	(void)arg;
+	escape(text, sizeof(text), message);
+	put_line(2, line, snprintf(line, sizeof(line), "tunnel: the tunnel is lost: %.40s%s%s\n",
+	    code, text[0] != '\0' ? ": " : "", text));
+}
+
+static void
+on_connection(void *arg, const char *what, int64_t retry_ms)
+{
+	char line[LINE_SIZE];
+
+	(void)arg;
+	if (retry_ms > 0)
+		put_line(2, line, snprintf(line, sizeof(line), "tunnel: %s; trying again in %lld.%lld s\n",
+		    what, (long long)retry_ms / 1000, (long long)retry_ms % 1000 / 100));
+	else if (strcmp(what, "connected") != 0)
+		put_line(2, line, snprintf(line, sizeof(line), "tunnel: %s; trying again\n", what));
+}
+
+static const char *
+colour_of(int status)
+{
+	if (!show.colour)
+		return "";
+	return status >= 500 || status == 0 ? "\033[31m" : status >= 400 ? "\033[33m" : "\033[32m";
+}
+
+static void
+on_request(void *arg, const struct tunnel_request *r)
+{
+	char line[LINE_SIZE], method[64], target[600];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	(void)arg;
+	if (show.quiet)
+		return;
+	localtime_r(&now, &tm);
+	escape(method, sizeof(method), r->method);
+	escape(target, sizeof(target), r->target);
+	put_line(2, line, snprintf(line, sizeof(line),
+	    "%02d:%02d:%02d %s %s %s%d%s %lldms %lluB%s%s\n", tm.tm_hour, tm.tm_min, tm.tm_sec,
+	    method, target, colour_of(r->status), r->status, show.colour ? "\033[0m" : "",
+	    (long long)r->ms, (unsigned long long)r->bytes,
+	    r->error != NULL ? " " : "", r->error != NULL ? r->error : ""));
+}
+
+/* --run: a command that lives with the tunnel. */
+
+static pid_t
+start_command(const char *cmd, const char *port)
+{
+	sigset_t none;
+	pid_t pid = fork();
+
+	if (pid == -1)
+		die(TUNNEL_FAILED, "cannot start the command: %s", strerror(errno));
+	if (pid != 0) {
+		setpgid(pid, pid);	/* both do it, so that neither can be too late */
+		return pid;
+	}
+	setpgid(0, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	if (port[0] != '\0')
+		setenv("PORT", port, 1);
+	unsetenv("TUNNEL_TOKEN");	/* no business of its */
+	execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
+	_exit(127);
+}
+
+/* Has the command ended? Its status if so. */
+static int
+command_ended(pid_t pid, int *status)
+{
+	return waitpid(pid, status, WNOHANG) == pid;
+}
+
+static void
+stop_command(pid_t pid, int ended)
+{
+	int status, ms;
+
+	kill(-pid, SIGTERM);
+	for (ms = 0; !ended && ms < KILL_MS; ms += LOOK_MS) {
+		if (command_ended(pid, &status))
+			ended = 1;
+		else
+			poll(NULL, 0, LOOK_MS);
+	}
+	kill(-pid, SIGKILL);
+	if (!ended)
+		waitpid(pid, &status, 0);
+}
+
+/* The main thread takes the signals; the client runs on another. */
+
+struct runner {
+	struct tunnel_client *client;
+	enum tunnel_end end;
+	char why[256];
+};
+
+static void *
+run_client(void *arg)
+{
+	struct runner *r = arg;
+
+	r->end = tunnel_run(r->client, r->why, sizeof(r->why));
+	kill(getpid(), SIGUSR1);	/* sigwait in the main thread returns */
+	return NULL;
+}
+
+static void
+block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR1);
+	sigaddset(set, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Wait until something accepts at the target: 0; -1 if the command ended or a signal came first. */
+static int
+await_target(const char *target, pid_t pid, int *status, int *ended)
+{
+	sigset_t pending;
+
+	while (!tunnel_probe(target)) {
+		if (command_ended(pid, status)) {
+			*ended = 1;
+			return -1;
+		}
+		sigpending(&pending);
+		if (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+		    sigismember(&pending, SIGHUP))
+			return -1;
+		poll(NULL, 0, LOOK_MS);
+	}
+	return 0;
+}
+
+/* Until the client has ended. Signals and the command's end stop it. */
+static void
+supervise(const sigset_t *set, struct tunnel_client *client, pid_t pid, int *status, int *ended)
+{
+	int sig, asked = 0;
+
+	for (;;) {
+		if (sigwait(set, &sig) != 0)
+			continue;
+		if (sig == SIGUSR1)
+			return;
+		if (sig == SIGCHLD) {
+			if (pid != 0 && !*ended && command_ended(pid, status)) {
+				*ended = 1;
+				tunnel_close(client);
+			}
+			continue;
+		}
+		if (asked++ && pid == 0)
+			exit(TUNNEL_FAILED);	/* asked twice: at once */
+		tunnel_close(client);
+	}
+}
+
+static struct tunnel_client *
+new_client(const struct conf *c, const char *target)
+{
+	struct tunnel_events events;
+	struct tunnel_options o;
+	struct tunnel_client *client;
+	char why[256];
+
+	memset(&events, 0, sizeof(events));
+	events.ready = on_ready;
+	events.lost = on_lost;
+	events.connection = on_connection;
+	events.request = on_request;
+	memset(&o, 0, sizeof(o));
+	o.endpoint = c->endpoint;
+	o.token = c->token;
+	o.target = target;
+	o.name = c->has_name ? c->name : NULL;
+	o.host = c->has_host ? c->host : NULL;
+	o.share = c->share;
+	o.connections = (int)c->connections;
+	o.stack = STACK_SIZE * 2;
+	if ((client = tunnel_new(&o, &events, NULL, why, sizeof(why))) == NULL)
+		die(TUNNEL_USAGE, "%s", why);
+	return client;
+}
+
+static int
+connect_with(const struct conf *c, const char *target)
+{
+	char host[256], port[8] = "", why[256];
+	struct runner r;
+	pthread_t thread;
+	sigset_t set;
+	pid_t pid = 0;
+	int status = 0, ended = 0;
+
+	block_signals(&set);
+	r.client = new_client(c, target);
+	if (c->run[0] != '\0') {
+		tunnel_target(target, host, sizeof(host), port, sizeof(port), why, sizeof(why));
+		pid = start_command(c->run, port);
+		if (await_target(target, pid, &status, &ended) == -1) {
+			stop_command(pid, ended);
+			tunnel_free(r.client);
+			if (ended)
+				die(TUNNEL_FAILED, "the command ended before it listened at %s", target);
+			return TUNNEL_STOPPED;
+		}
+	}
+	if (pthread_create(&thread, NULL, run_client, &r) != 0)
+		die(TUNNEL_FAILED, "no thread can be had");
+	supervise(&set, r.client, pid, &status, &ended);
+	pthread_join(thread, NULL);
+	if (pid != 0)
+		stop_command(pid, ended);
+	tunnel_free(r.client);
+	if (r.end != TUNNEL_STOPPED)
+		die(r.end, "%s", r.why);
+	return ended && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) ?
+	    TUNNEL_FAILED : TUNNEL_STOPPED;
+}
+
+static int
+cmd_connect(int argc, char **argv)
+{
+	static struct conf c;
+	struct opt_set set;
+	int nargs;
+
+	opt_init(&set, opts, COUNT(opts), "TUNNEL");
+	if (opt_args(&set, &c, argc, argv, &nargs) == -1)
+		die(TUNNEL_USAGE, "%s; see tunnel --help", set.err);
+	if (c.help)
+		usage();
+	if (c.version) {
+		printf("tunnel %s\n", VERSION);
+		return 0;
+	}
+	set.n -= 2;		/* help and version are for the command line alone */
+	if (opt_env(&set, &c) == -1)
+		die(TUNNEL_USAGE, "%s", set.err);
+	opt_defaults(&set, &c);
+	if (nargs != 1)
+		die(TUNNEL_USAGE, nargs == 0 ? "connect needs a TARGET; see tunnel --help" :
+		    "connect takes one TARGET; see tunnel --help");
+	credentials(&c);
+	show.quiet = c.quiet;
+	show.colour = isatty(2);
+	return connect_with(&c, argv[0]);
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
+		usage();
+	if (argc > 1 && (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0)) {
+		printf("tunnel %s\n", VERSION);
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "use") == 0)
+		return cmd_use(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "connect") == 0)
+		return cmd_connect(argc - 1, argv + 1);
+	if (argc > 1)
+		die(TUNNEL_USAGE, "unknown word '%.60s'; see tunnel --help", argv[1]);
+	die(TUNNEL_USAGE, "a command is missing; see tunnel --help");
+	return TUNNEL_USAGE;
+}

@@ -1,0 +1,70 @@
+/*
+ * tunnel.h: the client as a library: local services behind a tunneld.
+ *
+ * Unstable: it may change until version 1. No output, no signals, no exit, no
+ * process-wide state: what happens is told by callbacks, from the client's own threads.
+ */
+#ifndef TUNNEL_H
+#define TUNNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct tunnel_client;
+
+/* How a client ended; tunnel(1) exits with these. */
+enum tunnel_end {
+	TUNNEL_STOPPED = 0,	/* asked to */
+	TUNNEL_FAILED = 1,
+	TUNNEL_USAGE = 2,	/* a bad name or target */
+	TUNNEL_DENIED = 3,	/* credential bad, expired or revoked, or its scope too small */
+	TUNNEL_LOST = 4		/* the name is, or was taken by, somebody else's */
+};
+
+/* A request that has been served; valid for the call only. The strings come from the network. */
+struct tunnel_request {
+	const char *method, *target;
+	int status;		/* 0: none was sent */
+	int64_t ms;		/* how long it took */
+	uint64_t bytes;		/* of the response's content */
+	const char *error;	/* what went wrong, a constant string; NULL: nothing */
+};
+
+struct tunnel_events {		/* any may be NULL; they must not block for long, nor call tunnel_run or tunnel_free */
+	/* Callers can come. again: after it was lost. */
+	void (*ready)(void *arg, const char *url, const char *target, int again);
+	/* The tunnel is gone for good. */
+	void (*lost)(void *arg, const char *code, const char *message);
+	/* The connection: "connected", or why it is not, and after how many milliseconds it is tried again (-1: not). */
+	void (*connection)(void *arg, const char *what, int64_t retry_ms);
+	void (*request)(void *arg, const struct tunnel_request *);
+};
+
+struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
+	const char *endpoint;	/* "http://host[:port]" or "ws://…" */
+	const char *token;
+	const char *target;	/* "3000", "host:port", "http://host:port", "unix:/path" */
+	const char *name;	/* NULL: the token's only name, else "default" */
+	const char *host;	/* Host told to the local service; NULL: the target's, "keep": the caller's */
+	int share;		/* other sessions of this credential may hold the name too */
+	int connections;	/* sessions, 1 to 64; more than 1 implies share. 0 means 1 */
+	size_t stack;		/* of each thread, bytes; 0: the library's choice */
+};
+
+/* NULL and why, one line that names the offending word, if an option is wrong or memory is short. */
+struct tunnel_client *tunnel_new(const struct tunnel_options *, const struct tunnel_events *,
+    void *arg, char *why, size_t whylen);
+
+/* Connect, serve, reconnect, until tunnel_close or until it makes no sense any more. why says what ended it. */
+enum tunnel_end tunnel_run(struct tunnel_client *, char *why, size_t whylen);
+
+void tunnel_close(struct tunnel_client *);	/* from any thread: tunnel_run ends soon */
+void tunnel_free(struct tunnel_client *);	/* after tunnel_run */
+
+/* Host and port of a target: 1, or 0 for a unix socket, or -1 and why if it is none. */
+int tunnel_target(const char *target, char *host, size_t hostlen, char *port, size_t portlen,
+    char *why, size_t whylen);
+
+int tunnel_probe(const char *target);	/* 1 if something accepts connections there */
+
+#endif
