@@ -1,23 +1,42 @@
 .POSIX:
 include config.mk
 
+# Never _GNU_SOURCE: it changes strerror_r(3).
 STD = -std=c99 -D_XOPEN_SOURCE=700 -D_DEFAULT_SOURCE -D_BSD_SOURCE
-OWN = $(STD) -pthread $(WARN) $(CPPFLAGS) $(CFLAGS)
-STACK = 131072
 DEFS = -DVERSION='"$(VERSION)"' -DSTATEDIR='"$(STATEDIR)"' \
 	-DCONFFILE='"$(CONFFILE)"' -DSTACK_SIZE=$(STACK)
+OWN = $(STD) -pthread $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)
 
-# Pure, then connections, then the core; dependencies point upwards in this list.
-OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o rewrite.o \
-	ws.o handshake.o yamux.o scope.o tokens.o \
+# Pure files, then connections, then the core, the client last.
+OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o \
+	rewrite.o ws.o handshake.o yamux.o scope.o tokens.o \
 	clock.o deadline.o random.o file.o log.o opt.o wake.o workers.o \
-	net.o conn.o queue.o link.o linkout.o mux.o pump.o store.o auth.o registry.o \
-	pending.o control.o exchange.o caller.o native.o local.o agent.o
+	net.o conn.o queue.o link.o linkout.o mux.o muxin.o pump.o \
+	store.o auth.o registry.o pending.o control.o exchange.o response.o \
+	caller.o native.o daemon.o local.o serve.o agent.o client.o
+HDR = agent.h auth.h base64.h buf.h caller.h cidr.h clock.h conn.h control.h \
+	daemon.h deadline.h exchange.h file.h handshake.h http.h json.h \
+	link.h linkint.h local.h localint.h log.h mux.h muxint.h native.h net.h \
+	opt.h pending.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h \
+	store.h tokens.h tunnel.h wake.h workers.h ws.h yamux.h
+TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
+	test/http_test test/json_test test/link_test test/log_test \
+	test/opt_test test/rewrite_test test/scope_test test/sha1_test \
+	test/sha256_test test/store_test test/ws_test test/yamux_test
+HELPERS = test/wsecho test/tunneld-clock
 
 all: tunneld tunnel
 
+.SUFFIXES: .c .o
+
 .c.o:
-	$(CC) $(OWN) $(DEFS) -c -o $@ $<
+	$(CC) $(OWN) -I. -c -o $@ $<
+
+# A test program: one file and the library.
+.c:
+	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LDLIBS)
+
+$(OBJ) tunneld.o tunnel.o demo.o test/clock.o: $(HDR) config.mk
 
 libtunnel.a: $(OBJ)
 	rm -f $@
@@ -29,5 +48,51 @@ tunneld: tunneld.o libtunnel.a
 tunnel: tunnel.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ tunnel.o libtunnel.a $(LDLIBS)
 
+hello: demo.o libtunnel.a
+	$(CC) $(OWN) $(LDFLAGS) -o $@ demo.o libtunnel.a $(LDLIBS)
+
+# The daemon with a clock that a test can move: the library's is not taken.
+test/tunneld-clock: tunneld.o test/clock.o libtunnel.a
+	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o test/clock.o libtunnel.a $(LDLIBS)
+
+$(TESTS) test/wsecho: libtunnel.a test/test.h $(HDR)
+
+# The README's two commands: they install what is missing, or say how.
+demo:
+	./setup.sh build
+	$(MAKE) all hello
+	./demo.sh $(ONCE)
+
+test:
+	./setup.sh test
+	$(MAKE) check
+
+check: all $(TESTS) $(HELPERS)
+	./test/run.sh
+
+install: all
+	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	cp tunneld tunnel $(DESTDIR)$(PREFIX)/bin
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
+	for n in 1 5 7 8; do mkdir -p $(DESTDIR)$(MANPREFIX)/man$$n && \
+		cp man/*.$$n $(DESTDIR)$(MANPREFIX)/man$$n && \
+		(cd man && for f in *.$$n; do \
+		chmod 644 $(DESTDIR)$(MANPREFIX)/man$$n/$$f; done) || exit 1; done
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
+	cd man && for f in *.[1578]; do \
+		rm -f $(DESTDIR)$(MANPREFIX)/man$${f##*.}/$$f; done
+
+dist: clean
+	mkdir -p tunnel-$(VERSION)
+	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man test \
+		tunnel-$(VERSION)
+	tar -cf - tunnel-$(VERSION) | gzip >tunnel-$(VERSION).tar.gz
+	rm -rf tunnel-$(VERSION)
+
 clean:
-	rm -f *.o *.a tunneld tunnel
+	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS)
+	rm -rf tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__
+
+.PHONY: all demo test check install uninstall dist clean

@@ -8,6 +8,9 @@ MANPREFIX = $(PREFIX)/share/man
 STATEDIR = /var/lib/tunneld
 CONFFILE = /etc/tunneld.conf
 
+# Bytes of stack for a thread. musl's own choice; sanitizers need more.
+STACK = 131072
+
 CC = cc
 AR = ar
 # Warnings are for developers; -Werror stands in .ci/run only.

@@ -36,11 +36,26 @@ struct daemon {
 	struct budget budget;
 	char boot[9];			/* first half of request ids: random hex */
 
+	void (*stop)(void);		/* the control socket was asked to stop the daemon */
+	void (*drained)(void);		/* daemon_drain has come to its end; does not return */
+
 	pthread_mutex_t mtx;		/* guards what follows */
-	int draining;
+	int draining;			/* 1: no new connections; 2: nor any more waiting */
 	int ncallers;
 	uint32_t requests;
 };
+
+/* Make everything but threads; stop and drained are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
+
+/* Start the threads: accept on the n sockets fd (logged as listening) and on the control socket. 0, or -1 with errno. */
+int daemon_start(struct daemon *, const int *fd, int n, int control);
+
+/* Read the token store again, if it has changed or if force. */
+void daemon_reload(struct daemon *, int force);
+
+/* Begin to drain, on a thread: 0, or -1 with errno. */
+int daemon_drain(struct daemon *);
 
 int daemon_draining(struct daemon *);
 void daemon_request_id(struct daemon *, char id[17]);

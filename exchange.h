@@ -58,6 +58,8 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	char trailers[HTTP_TRAILERS_MAX];	/* [s] */
 };
 
+extern const struct stream_ops response_ops;	/* the reader's half: response.c; its arg is the exchange */
+
 /*
  * Pass the request in c->head to the tunnel called name. prefix: the path's first bytes to strip ("/name"), or empty.
  * On return the answer has gone out, be it an error; c->close says whether the

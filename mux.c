@@ -6,49 +6,7 @@
 
 #include "clock.h"
 #include "deadline.h"
-#include "mux.h"
-#include "yamux.h"
-
-enum {
-	TABLE = 64,		/* hash chains; ids are handed out in turn, so they spread */
-	FIRST_BYTES = 16384,	/* of a stream, sent ahead of bulk */
-	FRAME_URGENT = 16384,	/* payload of a frame, bytes */
-	FRAME_BULK = 32768,
-	ACKS_LATE = 64,		/* acknowledge alone only when this many wait */
-	RESETS = 64,		/* refused streams to be told, at most */
-	RTT_FLOOR_US = 2000	/* below this the clock and the scheduler are measured */
-};
-
-struct mux {
-	struct mux_conf conf;
-	const struct mux_ops *ops;
-	void *arg;
-	struct link *link;		/* constant after mux_attach */
-
-	pthread_mutex_t mtx;		/* guards everything below but the reader's */
-	pthread_cond_t acks;		/* unacked has fallen, or the end */
-	struct stream *table[TABLE];
-	struct stream *owed_first, **owed_last;
-	int refs, nstreams, unacked, acks_owed, ended;
-	uint32_t next_id;		/* ours to hand out */
-	int pong, away;			/* owed */
-	uint32_t resets[RESETS];	/* ids refused, owed an RST */
-	int nresets;
-	uint32_t pong_value, away_reason;
-	char *ctl;			/* control lines to be sent; NULL until the first */
-	size_t nctl;
-	uint32_t ctl_window;		/* what we may send on stream 1 */
-	int ctl_open, ctl_syn, ctl_ack;	/* stream 1 exists; its SYN, its ACK is owed */
-	uint32_t ctl_recv, ctl_credit;	/* what the other side may send; read, not granted again yet */
-
-	uint8_t hdr[YAMUX_HDR];		/* the reader's: header under way */
-	size_t nhdr;
-	struct yamux_hdr h;		/* of the data under way */
-	uint32_t left;			/* bytes of it to come */
-	struct stream *to;		/* whose, NULL: dropped or control */
-	char *line;			/* control line under way; NULL until the first */
-	size_t nline;
-};
+#include "muxint.h"
 
 static int64_t
 now_us(void)
@@ -120,8 +78,8 @@ mux_unref(struct mux *m)
 
 /* The table and references. A stream in the table holds one, and one of the mux. */
 
-static struct stream *
-find_locked(struct mux *m, uint32_t id)
+struct stream *
+mux_find_locked(struct mux *m, uint32_t id)
 {
 	struct stream *s;
 
@@ -130,8 +88,8 @@ find_locked(struct mux *m, uint32_t id)
 	return s;
 }
 
-static struct stream *
-new_stream_locked(struct mux *m, uint32_t id)
+struct stream *
+mux_new_stream_locked(struct mux *m, uint32_t id)
 {
 	struct stream *s = calloc(1, sizeof(*s)), **head = &m->table[id / 2 % TABLE];
 
@@ -151,8 +109,8 @@ new_stream_locked(struct mux *m, uint32_t id)
 	return s;
 }
 
-static void
-unref(struct mux *m, struct stream *s)
+void
+mux_stream_unref(struct mux *m, struct stream *s)
 {
 	int refs;
 
@@ -171,8 +129,8 @@ unref(struct mux *m, struct stream *s)
 	mux_unref(m);
 }
 
-static void
-acked_locked(struct mux *m, struct stream *s)
+void
+mux_acked_locked(struct mux *m, struct stream *s)
 {
 	if (s->acked)
 		return;
@@ -185,8 +143,8 @@ acked_locked(struct mux *m, struct stream *s)
 }
 
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
-static int
-retire_locked(struct mux *m, struct stream *s)
+int
+mux_retire_locked(struct mux *m, struct stream *s)
 {
 	struct stream **p;
 
@@ -197,15 +155,15 @@ retire_locked(struct mux *m, struct stream *s)
 	*p = s->next;
 	s->queued = 0;
 	m->nstreams--;
-	acked_locked(m, s);
+	mux_acked_locked(m, s);
 	if (s->owe_ack)
 		m->acks_owed--;
 	s->owe_ack = 0;
 	return 1;
 }
 
-static void
-owe_locked(struct mux *m, struct stream *s)
+void
+mux_owe_locked(struct mux *m, struct stream *s)
 {
 	if (s->owed || !s->queued)
 		return;
@@ -324,8 +282,8 @@ put_control_locked(struct mux *m, uint8_t *buf, size_t cap)
 	return at + n;
 }
 
-static size_t
-owed(void *arg, uint8_t *buf, size_t cap)
+size_t
+mux_owed(void *arg, uint8_t *buf, size_t cap)
 {
 	struct mux *m = arg;
 	struct stream *s, *gone = NULL, *next;
@@ -344,7 +302,7 @@ owed(void *arg, uint8_t *buf, size_t cap)
 			m->owed_last = &m->owed_first;
 		s->owed = 0;
 		n += put_owed_locked(m, s, buf + n, rtt);
-		if (retire_locked(m, s)) {
+		if (mux_retire_locked(m, s)) {
 			s->owed_next = gone;
 			gone = s;
 		}
@@ -359,7 +317,7 @@ owed(void *arg, uint8_t *buf, size_t cap)
 	pthread_mutex_unlock(&m->mtx);
 	for (; gone != NULL; gone = next) {
 		next = gone->owed_next;
-		unref(m, gone);
+		mux_stream_unref(m, gone);
 	}
 	return n;
 }
@@ -445,7 +403,7 @@ mux_open(struct mux *m, const struct stream_ops *ops, void *arg, uint64_t *tally
 		errno = ETIMEDOUT;
 	else if (m->nstreams >= m->conf.streams_max || m->next_id > UINT32_MAX - 2)
 		errno = EMFILE;
-	else if ((s = new_stream_locked(m, m->next_id)) != NULL) {
+	else if ((s = mux_new_stream_locked(m, m->next_id)) != NULL) {
 		m->next_id += 2;
 		m->unacked++;
 		s->counted = 1;
@@ -558,7 +516,7 @@ stream_credit(struct stream *s, size_t n, int queued)
 		s->backed_up = 1;
 	if (!s->owe_update && s->credit >= s->recv_max / 2 && !s->dead && !s->fin_seen) {
 		s->owe_update = 1;
-		owe_locked(m, s);
+		mux_owe_locked(m, s);
 		owe = 1;
 	}
 	pthread_mutex_unlock(&m->mtx);
@@ -584,16 +542,16 @@ finish(struct stream *s, int rst)
 		}
 	}
 	if (owe)
-		owe_locked(m, s);
+		mux_owe_locked(m, s);
 	else
-		gone = retire_locked(m, s);
+		gone = mux_retire_locked(m, s);
 	pthread_mutex_unlock(&m->mtx);
 	if (rst)
 		link_cancel(m->link, s);
 	if (owe)
 		link_owe(m->link);
 	if (gone)
-		unref(m, s);
+		mux_stream_unref(m, s);
 }
 
 void
@@ -625,7 +583,7 @@ drop_user(struct stream *s)
 	pthread_mutex_lock(&s->mux->mtx);
 	s->tally = NULL;
 	pthread_mutex_unlock(&s->mux->mtx);
-	unref(s->mux, s);
+	mux_stream_unref(s->mux, s);
 }
 
 void
@@ -642,364 +600,4 @@ stream_leave_locked(struct stream *s)
 {
 	s->ops = NULL;
 	drop_user(s);	/* not the last: the reader, in whose callback we are, has its own */
-}
-
-/* The reader's side. */
-
-static int
-broken(struct mux *m, const char **why, const char *what)
-{
-	pthread_mutex_lock(&m->mtx);
-	m->away = 1;
-	m->away_reason = YAMUX_PROTOCOL_ERROR;
-	m->nctl = 0;
-	pthread_mutex_unlock(&m->mtx);
-	link_owe_later(m->link);
-	*why = what;
-	return -WS_PROTOCOL_ERROR;
-}
-
-enum event { FIN, RESET, WRITABLE };
-
-static void
-tell(struct stream *s, enum event e)
-{
-	pthread_mutex_lock(&s->mtx);
-	if (s->ops != NULL) {
-		if (e == FIN)
-			s->ops->fin(s->arg);
-		else if (e == RESET)
-			s->ops->reset(s->arg);
-		else
-			s->ops->writable(s->arg);
-	}
-	pthread_mutex_unlock(&s->mtx);
-}
-
-/* The other side's SYN for id. The stream with a reference, or NULL: refused. */
-static struct stream *
-accept_stream(struct mux *m, uint32_t id)
-{
-	struct stream *s = NULL;
-
-	pthread_mutex_lock(&m->mtx);
-	/* in any order: threads that open streams overtake each other on their way out */
-	if (m->conf.client && id % 2 == 0 && m->nstreams < m->conf.streams_max)
-		s = new_stream_locked(m, id);
-	if (s != NULL) {
-		s->syn_sent = 1;
-		s->owe_ack = 1;
-		m->acks_owed++;
-		s->refs++;
-	} else if (m->nresets < RESETS)
-		m->resets[m->nresets++] = id;
-	pthread_mutex_unlock(&m->mtx);
-	if (s == NULL) {
-		link_owe_later(m->link);
-		return NULL;
-	}
-	if (!m->ops->accept(m->arg, s)) {
-		stream_reset(s);
-		unref(m, s);	/* the user's reference */
-	}
-	return s;
-}
-
-static int
-control_frame(struct mux *m, const char **why)
-{
-	int over;
-
-	if (m->h.flags & (YAMUX_FIN | YAMUX_RST)) {
-		*why = "control stream closed";
-		return -WS_NORMAL;
-	}
-	pthread_mutex_lock(&m->mtx);
-	if (m->h.flags & YAMUX_SYN && !m->conf.client && !m->ctl_open) {
-		m->ctl_open = m->ctl_ack = 1;
-	} else if (m->h.flags & YAMUX_SYN || !m->ctl_open) {
-		pthread_mutex_unlock(&m->mtx);
-		return broken(m, why, "control stream opened twice, or not at all");
-	}
-	if (m->h.type == YAMUX_UPDATE) {
-		if (m->h.len > UINT32_MAX - m->ctl_window) {
-			pthread_mutex_unlock(&m->mtx);
-			return broken(m, why, "window beyond 2^32");
-		}
-		m->ctl_window += m->h.len;
-		pthread_mutex_unlock(&m->mtx);
-		link_owe_later(m->link);
-		return 0;
-	}
-	over = m->h.len > m->ctl_recv;
-	if (!over)
-		m->ctl_recv -= m->h.len;
-	pthread_mutex_unlock(&m->mtx);
-	if (over)
-		return broken(m, why, "control stream's window overrun");
-	m->left = m->h.len;
-	return 0;
-}
-
-/* A window update for s. 0, or -1 if it breaks the protocol. *opened: s waited for it. */
-static int
-update_locked(struct stream *s, uint32_t n, int *opened)
-{
-	if (n > UINT32_MAX - s->send_window)
-		return -1;
-	s->send_window += n;
-	*opened = s->blocked && n > 0;
-	if (n > 0)
-		s->blocked = 0;
-	return 0;
-}
-
-/* FIN and RST take effect behind the frame's data. */
-static void
-ending(struct mux *m, struct stream *s, uint16_t flags)
-{
-	enum event e = flags & YAMUX_RST ? RESET : FIN;
-	int news, gone;
-
-	if (!(flags & (YAMUX_FIN | YAMUX_RST)))
-		return;
-	pthread_mutex_lock(&m->mtx);
-	if (e == RESET) {
-		news = !s->dead;
-		s->dead = 1;
-	} else {
-		news = !s->fin_seen && !s->dead;
-		s->fin_seen = 1;
-	}
-	pthread_mutex_unlock(&m->mtx);
-	if (e == RESET)
-		link_cancel(m->link, s);
-	if (news)
-		tell(s, e);
-	pthread_mutex_lock(&m->mtx);
-	gone = retire_locked(m, s);
-	pthread_mutex_unlock(&m->mtx);
-	if (gone)
-		unref(m, s);
-}
-
-/* A data or window update header for a stream but the control stream. */
-static int
-stream_frame(struct mux *m, const char **why)
-{
-	struct stream *s;
-	const struct yamux_hdr *h = &m->h;
-	int opened = 0, bad = 0, deaf;
-
-	pthread_mutex_lock(&m->mtx);
-	if ((s = find_locked(m, h->id)) != NULL)
-		s->refs++;
-	pthread_mutex_unlock(&m->mtx);
-	if (h->flags & YAMUX_SYN) {
-		if (s != NULL) {
-			unref(m, s);
-			return broken(m, why, "SYN for a live stream");
-		}
-		s = accept_stream(m, h->id);
-	}
-	if (h->type == YAMUX_DATA)
-		m->left = h->len;
-	if (s == NULL)
-		return 0;	/* unknown: read and dropped */
-	pthread_mutex_lock(&m->mtx);
-	if (h->flags & YAMUX_ACK)
-		acked_locked(m, s);
-	deaf = s->fin_seen || s->dead;
-	if (h->type == YAMUX_UPDATE)
-		bad = update_locked(s, h->len, &opened) == -1;
-	else if (h->len > s->recv_window)
-		bad = 1;
-	else {
-		s->recv_window -= h->len;
-		if (s->tally != NULL)
-			s->tally[0] += h->len;
-	}
-	pthread_mutex_unlock(&m->mtx);
-	if (bad) {
-		unref(m, s);
-		return broken(m, why, "window overrun");
-	}
-	if (opened)
-		tell(s, WRITABLE);
-	if (m->left > 0 && !deaf) {
-		m->to = s;
-		return 0;
-	}
-	if (!deaf || h->flags & YAMUX_RST)
-		ending(m, s, h->flags);
-	unref(m, s);
-	return 0;
-}
-
-static int
-frame(struct mux *m, const char **why)
-{
-	const struct yamux_hdr *h = &m->h;
-
-	m->left = 0;
-	switch (h->type) {
-	case YAMUX_PING:
-		if (h->flags & YAMUX_SYN) {
-			pthread_mutex_lock(&m->mtx);
-			m->pong = 1;
-			m->pong_value = h->len;
-			pthread_mutex_unlock(&m->mtx);
-			link_owe_later(m->link);
-		}
-		return 0;
-	case YAMUX_GO_AWAY:
-		m->ops->go_away(m->arg, h->len);
-		return 0;
-	default:
-		return h->id == 1 ? control_frame(m, why) : stream_frame(m, why);
-	}
-}
-
-static int
-control_data(struct mux *m, const uint8_t *p, size_t n, const char **why)
-{
-	const uint8_t *nl;
-	size_t k;
-
-	if (m->line == NULL && (m->line = malloc(MUX_LINE_MAX + 1)) == NULL) {
-		*why = "no memory";
-		return -WS_INTERNAL;
-	}
-	pthread_mutex_lock(&m->mtx);
-	m->ctl_credit += (uint32_t)n;
-	pthread_mutex_unlock(&m->mtx);
-	link_owe_later(m->link);
-	while (n > 0) {
-		nl = memchr(p, '\n', n);
-		k = nl != NULL ? (size_t)(nl - p) : n;
-		if (k > MUX_LINE_MAX - m->nline)
-			return broken(m, why, "control line too long");
-		memcpy(m->line + m->nline, p, k);
-		m->nline += k;
-		if (nl != NULL) {
-			k++;
-			m->line[m->nline] = '\0';
-			m->ops->line(m->arg, m->line, m->nline);
-			m->nline = 0;
-		}
-		p += k;
-		n -= k;
-	}
-	return 0;
-}
-
-static int
-data(struct mux *m, const uint8_t *p, size_t n, const char **why)
-{
-	struct stream *s = m->to;
-	int rc = 0;
-
-	m->left -= (uint32_t)n;
-	if (m->h.id == 1)
-		rc = control_data(m, p, n, why);
-	else if (s != NULL) {
-		pthread_mutex_lock(&s->mtx);
-		if (s->ops != NULL)
-			s->ops->data(s->arg, p, n);
-		pthread_mutex_unlock(&s->mtx);
-	}
-	if (m->left == 0 && s != NULL) {
-		m->to = NULL;
-		ending(m, s, m->h.flags);
-		unref(m, s);
-	}
-	return rc;
-}
-
-static int
-input(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
-{
-	struct mux *m = arg;
-	size_t n;
-	int rc = 0;
-
-	(void)fin;		/* message boundaries mean nothing */
-	if (opcode == WS_TEXT) {
-		*why = "text message";
-		return -WS_UNSUPPORTED;
-	}
-	while (len > 0 && rc == 0) {
-		if (m->left > 0) {
-			n = len < m->left ? len : m->left;
-			rc = data(m, buf, n, why);
-		} else {
-			n = YAMUX_HDR - m->nhdr;
-			if (n > len)
-				n = len;
-			memcpy(m->hdr + m->nhdr, buf, n);
-			m->nhdr += n;
-			if (m->nhdr == YAMUX_HDR) {
-				m->nhdr = 0;
-				if (yamux_parse(&m->h, m->hdr, YAMUX_HDR, why) < 0)
-					return broken(m, why, *why);
-				rc = frame(m, why);
-			}
-		}
-		buf += n;
-		len -= n;
-	}
-	return rc;
-}
-
-/* Before the reader sleeps: acknowledge streams that have waited long for a frame to ride on. */
-static void
-idle(void *arg)
-{
-	struct mux *m = arg;
-	struct stream *s;
-	int i, owe = 0;
-
-	pthread_mutex_lock(&m->mtx);
-	if (m->acks_owed > ACKS_LATE)
-		for (i = 0; i < TABLE; i++)
-			for (s = m->table[i]; s != NULL; s = s->next)
-				if (s->owe_ack) {
-					owe_locked(m, s);
-					owe = 1;
-				}
-	pthread_mutex_unlock(&m->mtx);
-	if (owe)
-		link_owe_later(m->link);
-}
-
-const struct link_ops mux_link_ops = { input, owed, idle };
-
-void
-mux_end(struct mux *m)
-{
-	struct stream *s;
-	int i, gone;
-
-	if (m->to != NULL)
-		unref(m, m->to);
-	m->to = NULL;
-	pthread_mutex_lock(&m->mtx);
-	m->ended = 1;
-	pthread_cond_broadcast(&m->acks);
-	m->owed_first = NULL;
-	m->owed_last = &m->owed_first;
-	for (i = 0; i < TABLE; i++)
-		while ((s = m->table[i]) != NULL) {
-			s->dead = 1;
-			s->owed = 0;
-			s->refs++;
-			gone = retire_locked(m, s);
-			pthread_mutex_unlock(&m->mtx);
-			tell(s, RESET);
-			if (gone)
-				unref(m, s);
-			unref(m, s);
-			pthread_mutex_lock(&m->mtx);
-		}
-	pthread_mutex_unlock(&m->mtx);
 }

@@ -1,8 +1,6 @@
 /* tunneld.c: the daemon: options, signals, start and stop. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,18 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "caller.h"
 #include "clock.h"
 #include "control.h"
 #include "daemon.h"
 #include "log.h"
 #include "opt.h"
-#include "random.h"
 
 enum {
 	LISTEN_TEXTS = 16,
-	TICK_MS = 250,		/* the janitor's round: grace, expiry, the token store */
-	STACK = STACK_SIZE,
 	EXIT_USAGE = 2
 };
 
@@ -477,116 +471,10 @@ command(int argc, char **argv)
 	return EXIT_USAGE;
 }
 
-/* The daemon's threads. */
+/* Start and stop. */
 
-int
-daemon_draining(struct daemon *d)
-{
-	int draining;
-
-	pthread_mutex_lock(&d->mtx);
-	draining = d->draining;
-	pthread_mutex_unlock(&d->mtx);
-	return draining;
-}
-
-void
-daemon_request_id(struct daemon *d, char id[17])
-{
-	uint32_t n;
-
-	pthread_mutex_lock(&d->mtx);
-	n = d->requests++;
-	pthread_mutex_unlock(&d->mtx);
-	snprintf(id, 17, "%s%08lx", d->boot, (unsigned long)n);
-}
-
-struct listener {
-	struct daemon *d;
-	int fd;
-};
-
-struct job {			/* a connection on its way to a thread */
-	struct daemon *d;
-	int fd;
-	struct sockaddr_storage peer;
-};
-
-static void
-run_caller(void *arg)
-{
-	struct job j = *(struct job *)arg;
-
-	free(arg);
-	caller_run(j.d, j.fd, &j.peer);
-}
-
-static void
-hand_over(struct daemon *d, int fd, const struct sockaddr_storage *peer)
-{
-	struct job *j = malloc(sizeof(*j));
-
-	if (j != NULL) {
-		j->d = d;
-		j->fd = fd;
-		j->peer = *peer;
-		if (workers_run(d->workers, run_caller, j) == 0)
-			return;
-		free(j);
-	}
-	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
-	caller_refuse(fd);
-}
-
-static void *
-acceptor(void *arg)
-{
-	struct listener *l = arg;
-	struct sockaddr_storage peer;
-	struct pollfd pfd;
-	int fd;
-
-	pfd.fd = l->fd;
-	pfd.events = POLLIN;
-	while (daemon_draining(l->d) == 0) {
-		if (poll(&pfd, 1, TICK_MS) <= 0)
-			continue;
-		while ((fd = net_accept(l->fd, &peer)) != -1)
-			hand_over(l->d, fd, &peer);
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			log_line(LOG_WARN, "accept_failed", "reason", strerror(errno), (char *)NULL);
-			poll(NULL, 0, TICK_MS);	/* until somebody has closed something */
-		}
-	}
-	close(l->fd);
-	free(l);
-	return NULL;
-}
-
-static void
-reload(struct daemon *d, int force)
-{
-	char why[300];
-	int rc = auth_reload(d->auth, force, why, sizeof(why));
-
-	if (rc == 1)
-		log_line(LOG_INFO, "tokens_read", (char *)NULL);
-	else if (rc == -1)
-		log_line(LOG_ERROR, "tokens_bad", "reason", why, "kept", "the last good set", (char *)NULL);
-}
-
-static void *
-janitor(void *arg)
-{
-	struct daemon *d = arg;
-
-	for (;;) {
-		poll(NULL, 0, TICK_MS);
-		reload(d, 0);
-		registry_tick(d->registry, d->auth);
-	}
-	return NULL;
-}
+static struct daemon d;
+static struct conf conf;
 
 static void
 stop(void)
@@ -594,74 +482,11 @@ stop(void)
 	kill(getpid(), SIGTERM);
 }
 
-struct control {
-	struct daemon *d;
-	int fd;
-};
-
-static void *
-controller(void *arg)
-{
-	struct control *ctl = arg;
-	struct sockaddr_storage peer;
-	struct pollfd pfd;
-	int fd;
-
-	pfd.fd = ctl->fd;
-	pfd.events = POLLIN;
-	for (;;) {
-		if (poll(&pfd, 1, -1) > 0 && (fd = net_accept(ctl->fd, &peer)) != -1)
-			control_serve(ctl->d, fd, stop);
-	}
-	return NULL;
-}
-
-/* Start and stop. */
-
-static struct daemon d;
-static struct conf conf;
-
 static void
-start_thread(void *(*fn)(void *), void *arg)
-{
-	int err = thread_start(STACK, fn, arg);
-
-	if (err != 0)
-		die(1, "no thread can be had: %s", strerror(err));
-}
-
-static void
-set_draining(int how)
-{
-	pthread_mutex_lock(&d.mtx);
-	d.draining = how;
-	pthread_mutex_unlock(&d.mtx);
-}
-
-/* Wait until nothing runs any more, ms at most. */
-static void
-until_quiet(int (*running)(struct registry *), long ms)
-{
-	int64_t end = clock_ms(CLOCK_STEADY) + ms;
-
-	while (running(d.registry) > 0 && clock_ms(CLOCK_STEADY) < end)
-		poll(NULL, 0, 10);
-}
-
-static void *
-drain(void *arg)
+drained(void)
 {
 	char path[CONTROL_PATH_MAX];
 
-	(void)arg;
-	log_line(LOG_INFO, "draining", (char *)NULL);
-	set_draining(1);
-	registry_drain(d.registry);
-	until_quiet(registry_running, d.conf.drain_ms);
-	set_draining(2);	/* who still waits for a response head gets 504 */
-	until_quiet(registry_running, 2 * TICK_MS);
-	registry_end(d.registry, WS_GOING_AWAY, "shutting down");
-	until_quiet(registry_sessions, 1000);
 	if (control_path(path, conf.state) == 0)
 		unlink(path);
 	log_line(LOG_INFO, "stopped", (char *)NULL);
@@ -679,32 +504,6 @@ raise_limits(void)
 	}
 }
 
-static void
-build(int dir)
-{
-	struct registry_conf rc;
-	char why[300];
-	unsigned char boot[4];
-
-	d.conf = conf.d;
-	rc.grace_ms = d.conf.grace_ms;
-	rc.queue = (int)d.conf.queue;
-	rc.sessions = (int)d.conf.sessions;
-	pthread_mutex_init(&d.mtx, NULL);
-	pthread_mutex_init(&d.budget.mtx, NULL);
-	d.budget.left = (size_t)d.conf.buffer;
-	if (random_bytes(boot, sizeof(boot)) == -1)
-		die(1, "no random bytes can be had: %s", strerror(errno));
-	snprintf(d.boot, sizeof(d.boot), "%02x%02x%02x%02x", boot[0], boot[1], boot[2], boot[3]);
-	if ((d.auth = auth_new(dir, why, sizeof(why))) == NULL)
-		die(1, "%s/%s", conf.state, why);
-	d.registry = registry_new(&rc);
-	d.pending = pending_new((int)d.conf.slots);
-	d.workers = workers_new(STACK, (int)(d.conf.callers + d.conf.sessions));
-	if (d.registry == NULL || d.pending == NULL || d.workers == NULL)
-		die(1, "no memory");
-}
-
 static int
 listen_all(int *fd, int max)
 {
@@ -719,42 +518,20 @@ listen_all(int *fd, int max)
 	return n;
 }
 
-static void
-accept_all(const int *fd, int n)
-{
-	struct sockaddr_storage ss;
-	char addr[NET_ADDR_MAX];
-	struct listener *l;
-	int i;
-
-	for (i = 0; i < n; i++) {
-		if ((l = malloc(sizeof(*l))) == NULL)
-			die(1, "no memory");
-		l->d = &d;
-		l->fd = fd[i];
-		net_local(fd[i], &ss);
-		net_format(&ss, addr);
-		start_thread(acceptor, l);
-		log_line(LOG_INFO, "listening", "addr", addr, (char *)NULL);
-	}
-}
-
 static int
-start_control(void)
+listen_control(void)
 {
 	char path[CONTROL_PATH_MAX];
-	static struct control ctl;
+	int fd;
 
 	if (control_path(path, conf.state) == -1)
 		die(1, "the path of state folder %s is too long for its control socket", conf.state);
-	if ((ctl.fd = net_listen_unix(path)) == -1) {
+	if ((fd = net_listen_unix(path)) == -1) {
 		if (errno == EADDRINUSE)
 			die(1, "a daemon already runs with state folder %s", conf.state);
 		die(1, "%s: %s", path, strerror(errno));
 	}
-	ctl.d = &d;
-	start_thread(controller, &ctl);
-	return 0;
+	return fd;
 }
 
 /* Signals are taken by the main thread alone. */
@@ -773,6 +550,7 @@ static void
 serve(void)
 {
 	int fd[LISTEN_TEXTS * NET_LISTEN_MAX], n, sig, stopping = 0;
+	char why[300];
 	sigset_t set;
 
 	umask(077);
@@ -780,19 +558,19 @@ serve(void)
 	log_setup(LOG_INFO, conf.log_time);
 	block_signals(&set);
 	n = listen_all(fd, (int)COUNT(fd));
-	build(open_state(conf.state, 1));
-	start_control();
-	start_thread(janitor, &d);
-	accept_all(fd, n);
+	if (daemon_init(&d, &conf.d, open_state(conf.state, 1), why, sizeof(why)) == -1)
+		die(1, "%s: %s", conf.state, why);
+	d.stop = stop;
+	d.drained = drained;
+	if (daemon_start(&d, fd, n, listen_control()) == -1)
+		die(1, "no thread can be had: %s", strerror(errno));
 	for (;;) {
 		if (sigwait(&set, &sig) != 0)
 			continue;
 		if (sig == SIGHUP)
-			reload(&d, 1);
-		else if (stopping++)
+			daemon_reload(&d, 1);
+		else if (stopping++ || daemon_drain(&d) == -1)
 			exit(1);
-		else
-			start_thread(drain, NULL);
 	}
 }
 

@@ -1,0 +1,78 @@
+/*
+ * agent.h: what client.c (options, start and end) and agent.c (sessions) share.
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <pthread.h>
+
+#include "local.h"
+#include "mux.h"
+#include "net.h"
+#include "tunnel.h"
+
+enum {
+	LANES_MAX = 64,
+	STACK_DEFAULT = 256 * 1024,	/* getaddrinfo(3) of some systems wants much */
+	DIAL_MS = 10000,
+	SHAKE_MS = 10000,
+	PING_MS = 30000,	/* until the daemon has said its own */
+	MESSAGE_MAX = 1 << 20,
+	STREAMS_MAX = 4096,
+	SETTLED_MS = 5000,	/* a session that lasted so long starts the back-off anew */
+	END_MS = 3000,		/* for running exchanges when all is over */
+	NODES = 64,
+	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,
+	WINDOW_MAX = 8 << 20, BUFFER_MAX = 32 << 20
+};
+
+struct endpoint {
+	char host[NET_HOST_MAX], port[6];
+	char authority[NET_HOST_MAX + 8];	/* for Host */
+	char url[NET_HOST_MAX + 16];		/* for hello */
+};
+
+struct lane;
+
+struct session {		/* one connection of a lane */
+	struct lane *lane;
+	struct mux *mux;
+	int ready;		/* [c] its listen was answered */
+	int drained;		/* [c] a successor has been started */
+	int listed;		/* [c] */
+	struct session *next;	/* [c] all that run, so that close finds them */
+};
+
+struct lane {			/* one of --connections */
+	struct tunnel_client *c;
+	char instance[17];	/* hex; the daemon replaces the lane's lost session by its next */
+	int attempts;		/* [c] since it last worked */
+};
+
+struct tunnel_client {
+	struct tunnel_events events;
+	void *arg;
+	struct endpoint endpoint;
+	char *token;
+	char name[NAME_MAX_];	/* "": the daemon chooses */
+	char target[NET_HOST_MAX + 16];	/* as shown */
+	int share, nlanes;
+	size_t stack;
+	struct local *local;
+	struct budget budget;
+	struct lane lane[LANES_MAX];
+
+	pthread_mutex_t mtx;	/* guards what follows, and what is marked [c] */
+	pthread_cond_t change;	/* a thread has ended, or closing */
+	int threads, worked;
+	char url[URL_MAX];	/* as last told */
+	enum tunnel_end end;	/* why it is over */
+	int over;
+	char why[256];
+	struct session *sessions;
+};
+
+void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why);	/* it is over: the first reason counts */
+int agent_start(struct lane *);	/* a thread that connects, and serves: 0, or -1 with errno */
+
+#endif

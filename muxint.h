@@ -1,0 +1,60 @@
+/*
+ * muxint.h: what mux.c (streams and writers) and muxin.c (the reader) share.
+ */
+#ifndef MUXINT_H
+#define MUXINT_H
+
+#include "mux.h"
+#include "yamux.h"
+
+enum {
+	TABLE = 64,		/* hash chains; ids are handed out in turn, so they spread */
+	FIRST_BYTES = 16384,	/* of a stream, sent ahead of bulk */
+	FRAME_URGENT = 16384,	/* payload of a frame, bytes */
+	FRAME_BULK = 32768,
+	ACKS_LATE = 64,		/* acknowledge alone only when this many wait */
+	RESETS = 64,		/* refused streams to be told, at most */
+	RTT_FLOOR_US = 2000	/* below this the clock and the scheduler are measured */
+};
+
+struct mux {
+	struct mux_conf conf;
+	const struct mux_ops *ops;
+	void *arg;
+	struct link *link;		/* constant after mux_attach */
+
+	pthread_mutex_t mtx;		/* guards everything below but the reader's */
+	pthread_cond_t acks;		/* unacked has fallen, or the end */
+	struct stream *table[TABLE];
+	struct stream *owed_first, **owed_last;
+	int refs, nstreams, unacked, acks_owed, ended;
+	uint32_t next_id;		/* ours to hand out */
+	int pong, away;			/* owed */
+	uint32_t resets[RESETS];	/* ids refused, owed an RST */
+	int nresets;
+	uint32_t pong_value, away_reason;
+	char *ctl;			/* control lines to be sent; NULL until the first */
+	size_t nctl;
+	uint32_t ctl_window;		/* what we may send on stream 1 */
+	int ctl_open, ctl_syn, ctl_ack;	/* stream 1 exists; its SYN, its ACK is owed */
+	uint32_t ctl_recv, ctl_credit;	/* what the other side may send; read, not granted again yet */
+
+	uint8_t hdr[YAMUX_HDR];		/* the reader's: header under way */
+	size_t nhdr;
+	struct yamux_hdr h;		/* of the data under way */
+	uint32_t left;			/* bytes of it to come */
+	struct stream *to;		/* whose, NULL: dropped or control */
+	char *line;			/* control line under way; NULL until the first */
+	size_t nline;
+};
+
+struct stream *mux_find_locked(struct mux *, uint32_t id);
+struct stream *mux_new_stream_locked(struct mux *, uint32_t id);	/* with the table's reference and the user's */
+void mux_stream_unref(struct mux *, struct stream *);
+void mux_acked_locked(struct mux *, struct stream *);
+/* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
+int mux_retire_locked(struct mux *, struct stream *);
+void mux_owe_locked(struct mux *, struct stream *);	/* put it into the list of those that owe */
+size_t mux_owed(void *mux, uint8_t *buf, size_t cap);	/* link_ops.owed */
+
+#endif

@@ -1,0 +1,418 @@
+/* serve.c: one exchange at the local service, on a worker's thread; see local.h. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "localint.h"
+#include "rewrite.h"
+
+enum verdict {
+	V_GO_ON,
+	V_DONE,			/* the response is out, FIN with it */
+	V_ERROR,		/* nothing has gone out: answer 502 or 504 */
+	V_CUT,			/* reset the stream */
+	V_RETRY			/* the kept connection was dead: once more on a fresh one */
+};
+
+struct snapshot {
+	int reset, fin, drained, req_done;
+};
+
+static void
+look(struct job *j, struct snapshot *now)
+{
+	pthread_mutex_lock(&j->s->mtx);
+	now->drained = pump_drain_locked(&j->pump);
+	now->reset = j->reset;
+	now->fin = j->fin;
+	now->req_done = j->req.done;
+	j->opened = 0;
+	pthread_mutex_unlock(&j->s->mtx);
+}
+
+static int
+may_sleep(struct job *j, const struct snapshot *was)
+{
+	int same;
+
+	pthread_mutex_lock(&j->s->mtx);
+	same = j->reset == was->reset && j->fin == was->fin && j->req.done == was->req_done &&
+	    !j->opened && j->pump.failed == (was->drained == -1) &&
+	    !(was->drained == 1 && j->pump.q.len > 0);
+	j->pump.sleeping = same;
+	pthread_mutex_unlock(&j->s->mtx);
+	return same;
+}
+
+/* Sleep until something happens. 1 if the service's connection is readable (or broken). */
+static int
+sleep_until(struct job *j, const struct snapshot *was, int events, int64_t deadline)
+{
+	int ev, woken;
+
+	if (!may_sleep(j, was))
+		return 0;
+	ev = conn_wait(&j->conn, events, deadline, j->wake.rd, &woken);
+	pthread_mutex_lock(&j->s->mtx);
+	j->pump.sleeping = 0;
+	pthread_mutex_unlock(&j->s->mtx);
+	if (woken)
+		wake_clear(&j->wake);
+	return (ev & POLLIN) != 0;
+}
+
+static enum verdict
+error(struct job *j, const char *what)
+{
+	j->error = what;
+	return j->headed ? V_CUT : V_ERROR;
+}
+
+/* A connection to the service, kept or fresh. */
+static enum verdict
+dial(struct job *j, int fresh)
+{
+	const struct local_target *t = &j->l->conf.target;
+	enum net_fail fail;
+	int fd;
+
+	j->reused = !fresh && local_pool_get(j->l, &j->conn, j->idempotent ? IDLE_MS : FRESH_MS);
+	if (j->reused)
+		return V_GO_ON;
+	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) :
+	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, &fail);
+	if (fd == -1)
+		return error(j, fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused");
+	net_tune(fd);
+	conn_plain(&j->conn, fd);
+	return V_GO_ON;
+}
+
+/* Send the head, with what has come of the content; from now on the reader writes too. */
+static enum verdict
+send_head(struct job *j)
+{
+	enum { PIECES = 8 };
+	struct iovec iov[PIECES + 1];
+	ssize_t sent;
+	size_t head = j->nrequest;
+
+	iov[0].iov_base = j->request;
+	iov[0].iov_len = head;
+	pthread_mutex_lock(&j->s->mtx);
+	sent = conn_writev(&j->conn, iov, 1 + queue_peek(&j->pump.q, iov + 1, PIECES));
+	if (sent >= (ssize_t)head) {
+		queue_drop(&j->pump.q, (size_t)sent - head);
+		j->pump.attached = 1;
+	}
+	pthread_mutex_unlock(&j->s->mtx);
+	if (sent >= (ssize_t)head)
+		return V_GO_ON;
+	if (sent == -1 && errno != EAGAIN)
+		return V_RETRY;
+	if (sent == -1)
+		sent = 0;
+	if (conn_write_all(&j->conn, j->request + sent, head - (size_t)sent,
+	    clock_ms(CLOCK_STEADY) + WRITE_MS) == -1)
+		return errno == ETIMEDOUT ? error(j, "timeout") : V_RETRY;
+	pthread_mutex_lock(&j->s->mtx);
+	j->pump.attached = 1;
+	pthread_mutex_unlock(&j->s->mtx);
+	return V_GO_ON;
+}
+
+/* A whole response head of n bytes stands at in[at..]. */
+static enum verdict
+take_head(struct job *j, size_t n)
+{
+	struct rewrite_to to;
+	struct str lead;
+	struct buf out;
+	const char *why;
+	long used;
+
+	memset(&to, 0, sizeof(to));
+	to.minor = 1;
+	buf_init(&out, j->text, sizeof(j->text));
+	rewrite_response(&out, &j->head, &to);
+	lead.p = j->text;
+	lead.len = out.len;
+	j->head.scanned = 0;
+	if (out.full || (j->head.status == 101 && (!j->upgrade || j->head.upgrade.len == 0)))
+		return error(j, "protocol");
+	j->at += n;
+	if (j->head.status < 200 && j->head.status != 101) {
+		pump_take_raw(&j->pump, lead, NULL, 0);
+		return V_GO_ON;
+	}
+	j->status = j->head.status;
+	j->headed = 1;
+	if (j->status == 101) {
+		j->raw = 1;
+		pthread_mutex_lock(&j->s->mtx);
+		j->state = ST_RAW;
+		pthread_mutex_unlock(&j->s->mtx);
+		pump_take_raw(&j->pump, lead, j->in + j->at, j->len - j->at);
+		j->at = j->len;
+		return V_GO_ON;
+	}
+	j->keep = j->head.keep_alive;
+	http_body_init(&j->res, &j->head, j->trailers, 0);
+	j->res.encode = j->head.framing == HTTP_TO_EOF;
+	used = pump_take(&j->pump, lead, &j->res, j->in + j->at, j->len - j->at, &why);
+	if (used < 0)
+		return error(j, "protocol");
+	j->at += (size_t)used;
+	return V_GO_ON;
+}
+
+/* Make of in[at..len) what can be pushed next. *more: more bytes are needed for that. */
+static enum verdict
+take_input(struct job *j, int *more)
+{
+	struct str none = { NULL, 0 };
+	const char *why;
+	long n;
+
+	*more = 0;
+	if (j->raw) {
+		pump_take_raw(&j->pump, none, j->in + j->at, j->len - j->at);
+		*more = j->at == j->len;
+		j->at = j->len;
+		return V_GO_ON;
+	}
+	if (!j->headed) {
+		n = j->at == j->len ? 0 :
+		    http_res_parse(&j->head, j->in + j->at, j->len - j->at, j->is_head, &why);
+		if (n < 0)
+			return error(j, "protocol");
+		*more = n == 0;
+		return n == 0 ? V_GO_ON : take_head(j, (size_t)n);
+	}
+	if (j->res.done) {	/* more than was asked for: not a connection to keep */
+		j->keep = 0;
+		j->at = j->len;
+		return V_GO_ON;
+	}
+	if ((n = pump_take(&j->pump, none, &j->res, j->in + j->at, j->len - j->at, &why)) < 0)
+		return error(j, "protocol");
+	j->at += (size_t)n;
+	return V_GO_ON;
+}
+
+/* The service has ended its direction, or the connection broke. */
+static enum verdict
+at_eof(struct job *j)
+{
+	struct str last = { HTTP_LAST_CHUNK, sizeof(HTTP_LAST_CHUNK) - 1 };
+
+	j->eof = 1;
+	j->keep = 0;
+	if (j->raw)
+		return V_GO_ON;
+	if (!j->headed)
+		return j->reused && !j->begun ? V_RETRY : error(j, "protocol");
+	if (j->res.done)
+		return V_GO_ON;
+	if (http_body_eof(&j->res) == -1)
+		return error(j, "cut short");
+	if (j->res.encode)
+		pump_take_raw(&j->pump, last, NULL, 0);
+	return V_GO_ON;
+}
+
+/* Read from the service. 1: bytes came, or the end; 0: nothing now; *v may change. */
+static int
+read_more(struct job *j, enum verdict *v)
+{
+	ssize_t n;
+
+	if (j->at > 0) {
+		memmove(j->in, j->in + j->at, j->len - j->at);
+		j->len -= j->at;
+		j->at = 0;
+	}
+	if (j->len == sizeof(j->in)) {
+		*v = error(j, "protocol");	/* a head that does not end */
+		return 1;
+	}
+	n = conn_read(&j->conn, j->in + j->len, sizeof(j->in) - j->len);
+	if (n == -1 && errno == EAGAIN)
+		return 0;
+	if (n > 0) {
+		j->len += (size_t)n;
+		j->begun = 1;
+	} else if (n == 0 || !j->raw)
+		*v = at_eof(j);
+	else
+		*v = V_CUT;
+	return 1;
+}
+
+/* The response is complete: may FIN go, or is the rest of the request still wanted? */
+static int
+may_end(const struct job *j, const struct snapshot *now)
+{
+	if (j->raw)
+		return j->eof;
+	return j->headed && j->res.done && (now->req_done || now->fin || j->eof || now->drained == -1);
+}
+
+/* Everything between the request's head and the response's end. */
+static enum verdict
+relay(struct job *j)
+{
+	struct snapshot now;
+	enum verdict v = V_GO_ON;
+	int64_t deadline = CONN_FOREVER;
+	int state, events, fin, more = 1, finned = 0;
+
+	for (;;) {
+		look(j, &now);
+		if (now.reset)
+			return V_CUT;
+		if (j->raw && now.fin && now.drained == 1)
+			conn_shutdown(&j->conn, SHUT_WR);
+		if (j->raw && now.drained == -1)
+			return V_CUT;
+		fin = !finned && may_end(j, &now);
+		if ((state = pump_push(&j->pump, fin, CONN_FOREVER)) == -1)
+			return V_CUT;
+		finned |= fin && state == 1;
+		if (state == 1 && j->at < j->len) {
+			if ((v = take_input(j, &more)) != V_GO_ON)
+				return v;
+			if (!more)
+				continue;
+		}
+		if (state == 1 && !finned && may_end(j, &now))
+			continue;	/* FIN is all that is left to push */
+		if (finned && (!j->raw || (now.fin && now.drained == 1)))
+			return V_DONE;
+		events = now.drained == 0 ? POLLOUT : 0;
+		if (state == 1 && !j->eof) {
+			if (read_more(j, &v)) {
+				if (v != V_GO_ON)
+					return v;
+				continue;
+			}
+			events |= POLLIN;
+		}
+		if (j->headed && !j->raw && j->res.done && deadline == CONN_FOREVER)
+			deadline = clock_ms(CLOCK_STEADY) + EARLY_MS;
+		if (clock_ms(CLOCK_STEADY) >= deadline)
+			return V_CUT;
+		sleep_until(j, &now, events, deadline);
+	}
+}
+
+/* An answer of our own in place of the service's, with FIN. */
+static void
+answer_error(struct job *j)
+{
+	static const struct {
+		const char *what, *text;
+		int status;
+	} table[] = {
+		{ "refused", "the local service refused the connection", 502 },
+		{ "resolve", "the local service's host name was not found", 502 },
+		{ "timeout", "the local service did not answer in time", 504 },
+		{ "protocol", "the local service gave no valid HTTP answer", 502 },
+	};
+	char text[512];
+	struct iovec iov;
+	struct buf b;
+	size_t i = 0;
+
+	while (i < sizeof(table) / sizeof(table[0]) - 1 && strcmp(table[i].what, j->error) != 0)
+		i++;
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "HTTP/1.1 ");
+	buf_u64(&b, (unsigned)table[i].status);
+	buf_str(&b, " ");
+	buf_str(&b, http_reason(table[i].status));
+	buf_str(&b, "\r\nX-Tunnel-Error: ");
+	buf_str(&b, table[i].what);
+	buf_str(&b, "\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ");
+	buf_u64(&b, strlen(table[i].text) + 1);
+	buf_str(&b, "\r\n\r\n");
+	if (!j->is_head) {
+		buf_str(&b, table[i].text);
+		buf_str(&b, "\n");
+	}
+	j->status = table[i].status;
+	iov.iov_base = text;
+	iov.iov_len = b.len;
+	/* the window takes it: nothing but interim heads can have gone before */
+	if (stream_write(j->s, &iov, 1, 1, CONN_FOREVER) != (long)b.len)
+		stream_reset(j->s);
+}
+
+static void
+report(struct job *j)
+{
+	struct tunnel_request r;
+
+	if (j->l->conf.request == NULL)
+		return;
+	r.method = j->method;
+	r.target = j->target;
+	r.status = j->status;
+	r.ms = clock_ms(CLOCK_STEADY) - j->began;
+	r.bytes = j->headed && !j->raw ? j->res.seen : 0;
+	r.error = j->error;
+	j->l->conf.request(j->l->conf.arg, &r);
+}
+
+/* Once more on a fresh connection? Only where it does no harm (RFC 9110, 9.2.2). */
+static int
+may_retry(struct job *j)
+{
+	int ok;
+
+	pthread_mutex_lock(&j->s->mtx);
+	ok = j->reused && j->idempotent && !j->begun && j->req.done && j->req.seen == 0 && !j->reset;
+	j->pump.attached = j->pump.failed = 0;
+	pthread_mutex_unlock(&j->s->mtx);
+	return ok;
+}
+
+void
+local_serve(void *arg)
+{
+	struct job *j = arg;
+	struct snapshot now;
+	enum verdict v;
+	int fresh = 0;
+
+	j->began = clock_ms(CLOCK_STEADY);
+	for (;;) {
+		if ((v = dial(j, fresh)) == V_GO_ON && (v = send_head(j)) == V_GO_ON)
+			v = relay(j);
+		if (v != V_RETRY)
+			break;
+		if (!may_retry(j)) {
+			v = error(j, "protocol");
+			break;
+		}
+		conn_close(&j->conn);
+		fresh = 1;
+	}
+	look(j, &now);
+	if (v == V_ERROR && !now.reset)
+		answer_error(j);
+	else if (v != V_DONE)
+		stream_reset(j->s);
+	if (now.reset && j->error == NULL && v != V_DONE)
+		j->error = "the caller left";
+	stream_leave(j->s);	/* the reader writes to the connection no more */
+	if (v == V_DONE && j->keep && !j->raw && now.req_done && now.drained == 1 && j->at == j->len)
+		local_pool_put(j->l, &j->conn);
+	else
+		conn_close(&j->conn);
+	report(j);
+	pump_end(&j->pump);
+	local_job_put(j);
+}

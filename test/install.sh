@@ -1,0 +1,17 @@
+#!/bin/sh
+# install.sh TREE ROOT: make install puts everything in its place, uninstall takes it away.
+set -eu
+tree=$1
+root=$2
+make -C "$tree" DESTDIR="$root" PREFIX=/opt/t install
+for f in bin/tunneld bin/tunnel share/man/man1/tunnel.1 share/man/man8/tunneld.8 \
+	share/man/man5/tunneld.conf.5 share/man/man7/tunnel-protocol.7; do
+	[ -f "$root/opt/t/$f" ] || { echo "not installed: $f"; exit 1; }
+done
+"$root/opt/t/bin/tunneld" -V
+"$root/opt/t/bin/tunnel" -V
+make -C "$tree" DESTDIR="$root" PREFIX=/opt/t uninstall
+left=$(find "$root" -type f)
+[ -z "$left" ] || { echo "left behind: $left"; exit 1; }
+make -C "$tree" dist
+tar -tzf "$tree"/tunnel-*.tar.gz | grep -q /tunneld.c

@@ -1,0 +1,776 @@
+/* A WebSocket connection with many writers: link.h, over socket pairs and TCP. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../clock.h"
+#include "../deadline.h"
+#include "../link.h"
+#include "../net.h"
+#include "test.h"
+
+enum {
+	WRITERS = 6,		/* on each side of the crowd */
+	MESSAGES = 300,		/* of each writer */
+	BIG = 300 * 1024,	/* a message of several frames */
+	HDR = 6			/* of a message: writer, last, sequence number */
+};
+
+enum { DATA = 'd', FIN = 'f' };
+
+/* A link, its reader, and what it received. */
+struct side {
+	struct link *l;
+	pthread_t reader;
+	int code;		/* link_run's */
+	const char *why;
+	pthread_mutex_t mtx;	/* guards everything below */
+	pthread_cond_t news;
+	int returned;		/* link_run has */
+	uint8_t *msg;		/* the message under way */
+	size_t len;
+	uint32_t next[WRITERS];	/* sequence number expected of each of the other side's writers */
+	int fins, wrong, messages, texts;
+	int fin_owed[WRITERS];	/* to be sent by the owed callback, once each */
+};
+
+static size_t
+msg_len(int writer, uint32_t seq)
+{
+	static const size_t len[] = { 0, 1, 119, 120, 5000, 16384, 32768, 65530 };
+
+	if (writer == 0 && seq % 40 == 39)
+		return BIG;
+	return len[(seq + (uint32_t)writer) % 8];
+}
+
+static uint8_t
+byte_at(int writer, uint32_t seq, size_t i)
+{
+	return (uint8_t)(i * 7 + seq * 13 + (size_t)writer);
+}
+
+static void
+arrived_locked(struct side *s)
+{
+	uint32_t seq;
+	size_t i, want;
+	int w;
+
+	s->messages++;
+	w = s->len >= HDR ? s->msg[1] : WRITERS;
+	if (w >= WRITERS) {
+		s->wrong++;
+		return;
+	}
+	memcpy(&seq, s->msg + 2, 4);
+	if (s->msg[0] == FIN) {
+		s->wrong += s->next[w] != MESSAGES;	/* overtook its writer's data */
+		s->fins++;
+		return;
+	}
+	want = msg_len(w, seq);
+	s->wrong += seq != s->next[w]++ || s->len != HDR + want;
+	for (i = HDR; i < s->len; i++)
+		if (s->msg[i] != byte_at(w, seq, i - HDR)) {
+			s->wrong++;
+			return;
+		}
+}
+
+static int
+data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
+{
+	struct side *s = arg;
+
+	(void)why;
+	pthread_mutex_lock(&s->mtx);
+	if (s->len + len > HDR + BIG)
+		s->wrong++;
+	else {
+		if (len > 0)
+			memcpy(s->msg + s->len, buf, len);
+		s->len += len;
+	}
+	if (fin) {
+		if (opcode == WS_TEXT)
+			s->texts++;
+		else
+			arrived_locked(s);
+		s->len = 0;
+		pthread_cond_broadcast(&s->news);
+	}
+	pthread_mutex_unlock(&s->mtx);
+	return 0;
+}
+
+/* One FIN a call, so that several calls are needed. */
+static size_t
+owed(void *arg, uint8_t *buf, size_t cap)
+{
+	struct side *s = arg;
+	size_t n = 0;
+	int w;
+
+	pthread_mutex_lock(&s->mtx);
+	for (w = 0; w < WRITERS && n == 0 && cap >= HDR; w++)
+		if (s->fin_owed[w]) {
+			s->fin_owed[w] = 0;
+			memset(buf, 0, HDR);
+			buf[0] = FIN;
+			buf[1] = (uint8_t)w;
+			n = HDR;
+		}
+	pthread_mutex_unlock(&s->mtx);
+	return n;
+}
+
+static const struct link_ops ops = { data, owed, NULL };
+
+static void
+side_init(struct side *s, int fd, int client, int64_t ping_ms)
+{
+	struct link_conf conf;
+	struct conn c;
+
+	memset(s, 0, sizeof(*s));
+	pthread_mutex_init(&s->mtx, NULL);
+	cond_init(&s->news);
+	s->msg = malloc(HDR + BIG);
+	memset(&conf, 0, sizeof(conf));
+	conf.client = client;
+	conf.ping_ms = ping_ms;
+	conf.message_max = 1 << 20;
+	conf.utf8 = 1;
+	net_flags(fd);
+	conn_plain(&c, fd);
+	s->l = link_new(&c, &conf, &ops, s, NULL, 0);
+	if (s->l == NULL || s->msg == NULL)
+		abort();
+}
+
+static void *
+reader(void *arg)
+{
+	struct side *s = arg;
+
+	s->code = link_run(s->l, &s->why);
+	pthread_mutex_lock(&s->mtx);
+	s->returned = 1;
+	pthread_cond_broadcast(&s->news);
+	pthread_mutex_unlock(&s->mtx);
+	return NULL;
+}
+
+static void
+start(pthread_t *t, void *(*fn)(void *), void *arg)
+{
+	if (pthread_create(t, NULL, fn, arg) != 0)
+		abort();
+}
+
+/* Join the reader: the link's status code. */
+static int
+side_end(struct side *s)
+{
+	pthread_join(s->reader, NULL);
+	link_free(s->l);
+	pthread_cond_destroy(&s->news);
+	pthread_mutex_destroy(&s->mtx);
+	free(s->msg);
+	return s->code;
+}
+
+static int
+send_bytes(struct link *l, enum link_class class, const void *p, size_t len, const void *key,
+    int64_t ms)
+{
+	struct iovec iov;
+	int err = 0;
+
+	iov.iov_base = exact(p, len);
+	iov.iov_len = len;
+	if (link_send(l, WS_BINARY, &iov, 1, class, key,
+	    ms < 0 ? CONN_FOREVER : clock_ms(CLOCK_STEADY) + ms) == -1)
+		err = errno;
+	free(iov.iov_base);
+	return err;
+}
+
+/* The crowd: every writer of both sides at once. */
+
+struct crowd_writer {
+	struct side *s;
+	pthread_t thread;
+	int id, failed;
+};
+
+static void *
+crowd_writer(void *arg)
+{
+	struct crowd_writer *w = arg;
+	uint8_t hdr[HDR], *body = malloc(BIG);
+	struct iovec iov[3];
+	uint32_t seq;
+	size_t i, len;
+
+	if (body == NULL)
+		abort();
+	for (seq = 0; seq < MESSAGES; seq++) {
+		len = msg_len(w->id, seq);
+		hdr[0] = DATA;
+		hdr[1] = (uint8_t)w->id;
+		memcpy(hdr + 2, &seq, 4);
+		for (i = 0; i < len; i++)
+			body[i] = byte_at(w->id, seq, i);
+		iov[0].iov_base = hdr;
+		iov[0].iov_len = HDR;
+		iov[1].iov_base = body;
+		iov[1].iov_len = len / 3;
+		iov[2].iov_base = body + len / 3;
+		iov[2].iov_len = len - len / 3;
+		/* as a stream does: first urgent, then bulk; odd ones stay urgent */
+		if (link_send(w->s->l, WS_BINARY, iov, 3, seq < 20 || w->id % 2 ? LINK_URGENT :
+		    LINK_BULK, w, CONN_FOREVER) == -1)
+			w->failed++;
+	}
+	free(body);
+	pthread_mutex_lock(&w->s->mtx);
+	w->s->fin_owed[w->id] = 1;
+	pthread_mutex_unlock(&w->s->mtx);
+	link_owe(w->s->l);
+	return NULL;
+}
+
+static void
+wait_fins(struct side *s, int n)
+{
+	pthread_mutex_lock(&s->mtx);
+	while (s->fins < n && !s->returned)
+		pthread_cond_wait(&s->news, &s->mtx);
+	pthread_mutex_unlock(&s->mtx);
+}
+
+/* 1 if link_run has returned, or does within ms. */
+static int
+side_returned(struct side *s, int64_t ms)
+{
+	struct timespec until;
+	int returned, rc = 0;
+
+	deadline_in(&until, ms);
+	pthread_mutex_lock(&s->mtx);
+	while (!s->returned && rc == 0)
+		rc = pthread_cond_timedwait(&s->news, &s->mtx, &until);
+	returned = s->returned;
+	pthread_mutex_unlock(&s->mtx);
+	return returned;
+}
+
+/* Two ends of a connection: a socket pair, or TCP over loopback. */
+static void
+connect_pair(int fd[2], int tcp)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int one[NET_LISTEN_MAX];
+	const char *why;
+
+	if (!tcp) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
+			abort();
+		return;
+	}
+	if (net_listen("127.0.0.1:0", one, &why) != 1 ||
+	    getsockname(one[0], (struct sockaddr *)&ss, &len) == -1 ||
+	    (fd[0] = socket(AF_INET, SOCK_STREAM, 0)) == -1 ||
+	    connect(fd[0], (struct sockaddr *)&ss, len) == -1 ||
+	    (fd[1] = net_accept(one[0], &ss)) == -1)
+		abort();
+	net_tune(fd[0]);
+	net_tune(fd[1]);
+	close(one[0]);
+}
+
+static void
+crowd(int tcp)
+{
+	struct side s[2];
+	struct crowd_writer w[2][WRITERS];
+	int fd[2], i, k;
+
+	connect_pair(fd, tcp);
+	side_init(&s[0], fd[0], 1, 500);	/* pings between them */
+	side_init(&s[1], fd[1], 0, 700);
+	for (k = 0; k < 2; k++) {
+		start(&s[k].reader, reader, &s[k]);
+		for (i = 0; i < WRITERS; i++) {
+			w[k][i].s = &s[k];
+			w[k][i].id = i;
+			w[k][i].failed = 0;
+			start(&w[k][i].thread, crowd_writer, &w[k][i]);
+		}
+	}
+	for (k = 0; k < 2; k++)
+		for (i = 0; i < WRITERS; i++) {
+			pthread_join(w[k][i].thread, NULL);
+			check(w[k][i].failed == 0, "crowd: every send succeeds", (size_t)i);
+		}
+	wait_fins(&s[0], WRITERS);
+	wait_fins(&s[1], WRITERS);
+	link_close(s[0].l, 4000, "done");
+	for (k = 0; k < 2; k++) {
+		check(side_end(&s[k]) == 4000, "crowd: closed with the code", (size_t)k);
+		check(s[k].wrong == 0, "crowd: order and content", (size_t)s[k].wrong);
+		check(s[k].messages == WRITERS * (MESSAGES + 1), "crowd: every message",
+		    (size_t)s[k].messages);
+	}
+}
+
+/* A raw peer: the other end as bytes. Links face it as servers unless told otherwise. */
+
+struct raw {
+	int fd;
+	struct side s;
+	uint8_t buf[1 << 16];
+	size_t at, n;
+	uint8_t in_message, opcode;
+	int wrong;
+};
+
+static struct raw *
+raw_new(int tcp, int64_t ping_ms)
+{
+	struct raw *r = calloc(1, sizeof(*r));
+	int fd[2];
+
+	if (r == NULL)
+		abort();
+	connect_pair(fd, tcp);
+	r->fd = fd[0];
+	side_init(&r->s, fd[1], 0, ping_ms);
+	return r;
+}
+
+static int
+raw_end(struct raw *r)
+{
+	int code;
+
+	close(r->fd);
+	code = side_end(&r->s);
+	check(r->wrong == 0, "raw peer: well-formed", (size_t)r->wrong);
+	free(r);
+	return code;
+}
+
+static int
+raw_read(struct raw *r, uint8_t *p, size_t n)
+{
+	ssize_t got;
+	size_t k;
+
+	for (; n > 0; n -= k) {
+		if (r->at == r->n) {
+			if ((got = read(r->fd, r->buf, sizeof(r->buf))) <= 0)
+				return -1;
+			r->at = 0;
+			r->n = (size_t)got;
+		}
+		k = r->n - r->at < n ? r->n - r->at : n;
+		if (p != NULL) {
+			memcpy(p, r->buf + r->at, k);
+			p += k;
+		}
+		r->at += k;
+	}
+	return 0;
+}
+
+/* The next frame; up to 125 bytes of its payload. Its opcode, -1 at the end. */
+static int
+raw_frame(struct raw *r, struct ws_hdr *h, uint8_t payload[WS_CONTROL_MAX])
+{
+	uint8_t b[WS_HDR_MAX];
+	const char *why;
+	size_t n = 0, k;
+	int rc;
+
+	do {
+		if (raw_read(r, b + n, 1) == -1)
+			return -1;
+		n++;
+	} while ((rc = ws_hdr_parse(h, b, n, &why)) == 0);
+	if (rc < 0 || h->masked || ws_sequence(&r->in_message, h, &r->opcode, &why) < 0) {
+		r->wrong++;
+		return -1;
+	}
+	k = h->len < WS_CONTROL_MAX ? (size_t)h->len : WS_CONTROL_MAX;
+	if (raw_read(r, payload, k) == -1 || raw_read(r, NULL, (size_t)h->len - k) == -1)
+		return -1;
+	return h->opcode;
+}
+
+static void
+raw_send(struct raw *r, uint8_t opcode, const void *p, size_t n)
+{
+	uint8_t b[WS_HDR_MAX + WS_CONTROL_MAX];
+	struct ws_hdr h;
+	size_t k;
+
+	memset(&h, 0, sizeof(h));	/* a masking-key of zeros keeps the payload as it is */
+	h.opcode = opcode;
+	h.fin = h.masked = 1;
+	h.len = n;
+	k = ws_hdr_write(b, &h);
+	memcpy(b + k, p, n);
+	if (write(r->fd, b, k + n) != (ssize_t)(k + n))
+		r->wrong++;
+}
+
+/* Read messages until a close frame: how many; *code is the close frame's, -1 if there was none. */
+static int
+raw_drain(struct raw *r, int *code)
+{
+	uint8_t p[WS_CONTROL_MAX];
+	struct ws_hdr h;
+	const char *why;
+	int op, n = 0;
+
+	*code = -1;
+	while ((op = raw_frame(r, &h, p)) != -1) {
+		if (op == WS_CLOSE) {
+			*code = ws_close_parse(p, (size_t)h.len, &why);
+			break;
+		}
+		n += op < 8 && h.fin;
+	}
+	return n;
+}
+
+/* Fill the connection until a bulk writer's deadline passes. How many messages were taken. */
+static int
+raw_fill(struct raw *r)
+{
+	static const uint8_t zeros[32768];
+	int n = 0, err;
+
+	while ((err = send_bytes(r->s.l, LINK_BULK, zeros, sizeof(zeros), NULL, 20)) == 0)
+		n++;
+	check(err == ETIMEDOUT, "deaf peer: bulk times out", 0);
+	return n;
+}
+
+/* A writer that waits for as long as it must. */
+struct waiter {
+	struct raw *r;
+	pthread_t thread;
+	size_t len;
+	pthread_mutex_t mtx;
+	pthread_cond_t cond;
+	int done, err;		/* guarded by mtx */
+};
+
+static void *
+waiter(void *arg)
+{
+	struct waiter *w = arg;
+	uint8_t *p = calloc(1, w->len);
+	int err;
+
+	if (p == NULL)
+		abort();
+	err = send_bytes(w->r->s.l, LINK_BULK, p, w->len, w, -1);
+	free(p);
+	pthread_mutex_lock(&w->mtx);
+	w->done = 1;
+	w->err = err;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->mtx);
+	return NULL;
+}
+
+static void
+waiter_start(struct waiter *w, struct raw *r, size_t len)
+{
+	memset(w, 0, sizeof(*w));
+	w->r = r;
+	w->len = len;
+	pthread_mutex_init(&w->mtx, NULL);
+	cond_init(&w->cond);
+	start(&w->thread, waiter, w);
+}
+
+/* 1 if it came back within ms. */
+static int
+waiter_done(struct waiter *w, int64_t ms)
+{
+	struct timespec until;
+	int done, rc = 0;
+
+	deadline_in(&until, ms);
+	pthread_mutex_lock(&w->mtx);
+	while (!w->done && rc == 0)
+		rc = pthread_cond_timedwait(&w->cond, &w->mtx, &until);
+	done = w->done;
+	pthread_mutex_unlock(&w->mtx);
+	return done;
+}
+
+static int
+waiter_end(struct waiter *w)
+{
+	pthread_join(w->thread, NULL);
+	pthread_cond_destroy(&w->cond);
+	pthread_mutex_destroy(&w->mtx);
+	return w->err;
+}
+
+/* A peer that does not read, and then does: what was taken comes, what was refused does not. */
+static void
+deaf_peer(int tcp)
+{
+	static const uint8_t zeros[1000];
+	struct raw *r = raw_new(tcp, 0);
+	struct waiter w[3];
+	int taken, i, err, code;
+
+	start(&r->s.reader, reader, &r->s);
+	taken = raw_fill(r);
+	for (i = 0; i < 3; i++)
+		waiter_start(&w[i], r, 5000);
+	/* Whether they wait yet cannot be seen from here: so ask until they are back. */
+	for (i = 0; i < 2; i++) {
+		do
+			link_cancel(r->s.l, &w[i]);
+		while (!waiter_done(&w[i], 1));
+		check(waiter_end(&w[i]) == ECANCELED, "deaf peer: cancelled", (size_t)i);
+	}
+	while ((err = send_bytes(r->s.l, LINK_URGENT, zeros, sizeof(zeros), NULL, 20)) == 0)
+		taken++;
+	check(err == ETIMEDOUT, "deaf peer: urgent times out", (size_t)err);
+	check(send_bytes(r->s.l, LINK_BULK, zeros, 1, NULL, 0) == ETIMEDOUT, "deaf peer: no wait", 0);
+	pthread_mutex_lock(&r->s.mtx);
+	for (i = 0; i < WRITERS; i++)
+		r->s.fin_owed[i] = 1;
+	pthread_mutex_unlock(&r->s.mtx);
+	link_owe(r->s.l);		/* must not block */
+	raw_send(r, WS_PING, "a", 1);
+	raw_send(r, WS_CLOSE, "\x03\xe8", 2);
+	/* our answer comes behind all of it */
+	check(raw_drain(r, &code) == taken + WRITERS + (waiter_end(&w[2]) == 0),
+	    "deaf peer: what was taken comes", (size_t)taken);
+	check(code == 1000, "deaf peer: close answered", 0);
+	check(raw_end(r) == 1000, "deaf peer: code", 0);
+}
+
+static void
+close_while_blocked(void)
+{
+	struct raw *r = raw_new(0, 0);
+	struct waiter w[2];
+	int taken, code;
+
+	start(&r->s.reader, reader, &r->s);
+	taken = raw_fill(r);
+	waiter_start(&w[0], r, 5000);
+	waiter_start(&w[1], r, 5000);
+	link_close(r->s.l, 4001, "tired");
+	check(waiter_done(&w[0], 1500) && waiter_done(&w[1], 1500),
+	    "close: writers return before its time is up", 0);
+	check(waiter_end(&w[0]) == EPIPE && waiter_end(&w[1]) == EPIPE, "close: EPIPE", 0);
+	check(raw_drain(r, &code) == taken && code == 4001, "close: behind what was taken", 0);
+	raw_send(r, WS_CLOSE, "\x0f\xa1", 2);
+	check(raw_drain(r, &code) == 0 && code == -1, "close: the end follows", 0);
+	check(raw_end(r) == 4001, "close: code", 0);
+}
+
+static void
+abort_while_blocked(void)
+{
+	struct raw *r = raw_new(1, 0);
+	struct waiter w[2];
+
+	start(&r->s.reader, reader, &r->s);
+	raw_fill(r);
+	waiter_start(&w[0], r, 5000);
+	waiter_start(&w[1], r, BIG);
+	check(!waiter_done(&w[0], 5), "abort: the writer waits", 0);
+	link_abort(r->s.l);
+	check(waiter_end(&w[0]) == EPIPE && waiter_end(&w[1]) == EPIPE, "abort: EPIPE", 0);
+	check(send_bytes(r->s.l, LINK_URGENT, "x", 1, NULL, -1) == EPIPE, "abort: nothing after it", 0);
+	check(raw_end(r) == WS_ABNORMAL, "abort: code", 0);
+}
+
+/* A message of many frames: half of it cannot be taken back. */
+static void
+half_a_message(void)
+{
+	struct raw *r = raw_new(0, 0);
+	struct waiter w;
+	uint8_t *big = calloc(1, 8 << 20), p[WS_CONTROL_MAX];
+	struct ws_hdr h;
+	int code, pongs = 0, op;
+
+	if (big == NULL)
+		abort();
+	start(&r->s.reader, reader, &r->s);
+	waiter_start(&w, r, 8 << 20);
+	check(raw_frame(r, &h, p) == WS_BINARY && !h.fin, "half a message: first frame", 0);
+	link_cancel(r->s.l, &w);
+	raw_send(r, WS_PING, "b", 1);
+	link_owe(r->s.l);
+	while (r->in_message != 0 && (op = raw_frame(r, &h, p)) != -1)
+		pongs += op == WS_PONG;
+	check(pongs == 1, "half a message: pong inside it", (size_t)pongs);
+	check(waiter_end(&w) == 0, "half a message: too late to cancel", 0);
+
+	check(send_bytes(r->s.l, LINK_BULK, big, 8 << 20, NULL, 30) == ETIMEDOUT,
+	    "half a message: deadline", 0);
+	check(raw_drain(r, &code) == 0 && code == -1, "half a message: the link ends", 0);
+	check(raw_end(r) == WS_ABNORMAL, "half a message: code", 0);
+
+	r = raw_new(0, 0);
+	start(&r->s.reader, reader, &r->s);
+	waiter_start(&w, r, 8 << 20);
+	check(raw_frame(r, &h, p) == WS_BINARY && !h.fin, "half a message: first frame again", 0);
+	link_close(r->s.l, 1001, "");
+	check(raw_drain(r, &code) == 0 && code == 1001, "half a message: close inside it", 0);
+	check(waiter_end(&w) == EPIPE, "half a message: EPIPE", 0);
+	check(raw_end(r) == 1001, "half a message: code of close", 0);
+	free(big);
+}
+
+/* What is owed goes before the close frame, though link_close comes at once. */
+static void
+owed_before_close(void)
+{
+	struct raw *r = raw_new(0, 0);
+	int i, code, early;
+
+	for (early = 0; early < 2; early++) {	/* early: before link_run begins */
+		if (early)
+			r = raw_new(0, 0);
+		else
+			start(&r->s.reader, reader, &r->s);
+		pthread_mutex_lock(&r->s.mtx);
+		for (i = 0; i < WRITERS; i++)
+			r->s.fin_owed[i] = 1;
+		pthread_mutex_unlock(&r->s.mtx);
+		link_owe_later(r->s.l);
+		check(send_bytes(r->s.l, LINK_URGENT, "x", 1, NULL, -1) == 0, "owed: send", 0);
+		link_close(r->s.l, 1001, "bye");
+		check(send_bytes(r->s.l, LINK_BULK, "x", 1, NULL, -1) == EPIPE, "owed: closing", 0);
+		if (early)
+			start(&r->s.reader, reader, &r->s);
+		check(raw_drain(r, &code) == WRITERS + 1, "owed: all of it", (size_t)early);
+		check(code == 1001, "owed: close behind it", 0);
+		raw_send(r, WS_CLOSE, "\x03\xe9", 2);
+		check(raw_end(r) == 1001, "owed: code", (size_t)early);
+	}
+}
+
+static void
+endings(void)
+{
+	uint8_t p[WS_CONTROL_MAX];
+	struct ws_hdr h;
+	struct raw *r;
+	int code;
+
+	r = raw_new(0, 0);
+	link_abort(r->s.l);
+	start(&r->s.reader, reader, &r->s);
+	check(raw_end(r) == WS_ABNORMAL, "ends: aborted before it began", 0);
+
+	r = raw_new(0, 0);
+	start(&r->s.reader, reader, &r->s);
+	raw_send(r, WS_TEXT, "\xff", 1);
+	check(raw_drain(r, &code) == 0 && code == WS_BAD_DATA, "ends: failed", 0);
+	raw_send(r, WS_CLOSE, "\x03\xef", 2);
+	check(raw_drain(r, &code) == 0 && code == -1, "ends: after failing", 0);
+	check(raw_end(r) == WS_BAD_DATA, "ends: code of the failure", 0);
+
+	r = raw_new(0, 0);
+	start(&r->s.reader, reader, &r->s);
+	raw_send(r, WS_TEXT, "cut", 3);
+	check(raw_end(r) == WS_ABNORMAL, "ends: cut", 0);
+
+	r = raw_new(0, 0);	/* our close is never answered */
+	start(&r->s.reader, reader, &r->s);
+	link_close(r->s.l, WS_GOING_AWAY, "");
+	check(raw_frame(r, &h, p) == WS_CLOSE && raw_frame(r, &h, p) == -1, "ends: given up", 0);
+	check(raw_end(r) == WS_GOING_AWAY, "ends: code without an answer", 0);
+}
+
+static void
+endings_unread(void)
+{
+	struct raw *r;
+	int code, tcp;
+
+	for (tcp = 0; tcp < 2; tcp++) {
+		r = raw_new(tcp, 0);
+		raw_fill(r);
+		raw_send(r, WS_CLOSE, "\x03\xe8", 2);
+		start(&r->s.reader, reader, &r->s);
+		check(raw_end(r) == 1000, "ends: closed by a peer that left the rest unread", (size_t)tcp);
+
+		r = raw_new(tcp, 0);
+		raw_fill(r);
+		raw_send(r, WS_CLOSE, "\x03\xe8", 2);
+		shutdown(r->fd, SHUT_WR);
+		start(&r->s.reader, reader, &r->s);
+		check(!side_returned(&r->s, 100), "ends: half-closed, our answer waits", (size_t)tcp);
+		check(raw_drain(r, &code) > 0 && code == 1000, "ends: half-closed", (size_t)tcp);
+		check(raw_end(r) == 1000, "ends: code of the half-closed", (size_t)tcp);
+	}
+}
+
+static void
+pings(void)
+{
+	uint8_t p[WS_CONTROL_MAX];
+	struct ws_hdr h;
+	struct raw *r = raw_new(0, 150);
+	int i, err;
+
+	start(&r->s.reader, reader, &r->s);
+	for (i = 0; i < 3; i++) {
+		check(raw_frame(r, &h, p) == WS_PING, "pings: come", (size_t)i);
+		raw_send(r, WS_PONG, p, (size_t)h.len);
+	}
+	check(raw_frame(r, &h, p) == WS_PING, "pings: one more", 0);
+	check(link_rtt_us(r->s.l) > 0, "pings: round trip", 0);
+	check(raw_frame(r, &h, p) == -1, "pings: none without an answer", 0);
+	check(side_returned(&r->s, 5000) && strcmp(r->s.why, "no answer to ping") == 0, "pings: why", 0);
+	check(raw_end(r) == WS_ABNORMAL, "pings: code", 0);
+
+	r = raw_new(0, 150);	/* a blocked writer ends with a silent peer */
+	start(&r->s.reader, reader, &r->s);
+	while ((err = send_bytes(r->s.l, LINK_BULK, h.key, sizeof(h.key), NULL, -1)) == 0)
+		;
+	check(err == EPIPE, "pings: writer of a silent peer", 0);
+	check(raw_end(r) == WS_ABNORMAL, "pings: code of a silent peer", 0);
+}
+
+int
+main(void)
+{
+	alarm(60);
+	crowd(0);
+	crowd(1);
+	deaf_peer(0);
+	deaf_peer(1);
+	close_while_blocked();
+	abort_while_blocked();
+	half_a_message();
+	owed_before_close();
+	endings();
+	endings_unread();
+	pings();
+	return test_end();
+}
