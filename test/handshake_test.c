@@ -11,18 +11,18 @@
 #define CONNECTION	"Connection: Upgrade\r\n"
 #define KEY		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define PROTOCOLS	"Sec-WebSocket-Protocol: chat, superchat\r\n"
-#define VERSION		"Sec-WebSocket-Version: 13\r\n"
+#define WS_VERSION		"Sec-WebSocket-Version: 13\r\n"
 #define END		"\r\n"
 
 #define BEFORE		GET HOST UPGRADE CONNECTION
-#define REQUEST		BEFORE KEY VERSION
+#define REQUEST		BEFORE KEY WS_VERSION
 #define ACCEPT_1_3	"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 static const struct {
 	const char *name, *head, *protocol;
 	int want;
 } requests[] = {
-	{ "the example of 1.2", BEFORE KEY "Origin: http://example.com\r\n" PROTOCOLS VERSION,
+	{ "the example of 1.2", BEFORE KEY "Origin: http://example.com\r\n" PROTOCOLS WS_VERSION,
 	    "chat", 101 },
 	{ "second protocol", REQUEST PROTOCOLS, "superchat", 101 },
 	{ "no protocol wanted, some offered", REQUEST PROTOCOLS, NULL, 101 },
@@ -38,46 +38,46 @@ static const struct {
 	    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 	    "Sec-WebSocket-Extensions: x\r\n", NULL, 101 },
 	{ "any case, lists, as browsers write", GET HOST "upgrade: WebSocket\r\n"
-	    "connection: keep-alive, UPGRADE\r\n" KEY VERSION, NULL, 101 },
+	    "connection: keep-alive, UPGRADE\r\n" KEY WS_VERSION, NULL, 101 },
 	{ "lists over several fields", GET HOST "Upgrade: h2c\r\nUpgrade: websocket\r\n"
-	    "Connection: keep-alive\r\nConnection: x,, upgrade\r\n" KEY VERSION, NULL, 101 },
+	    "Connection: keep-alive\r\nConnection: x,, upgrade\r\n" KEY WS_VERSION, NULL, 101 },
 	{ "blanks around key and version", BEFORE
 	    "Sec-WebSocket-Key: \t dGhlIHNhbXBsZSBub25jZQ== \t\r\n"
 	    "Sec-WebSocket-Version:13 \r\n", NULL, 101 },
 	{ "content of no bytes", REQUEST "Content-Length: 0\r\n", NULL, 101 },
 
-	{ "method POST", "POST /chat HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY VERSION,
+	{ "method POST", "POST /chat HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY WS_VERSION,
 	    NULL, 400 },
-	{ "method get", "get /chat HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY VERSION, NULL, 400 },
-	{ "method HEAD", "HEAD /chat HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY VERSION,
+	{ "method get", "get /chat HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY WS_VERSION, NULL, 400 },
+	{ "method HEAD", "HEAD /chat HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY WS_VERSION,
 	    NULL, 400 },
-	{ "HTTP/1.0", "GET /chat HTTP/1.0\r\n" HOST UPGRADE CONNECTION KEY VERSION, NULL, 400 },
-	{ "no Upgrade", GET HOST CONNECTION KEY VERSION, NULL, 400 },
-	{ "no Connection", GET HOST UPGRADE KEY VERSION, NULL, 400 },
-	{ "another Upgrade", GET HOST "Upgrade: websockets\r\n" CONNECTION KEY VERSION, NULL, 400 },
-	{ "Connection without upgrade", GET HOST UPGRADE "Connection: keep-alive\r\n" KEY VERSION,
+	{ "HTTP/1.0", "GET /chat HTTP/1.0\r\n" HOST UPGRADE CONNECTION KEY WS_VERSION, NULL, 400 },
+	{ "no Upgrade", GET HOST CONNECTION KEY WS_VERSION, NULL, 400 },
+	{ "no Connection", GET HOST UPGRADE KEY WS_VERSION, NULL, 400 },
+	{ "another Upgrade", GET HOST "Upgrade: websockets\r\n" CONNECTION KEY WS_VERSION, NULL, 400 },
+	{ "Connection without upgrade", GET HOST UPGRADE "Connection: keep-alive\r\n" KEY WS_VERSION,
 	    NULL, 400 },
 	{ "content", REQUEST "Content-Length: 5\r\n", NULL, 400 },
 	{ "content in chunks", REQUEST "Transfer-Encoding: chunked\r\n", NULL, 400 },
 
-	{ "no key", BEFORE VERSION, NULL, 400 },
-	{ "empty key", BEFORE "Sec-WebSocket-Key:\r\n" VERSION, NULL, 400 },
+	{ "no key", BEFORE WS_VERSION, NULL, 400 },
+	{ "empty key", BEFORE "Sec-WebSocket-Key:\r\n" WS_VERSION, NULL, 400 },
 	{ "key twice", REQUEST KEY, NULL, 400 },
-	{ "key of 15 bytes", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n" VERSION,
+	{ "key of 15 bytes", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n" WS_VERSION,
 	    NULL, 400 },
-	{ "key of 17 bytes", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSE=\r\n" VERSION,
+	{ "key of 17 bytes", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSE=\r\n" WS_VERSION,
 	    NULL, 400 },
 	{ "key of 18 bytes, 24 characters", BEFORE
-	    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSEh\r\n" VERSION, NULL, 400 },
-	{ "key without padding", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n" VERSION,
+	    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSEh\r\n" WS_VERSION, NULL, 400 },
+	{ "key without padding", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n" WS_VERSION,
 	    NULL, 400 },
 	{ "key with bits left over", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n"
-	    VERSION, NULL, 400 },
-	{ "key not in base64", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!Q==\r\n" VERSION,
+	    WS_VERSION, NULL, 400 },
+	{ "key not in base64", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!Q==\r\n" WS_VERSION,
 	    NULL, 400 },
-	{ "key in base64url", BEFORE "Sec-WebSocket-Key: ____________________-w==\r\n" VERSION,
+	{ "key in base64url", BEFORE "Sec-WebSocket-Key: ____________________-w==\r\n" WS_VERSION,
 	    NULL, 400 },
-	{ "key with a blank", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBs ZSBub25jZQ==\r\n" VERSION,
+	{ "key with a blank", BEFORE "Sec-WebSocket-Key: dGhlIHNhbXBs ZSBub25jZQ==\r\n" WS_VERSION,
 	    NULL, 400 },
 
 	{ "version 8", BEFORE KEY "Sec-WebSocket-Version: 8\r\n", NULL, 426 },
@@ -88,7 +88,7 @@ static const struct {
 	{ "no version", BEFORE KEY, NULL, 426 },
 	{ "another version and no key", BEFORE "Sec-WebSocket-Version: 14\r\n", NULL, 426 },
 	{ "neither version nor key", BEFORE, NULL, 400 },
-	{ "version twice", REQUEST VERSION, NULL, 400 },
+	{ "version twice", REQUEST WS_VERSION, NULL, 400 },
 	{ "wrong version, protocol not offered", BEFORE KEY "Sec-WebSocket-Version: 7\r\n",
 	    "tunnel.v1", 426 },
 };
@@ -215,7 +215,7 @@ test_is_upgrade(void)
 		{ GET HOST "Upgrade: h2c, WEBSOCKET\r\nConnection: x, upgrade\r\n", 1 },
 		{ GET HOST, 0 },
 		{ GET HOST UPGRADE, 0 },
-		{ GET HOST CONNECTION KEY VERSION, 0 },
+		{ GET HOST CONNECTION KEY WS_VERSION, 0 },
 		{ GET HOST UPGRADE "Connection: close\r\n", 0 },
 		{ GET HOST "Upgrade: h2c\r\n" CONNECTION, 0 },
 	};
@@ -286,9 +286,9 @@ main(void)
 	test_requests();
 	test_is_upgrade();
 	test_answers();
-	test_both_sides(NULL, "", GET HOST UPGRADE CONNECTION VERSION KEY END, ANSWER END);
+	test_both_sides(NULL, "", GET HOST UPGRADE CONNECTION WS_VERSION KEY END, ANSWER END);
 	test_both_sides("chat", "Authorization: Bearer x\r\nX-Y: z\r\n",
-	    GET HOST UPGRADE CONNECTION VERSION KEY CHAT
+	    GET HOST UPGRADE CONNECTION WS_VERSION KEY CHAT
 	    "Authorization: Bearer x\r\nX-Y: z\r\n" END, ANSWER CHAT END);
 	return test_end();
 }

@@ -449,6 +449,7 @@ test_limit(const char *name, const char *before, const char *fill, size_t n,
 static void
 test_limits(void)
 {
+	enum { M = HTTP_HEAD_MAX, F = HTTP_FIELDS_MAX };
 	const char *v = " HTTP/1.1\r\n" H "\r\n";
 
 	test_limit("target of 8192 bytes", "GET /", "a", 8191, v, 1, OK, 0);
@@ -456,17 +457,17 @@ test_limits(void)
 	test_limit("target without an end", "GET /", "a", 40000, "", 1, -414, 4 + 8193);
 	test_limit("target behind empty lines", "\r\n\r\nGET /", "a", 8191, v, 1, OK, 0);
 	test_limit("target with a late control", "GET /", "a", 9000, "\r", 1, -414, 4 + 8193);
-	test_limit("head of 32768 bytes", GET "X: ", "a", 32768 - 32, "\r\n\r\n", 1, OK, 0);
-	test_limit("head of 32769 bytes", GET "X: ", "a", 32769 - 32, "\r\n\r\n", 1, -431, 32768);
-	test_limit("head without an end", GET "X: ", "a", 40000, "", 1, -431, 32768);
-	test_limit("method without an end", "", "G", 40000, "", 1, -431, 32768);
-	test_limit("control behind the end", GET "X: ", "a", 40000, "\n", 1, -431, 32768);
-	test_limit("128 fields", GET, "a:\r\n", 127, "\r\n", 1, OK, 0);
-	test_limit("129 fields", GET, "a:\r\n", 128, "\r\n", 1, -431, 25 + 128 * 4);
-	test_limit("response of 32768 bytes", RES "X: ", "a", 32768 - 24, "\r\n\r\n", 0, OK, 0);
-	test_limit("response of 32769 bytes", RES "X: ", "a", 32769 - 24, "\r\n\r\n", 0, -502,
-	    32768);
-	test_limit("129 fields in a response", RES, "a:\r\n", 129, "\r\n", 0, -502, 17 + 129 * 4);
+	test_limit("longest head", GET "X: ", "a", M - 32, "\r\n\r\n", 1, OK, 0);
+	test_limit("head a byte too long", GET "X: ", "a", M + 1 - 32, "\r\n\r\n", 1, -431, M);
+	test_limit("head without an end", GET "X: ", "a", 40000, "", 1, -431, M);
+	test_limit("method without an end", "", "G", 40000, "", 1, -431, M);
+	test_limit("control behind the end", GET "X: ", "a", 40000, "\n", 1, -431, M);
+	test_limit("most fields", GET, "a:\r\n", F - 1, "\r\n", 1, OK, 0);
+	test_limit("a field too many", GET, "a:\r\n", F, "\r\n", 1, -431, 25 + F * 4);
+	test_limit("longest response head", RES "X: ", "a", M - 24, "\r\n\r\n", 0, OK, 0);
+	test_limit("response head a byte too long", RES "X: ", "a", M + 1 - 24, "\r\n\r\n", 0, -502,
+	    M);
+	test_limit("a field too many in a response", RES, "a:\r\n", F + 1, "\r\n", 0, -502, 17 + (F + 1) * 4);
 }
 
 static void
