@@ -16,7 +16,7 @@ AR = ar
 # Warnings are for developers; -Werror stands in .ci/run only.
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith \
-	-Wformat=2 -Wundef -Wvla
+	-Wformat -Wformat-security -Wundef -Wvla
 CPPFLAGS =
 CFLAGS = -O2 -g
 LDFLAGS =

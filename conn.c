@@ -24,7 +24,7 @@ plain_writev(struct conn *c, const struct iovec *iov, int n)
 		return send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
 	memset(&msg, 0, sizeof(msg));
 	msg.msg_iov = (struct iovec *)(void *)iov;	/* sendmsg does not write to it */
-	msg.msg_iovlen = (unsigned int)n;
+	msg.msg_iovlen = (unsigned short)n;	/* int on some systems, size_t on others */
 	return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 }
 

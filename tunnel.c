@@ -105,7 +105,7 @@ config_path(char out[PATH_SIZE], const char *leaf)
 {
 	const char *dir = getenv("TUNNEL_CONFIG_DIR"), *xdg = getenv("XDG_CONFIG_HOME");
 	const char *home = getenv("HOME");
-	int n;
+	int n = -1;
 
 	if (dir != NULL && dir[0] != '\0')
 		n = snprintf(out, PATH_SIZE, "%s%s%s", dir, leaf[0] ? "/" : "", leaf);
@@ -523,7 +523,7 @@ connect_with(const struct conf *c, const char *target)
 		stop_command(pid, ended);
 	tunnel_free(r.client);
 	if (r.end != TUNNEL_STOPPED)
-		die(r.end, "%s", r.why);
+		die((int)r.end, "%s", r.why);
 	return ended && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) ?
 	    TUNNEL_FAILED : TUNNEL_STOPPED;
 }
