@@ -15,8 +15,7 @@
 
 enum {
 	LOOK_MS = 250,		/* how often a waiting thread looks whether its caller is still there */
-	EARLY_MS = 1000,	/* how long, and how much of, a request is read after its response */
-	EARLY_MAX = 65536
+	SLOT_MS = 1000		/* for a slot: a burst may pass, a tunnel that hangs gets 429 */
 };
 
 /* The caller's side. */
@@ -479,7 +478,7 @@ open_stream(struct exchange *x)
 	struct caller *c = x->c;
 	struct session *s = x->holder->session;
 
-	x->slot = pending_take(c->d->pending, registry_held(x->holder));
+	x->slot = pending_take(c->d->pending, registry_held(x->holder), SLOT_MS);
 	if (x->slot == 0)
 		return ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
 	x->s = s->dialect->open(s, &response_ops, x, x->holder->tally,

@@ -13,9 +13,17 @@ struct slot {			/* guarded by the map's mtx */
 	unsigned *held;		/* the tunnel's count */
 };
 
+struct waiter {			/* on the stack of a thread that wants a slot */
+	struct waiter *next;
+	pthread_cond_t cond;	/* signalled when id is set */
+	unsigned *held;
+	uint32_t id;
+};
+
 struct pending {
 	pthread_mutex_t mtx;	/* guards everything below */
 	int slots, used, first_free;
+	struct waiter *first, **last;
 	struct slot slot[];
 };
 
@@ -29,6 +37,7 @@ pending_new(int slots)
 		return NULL;
 	pthread_mutex_init(&p->mtx, NULL);
 	p->slots = slots;
+	p->last = &p->first;
 	for (i = 0; i < slots; i++) {
 		cond_init(&p->slot[i].cond);
 		p->slot[i].next_free = i + 1;
@@ -36,28 +45,81 @@ pending_new(int slots)
 	return p;
 }
 
-uint32_t
-pending_take(struct pending *p, unsigned *held)
+static int
+may_have_locked(const struct pending *p, const unsigned *held)
 {
-	struct slot *s;
-	uint32_t id = 0;
-	int i;
+	return p->first_free < p->slots && *held < (unsigned)(p->slots + 1) / 2;
+}
 
+static uint32_t
+take_locked(struct pending *p, unsigned *held)
+{
+	int i = p->first_free;
+	struct slot *s = &p->slot[i];
+
+	p->first_free = s->next_free;
+	s->state = PENDING_WAITING;
+	if (++s->gen == 0)
+		s->gen = 1;	/* so that no id is 0 */
+	s->held = held;
+	++*held;
+	p->used++;
+	return (uint32_t)s->gen << 16 | (uint32_t)i;
+}
+
+static void
+unqueue_locked(struct pending *p, struct waiter *w)
+{
+	struct waiter **q;
+
+	for (q = &p->first; *q != w; q = &(*q)->next)
+		;
+	if ((*q = w->next) == NULL)
+		p->last = q;
+}
+
+/* Slots are free: to the first who may have one. */
+static void
+serve_waiters_locked(struct pending *p)
+{
+	struct waiter *w, *next;
+
+	for (w = p->first; w != NULL && p->first_free < p->slots; w = next) {
+		next = w->next;
+		if (!may_have_locked(p, w->held))
+			continue;
+		unqueue_locked(p, w);
+		w->id = take_locked(p, w->held);
+		pthread_cond_signal(&w->cond);
+	}
+}
+
+uint32_t
+pending_take(struct pending *p, unsigned *held, int64_t ms)
+{
+	struct timespec until;
+	struct waiter me;
+	int rc = 0;
+
+	me.id = 0;
 	pthread_mutex_lock(&p->mtx);
-	if (p->first_free < p->slots && *held < (unsigned)(p->slots + 1) / 2) {
-		i = p->first_free;
-		s = &p->slot[i];
-		p->first_free = s->next_free;
-		s->state = PENDING_WAITING;
-		if (++s->gen == 0)
-			s->gen = 1;	/* so that no id is 0 */
-		s->held = held;
-		++*held;
-		p->used++;
-		id = (uint32_t)s->gen << 16 | (uint32_t)i;
+	if (may_have_locked(p, held))
+		me.id = take_locked(p, held);
+	else {
+		deadline_in(&until, ms);
+		cond_init(&me.cond);
+		me.next = NULL;
+		me.held = held;
+		*p->last = &me;
+		p->last = &me.next;
+		while (me.id == 0 && rc == 0)
+			rc = pthread_cond_timedwait(&me.cond, &p->mtx, &until);
+		if (me.id == 0)
+			unqueue_locked(p, &me);
+		pthread_cond_destroy(&me.cond);
 	}
 	pthread_mutex_unlock(&p->mtx);
-	return id;
+	return me.id;
 }
 
 static struct slot *
@@ -110,17 +172,7 @@ pending_give(struct pending *p, uint32_t id)
 		s->next_free = p->first_free;
 		p->first_free = (int)(id & 0xffff);
 		p->used--;
+		serve_waiters_locked(p);
 	}
 	pthread_mutex_unlock(&p->mtx);
-}
-
-int
-pending_used(struct pending *p)
-{
-	int used;
-
-	pthread_mutex_lock(&p->mtx);
-	used = p->used;
-	pthread_mutex_unlock(&p->mtx);
-	return used;
 }

@@ -14,8 +14,12 @@ enum pending_state { PENDING_FREE, PENDING_WAITING, PENDING_ANSWERED, PENDING_LO
 
 struct pending *pending_new(int slots);		/* at most 65535; NULL: no memory */
 
-/* A slot's id, or 0 if none is free, or if *held is half of them already. *held counts the slots of one tunnel; guarded by the map. */
-uint32_t pending_take(struct pending *, unsigned *held);
+/*
+ * A slot's id; or 0 if for ms milliseconds none was free, or *held was half of
+ * them already. *held counts the slots of one tunnel; guarded by the map.
+ * Who waits is served in turn.
+ */
+uint32_t pending_take(struct pending *, unsigned *held, int64_t ms);
 
 /* From a reader: the head has come, or never will. A stale id is ignored. */
 void pending_set(struct pending *, uint32_t id, enum pending_state);
@@ -24,6 +28,5 @@ void pending_set(struct pending *, uint32_t id, enum pending_state);
 enum pending_state pending_wait(struct pending *, uint32_t id, int64_t ms);
 
 void pending_give(struct pending *, uint32_t id);	/* the slot is free again */
-int pending_used(struct pending *);
 
 #endif
