@@ -212,12 +212,31 @@ describe_locked(const struct tunnel *t, char held[64])
 struct loser {			/* a session to be told, outside the lock */
 	struct session *session;
 	uint32_t listen_id;
-	int tell;
 };
 
-/* Take the name from its holders. Returns how many losers there are, each with a reference. */
+/* The same session, or an earlier one of the same client process, which knows that it is replaced. */
 static int
-oust_locked(struct tunnel *t, const struct session *by, struct loser *loser, int max)
+same_client(const struct session *a, const struct session *b)
+{
+	return a == b || (a->instance[0] != '\0' && strcmp(a->instance, b->instance) == 0);
+}
+
+/* Take the name from those who make way for by silently. */
+static void
+replace_locked(struct tunnel *t, const struct session *by)
+{
+	struct holder *h, *next;
+
+	for (h = t->holders; h != NULL; h = next) {
+		next = h->next;
+		if (same_client(h->session, by))
+			drop_holder_locked(h);
+	}
+}
+
+/* Take the name from all its holders. How many of them there are to be told, each with a reference. */
+static int
+oust_locked(struct tunnel *t, struct loser *loser, int max)
 {
 	struct holder *h;
 	int n = 0;
@@ -226,11 +245,6 @@ oust_locked(struct tunnel *t, const struct session *by, struct loser *loser, int
 		if (n < max) {
 			loser[n].session = h->session;
 			loser[n].listen_id = h->listen_id;
-			/* the same client process knows: it is coming back by another session */
-			loser[n].tell = strcmp(h->session->instance, by->instance) != 0 ||
-			    by->instance[0] == '\0';
-			if (h->session == by)
-				loser[n].tell = 0;
 			h->session->refs++;
 			n++;
 		}
@@ -257,7 +271,6 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
     char held[64], struct loser *loser, int *nlosers)
 {
 	struct tunnel *t = find_locked(r, name);
-	struct holder *o;
 
 	if (t != NULL && strcmp(t->who, s->identity.who) != 0) {
 		describe_locked(t, held);
@@ -268,13 +281,9 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 	if (t == NULL && (t = new_tunnel_locked(r, name)) == NULL)
 		return LISTEN_NO_MEMORY;
 	t->refs++;		/* the holder's */
-	/* one session holds a name once: its later listen replaces the earlier */
-	for (o = t->holders; o != NULL && o->session != s; o = o->next)
-		;
-	if (o != NULL)
-		drop_holder_locked(o);
+	replace_locked(t, s);
 	if (!h->share || !all_share_locked(t))
-		*nlosers = oust_locked(t, s, loser, LOSERS_MAX);
+		*nlosers = oust_locked(t, loser, LOSERS_MAX);
 	if (t->holders == NULL) {
 		memcpy(t->who, s->identity.who, sizeof(t->who));
 		t->since = h->since;
@@ -313,11 +322,9 @@ registry_listen(struct registry *r, struct session *s, uint32_t listen_id, const
 	if (rc != LISTEN_OK)
 		free(h);
 	for (i = 0; i < n; i++) {
-		if (loser[i].tell) {
-			log_line(LOG_INFO, "taken_over", "name", name, "who", s->identity.who,
-			    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
-			loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
-		}
+		log_line(LOG_INFO, "taken_over", "name", name, "who", s->identity.who,
+		    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
+		loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
 		session_unref(r, loser[i].session);
 	}
 	free(loser);
