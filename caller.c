@@ -1,6 +1,7 @@
 /* caller.c: a public connection; see caller.h. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -205,12 +206,15 @@ answer(struct caller *c, int status, const char *type, const char *fields, struc
 }
 
 void
-caller_error(struct caller *c, int status, const char *text, const char *fields)
+caller_error(struct caller *c, int status, const char *text, const char *reason, const char *fields)
 {
-	char body[512];
+	char body[512], num[16];
 	struct str content;
 	struct buf b;
 
+	snprintf(num, sizeof(num), "%d", status);
+	log_line(LOG_INFO, "refused", "status", num, "reason", reason != NULL ? reason : text,
+	    "peer", c->peer, "id", c->request_id, (char *)NULL);
 	buf_init(&b, body, sizeof(body));
 	if (c->json) {
 		buf_str(&b, "{");
@@ -394,10 +398,10 @@ serve(struct caller *c)
 		page(c);
 		break;
 	case ROUTE_OFF:
-		caller_error(c, 404, "this endpoint is off", "");
+		caller_error(c, 404, "this endpoint is off", NULL, "");
 		break;
 	default:
-		caller_error(c, 503, "no client serves this name", "Retry-After: 1\r\n");
+		caller_error(c, 503, "no client serves this name", NULL, "Retry-After: 1\r\n");
 		break;
 	}
 	return NULL;
@@ -413,6 +417,11 @@ close_caller(struct caller *c)
 	int64_t deadline = clock_ms(CLOCK_STEADY) + LINGER_MS;
 	size_t seen = 0;
 
+	if (c->abort) {
+		conn_reset_on_close(&c->conn);
+		conn_close(&c->conn);
+		return;
+	}
 	conn_shutdown(&c->conn, SHUT_WR);
 	while (seen < LINGER_MAX) {
 		c->at = c->len = 0;
@@ -440,7 +449,7 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 		for (i = 0; i < d->conf.ntrust; i++)
 			c->trusted |= cidr_match(&d->conf.trust[i], &a);
 	c->at = c->len = 0;
-	c->close = 0;
+	c->close = c->abort = 0;
 }
 
 /* A daemon on its way out, or one with too many callers, takes no more of them. */
@@ -506,9 +515,7 @@ caller_run(struct daemon *d, int fd, const struct sockaddr_storage *peer)
 			break;
 		if (rc < 0) {
 			c->close = 1;
-			log_line(LOG_INFO, "bad_request", "peer", c->peer, "reason", why,
-			    "id", c->request_id, (char *)NULL);
-			caller_error(c, -rc, why, "");
+			caller_error(c, -rc, why, NULL, "");
 		} else
 			s = serve(c);
 	}

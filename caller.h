@@ -30,6 +30,7 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	int json;		/* errors as JSON */
 	int minor;		/* HTTP/1.minor */
 	int close;		/* no further request on this connection */
+	int abort;		/* close it with a reset: what was sent is no whole answer */
 	struct exchange exchange;
 };
 
@@ -40,9 +41,10 @@ void caller_run(struct daemon *, int fd, const struct sockaddr_storage *peer);
 void caller_refuse(int fd);
 
 /*
- * Answer with an error: one line of text, or JSON. fields: more field lines with their CRLF, or "".
- * Closes the connection afterwards where c->close is set, or the request's content has not been read (the exchange knows).
+ * Answer with an error: one line of text, or JSON, that names the request's id, which stands
+ * in the log with reason (NULL: the text). fields: more field lines with their CRLF, or "".
  */
-void caller_error(struct caller *, int status, const char *text, const char *fields);
+void caller_error(struct caller *, int status, const char *text, const char *reason,
+    const char *fields);
 
 #endif

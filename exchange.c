@@ -144,9 +144,16 @@ send_request(struct exchange *x, struct str prefix)
 static void
 give_slot(struct exchange *x)
 {
-	if (x->slot != 0)
-		pending_give(x->c->d->pending, x->slot);
+	uint32_t slot;
+
+	if (x->s != NULL)
+		pthread_mutex_lock(&x->s->mtx);
+	slot = x->slot;
 	x->slot = 0;
+	if (x->s != NULL)
+		pthread_mutex_unlock(&x->s->mtx);
+	if (slot != 0)
+		pending_give(x->c->d->pending, slot);
 }
 
 /* The request is whole, or stuck on the window: sleep until the head comes. */
@@ -388,11 +395,16 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 		return e;
 	if (n == -1)
 		return ending(V_LEFT, 0, NULL, "caller_left");
+	if (x->expect && !now->continued && now->res == RES_HEAD) {	/* it waits, as we do */
+		if (t - x->forwarded >= conf->timeout_ms)
+			return ending(V_ERROR, 504, "no response in time", "timeout");
+		earlier(deadline, x->forwarded + conf->timeout_ms);
+		*events = POLLIN;
+		return e;
+	}
 	if (t - x->read >= conf->idle_ms) {
 		if (now->res != RES_HEAD)
 			return ending(now->res == RES_DONE ? V_DONE : V_CUT, 0, NULL, "request_idle");
-		if (x->expect && !now->continued)
-			return ending(V_ERROR, 504, "no response in time", "timeout");
 		return ending(V_ERROR, 408, "the request content did not arrive in time", "request_idle");
 	}
 	earlier(deadline, x->read + conf->idle_ms);
@@ -557,19 +569,18 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		finish_stream(x, e.v);
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
-	if (e.why != NULL)
+	if (e.why != NULL && e.v != V_ERROR)
 		log_line(LOG_INFO, "exchange_failed", "name", name, "reason", e.why,
 		    "peer", c->peer, "id", c->request_id, (char *)NULL);
 	c->close = !x->keep || !x->req.done || x->closing || x->eof != 0;
 	switch (e.v) {
 	case V_ERROR:
-		caller_error(c, e.status, e.text, e.status == 429 || e.status == 503 ?
+		caller_error(c, e.status, e.text, e.why, e.status == 429 || e.status == 503 ?
 		    "Retry-After: 1\r\n" : "");
 		break;
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */
-		if (c->minor == 0 || x->res == RES_RAW)
-			conn_reset_on_close(&c->conn);
+		c->abort = c->minor == 0 || x->res == RES_RAW;
 		c->close = 1;
 		break;
 	case V_LEFT:

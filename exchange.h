@@ -27,7 +27,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	struct caller *c;
 	struct holder *holder;
 	struct stream *s;
-	uint32_t slot;		/* in the pending map; 0: given back */
+	uint32_t slot;		/* [s] in the pending map; 0: given back */
 	struct pump pump;
 	struct http_body req;	/* the request's content */
 	char req_trailers[HTTP_TRAILERS_MAX];

@@ -481,13 +481,11 @@ native_accept(struct caller *c)
 			status = 0;
 	}
 	if (status != 0) {
-		log_line(LOG_INFO, "session_refused", "peer", c->peer, "reason", why,
-		    "id", c->request_id, (char *)NULL);
 		if (n != NULL) {
 			registry_remove(c->d->registry, &n->session, 1);
 			session_unref(c->d->registry, &n->session);
 		}
-		caller_error(c, status, why, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
+		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
 		    status == 401 ? "WWW-Authenticate: Bearer\r\n" :
 		    status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
 		return NULL;

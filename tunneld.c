@@ -370,6 +370,8 @@ token_issue(int argc, char **argv)
 		copy(c.scope, sizeof(c.scope), "*");
 	if (scope_check(c.scope, &wrong) == -1)
 		die(EXIT_USAGE, "--scope: '%.60s' %s", c.scope, wrong);
+	if (!tokens_note_ok(c.note))
+		die(EXIT_USAGE, "--note: the text has controls, or is no UTF-8, or is too long");
 	dir = open_state(c.state, 1);
 	if (store_issue(dir, c.scope, now, c.expires_ms == 0 ? 0 : now + c.expires_ms / 1000,
 	    c.note, &t, text, why, sizeof(why)) == -1)
@@ -467,6 +469,8 @@ command(int argc, char **argv)
 		return token_revoke(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
 		usage();
+	if (argc > 1)
+		die(EXIT_USAGE, "unknown word '%.60s' after token; see tunneld --help", argv[1]);
 	die(EXIT_USAGE, "token is followed by issue, list or revoke; see tunneld --help");
 	return EXIT_USAGE;
 }

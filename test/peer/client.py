@@ -1,0 +1,262 @@
+"""What the tests of `tunnel` share: the client itself, curl, the peers, a relay that can cut."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+from rig import BIN, ENV, FOUND, Miss, PEER, PYTHON, WAIT, Peer, Proc
+
+TUNNEL = f"{BIN}/tunnel"
+
+
+class Client(Proc):
+    """`tunnel connect`; at the end it is asked to stop, and must do so with status 0."""
+
+    def __init__(self, rig, argv, env):
+        self.rig, self.over = rig, False
+        self.secret = env.get("TUNNEL_TOKEN") if env else None
+        super().__init__([TUNNEL, *argv], env)
+
+    def ready(self, wait=WAIT):
+        """The URL of the line that says where callers can come."""
+        return self.wait_line(self.lines, re.compile(r"^(http\S+) -> ").search, "URL line", wait).group(1)
+
+    def says(self, pattern, wait=WAIT, start=0):
+        return self.wait_line(self.errs, re.compile(pattern).search, f"line /{pattern}/", wait, start)
+
+    def marks(self):
+        with self.cond:
+            return len(self.errs)
+
+    def ends(self, what, status, wait=WAIT):
+        """It exits by itself with this status."""
+        self.over = True
+        try:
+            got = self.exit(wait)
+        except Miss:
+            self.kill()
+            got = f"none: it still runs, and said {[l for l in self.errs if l][-3:]}"
+        return self.rig.equal(f"{what}: exit status", got, status)
+
+    def kill9(self):
+        self.over = True
+        self.kill()
+        self.exit()
+
+    def stop(self, number=signal.SIGTERM, what="the client stops when asked to"):
+        self.kill(number)
+        self.ends(what, 0)
+
+    def close(self):
+        if not self.over:
+            if not self.alive():
+                self.rig.check("the client is still there", False, f"{self.p.returncode}: {self.errs[-5:]}")
+            self.stop()
+        text = "\n".join(l for l in self.lines + self.errs if l)
+        if self.secret:
+            self.rig.check("the client never shows its token", self.secret not in text)
+        if found := FOUND.search(text):
+            self.rig.check("no sanitizer report", False, text[max(0, found.start() - 200):][:6000])
+
+
+def client(rig, d, target, *args, token=None, env=None, ready=True):
+    """A client of ours on the daemon d, which may also be the URL of an endpoint."""
+    endpoint = d if isinstance(d, str) else f"http://127.0.0.1:{d.port}"
+    token = token or getattr(d, "token", None) or "tn_" + "x" * 43
+    c = rig.keep(Client(rig, ["connect", str(target), "--endpoint", endpoint, *args],
+                        {"TUNNEL_TOKEN": token, **(env or {})}))
+    if ready:
+        c.url = c.ready()
+    return c
+
+
+class Curl:
+    """One run of curl through the daemon; what it got."""
+
+    def __init__(self, d, path="/", *args, host="a.localhost", stdin=None, wait=WAIT):
+        port = d if isinstance(d, int) else d.port
+        mark = "\n--curl--"
+        p = subprocess.run(["curl", "-sS", "-m", str(wait), "-i", "-H", f"Host: {host}", "-w",
+                            mark + "%{http_code} %{size_upload} %{size_download}", *args,
+                            f"http://127.0.0.1:{port}{path}"],
+                           env=ENV, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                           capture_output=True, timeout=wait + 10, check=False)
+        out, _, tail = p.stdout.rpartition(mark.encode())
+        self.exit, self.err = p.returncode, p.stderr.decode("utf-8", "replace")
+        words = tail.split()
+        self.status, self.sent = int(words[0] or 0), int(words[1])
+        while True:
+            head, _, out = out.partition(b"\r\n\r\n")
+            if not re.match(rb"HTTP/1.1 1\d\d ", head):
+                break
+        self.body = out
+        self.fields = [tuple(l.split(": ", 1)) for l in head.decode("latin-1").split("\r\n")[1:] if ": " in l]
+
+    def all(self, name):
+        return [v for n, v in self.fields if n.lower() == name.lower()]
+
+    def get(self, name):
+        return (self.all(name) or [None])[0]
+
+    def json(self):
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return {}
+
+    def sent_fields(self, name):
+        """What /echo says came under this name."""
+        return [v for n, v in self.json().get("headers", []) if n.lower() == name.lower()]
+
+    def __repr__(self):
+        return f"<{self.status} exit {self.exit} {self.fields} {self.body[:200]!r} {self.err!r}>"
+
+
+def start_curl(rig, d, path, *args, host="a.localhost", wait=60):
+    """curl in the background: its output lines as they come."""
+    return rig.spawn("curl", "-sSN", "-m", str(wait), "-H", f"Host: {host}", *args,
+                     f"http://127.0.0.1:{d.port}{path}", kind=Proc)
+
+
+def direct(origin, path):
+    """Ask the local service itself, past the tunnel."""
+    host, _, port = origin.target.rpartition(":")
+    c = http.client.HTTPConnection(host, int(port), timeout=WAIT + 15)
+    try:
+        c.request("GET", path, headers={"Connection": "close"})
+        return json.loads(c.getresponse().read())
+    finally:
+        c.close()
+
+
+def ws_server(rig):
+    p = rig.spawn(PYTHON, f"{PEER}/wsserver.py")
+    p.target = f"127.0.0.1:{p.event(port=lambda n: n)['port']}"
+    return p
+
+
+def ws_client(port, path, *args, host="a.localhost"):
+    """A whole conversation; what the peer made of it."""
+    p = subprocess.run([PYTHON, f"{PEER}/wsclient.py", f"ws://127.0.0.1:{port}{path}", "--host", host, *args],
+                       env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT + 30, check=False)
+    try:
+        return json.loads(p.stdout)
+    except ValueError:
+        return {"ok": False, "error": p.stdout + p.stderr}
+
+
+def fake_daemon(rig, *args, **more):
+    """The independent daemon; its URL stands in .url."""
+    p = rig.spawn(PYTHON, f"{PEER}/native.py", "server", *args, kind=Peer, **more)
+    p.port = p.event(event="listening")["port"]
+    p.url, p.token = f"http://127.0.0.1:{p.port}", None
+    return p
+
+
+def free_port(rig):
+    """A port where nothing listens.  It stays bound, so that nobody is given it who does not ask for it by number."""
+    s = rig.keep(socket.socket())
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    return s.getsockname()[1]
+
+
+def alive(pid):
+    """It runs, and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="latin-1") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def hwm(p):
+    """Peak resident memory of a program, KiB."""
+    with open(f"/proc/{p.p.pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
+
+
+class Relay:
+    """TCP in between, so that one connection of several can be cut."""
+
+    def __init__(self, port):
+        self.to, self.pairs, self.lock = port, [], threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.to), WAIT)
+            except OSError:
+                return
+            far.settimeout(None)
+            with self.lock:
+                self.pairs.append((near, far))
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def copy(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def peer(self, i):
+        """The address that the daemon sees of the connection."""
+        return "%s:%d" % self.pairs[i][1].getsockname()[:2]
+
+    def cut(self, i):
+        for s in self.pairs[i]:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+        for i in range(len(self.pairs)):
+            self.cut(i)
+
+
+def run_tool(*args, env=None, stdin=None, wait=5, umask=-1):
+    """`tunnel` to its end: (status, stdout, stderr)."""
+    try:
+        p = subprocess.run([TUNNEL, *args], env={**ENV, **(env or {})}, input=stdin, capture_output=True, text=True,
+                           stdin=None if stdin is not None else subprocess.DEVNULL, timeout=wait, check=False, umask=umask)
+    except subprocess.TimeoutExpired:
+        return f"none, still running after {wait} s", "", ""
+    return p.returncode, p.stdout, p.stderr
+
+
+def children(pid):
+    """All descendants that live."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="latin-1") as f:
+                    parents[int(entry)] = int(f.read().rpartition(")")[2].split()[1])
+            except OSError:
+                pass
+    found, more = [], [pid]
+    while more:
+        at = more.pop()
+        below = [p for p, parent in parents.items() if parent == at]
+        found += below
+        more += below
+    return found

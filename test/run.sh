@@ -1,0 +1,107 @@
+#!/bin/sh
+# run.sh [NAME...]: run the test programs and scripts, or those named, and end
+# with "N passed, N failed". Two run at a time: each has its own daemons, ports
+# and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree.
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+BIN=${TUNNEL_BIN_DIR:-$(dirname "$here")}
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/tunnel-run.XXXXXX") || exit 1
+lanes=
+
+# invoked by trap
+# shellcheck disable=SC2317
+finish() {
+	for pid in $lanes; do
+		kill "$pid" 2>/dev/null
+	done
+	wait
+	rm -rf "$tmp"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+# Every program and script, the long ones first.
+all() {
+	for name in t_pass t_client t_native t_http t_daemon; do
+		[ ! -f "$here/$name.sh" ] || echo "$here/$name.sh"
+	done
+	for path in "$here"/t_*.sh; do
+		case ${path##*/} in
+		t_pass.sh|t_client.sh|t_native.sh|t_http.sh|t_daemon.sh) ;;
+		*) [ ! -f "$path" ] || echo "$path" ;;
+		esac
+	done
+	for path in "$here"/*_test.c; do
+		path=${path##*/}
+		echo "$BIN/test/${path%.c}"
+	done
+}
+
+# The count a run ended with, its failures shown; nothing counted is a failure.
+report() {
+	name=$1 status=$2 out=$3
+	count=$(sed -n '$s/^\([0-9][0-9]* passed, [0-9][0-9]* failed\)$/\1/p' "$out")
+	case $count in
+	'')
+		echo "FAIL $name ended with status $status and no count; its last lines:"
+		tail -n 40 "$out"
+		count="0 passed, 1 failed" ;;
+	'0 passed, 0 failed')
+		echo "FAIL $name tested nothing"
+		count="0 passed, 1 failed" ;;
+	*' 0 failed')
+		if [ "$status" -ne 0 ]; then
+			echo "FAIL $name ended with status $status"
+			count="${count% 0 failed} 1 failed"
+		fi ;;
+	*)
+		sed '$d' "$out" ;;
+	esac
+	grep '^SKIP ' "$out"
+	echo "$name: $count"
+	echo "$count" >"$tmp/$name.count"
+}
+
+# Take what no other lane has taken, until nothing is left.
+lane() {
+	child=
+	trap '[ -z "$child" ] || kill "$child" 2>/dev/null; wait; exit 1' TERM
+	while read -r path; do
+		name=${path##*/}
+		mkdir "$tmp/$name.taken" 2>/dev/null || continue
+		case $path in
+		*.sh) sh "$path" >"$tmp/$name.out" 2>&1 </dev/null & ;;
+		*) "$path" >"$tmp/$name.out" 2>&1 </dev/null & ;;
+		esac
+		child=$!
+		wait "$child"
+		status=$?
+		child=
+		report "$name" "$status" "$tmp/$name.out" >"$tmp/$name.said"
+		cat "$tmp/$name.said"
+	done <"$tmp/list"
+}
+
+if [ $# -eq 0 ]; then
+	all >"$tmp/list"
+else
+	for name in "$@"; do
+		all | grep "/$name\(\.sh\)\{0,1\}\$" || { echo "run.sh: no test is called $name" >&2; exit 2; }
+	done >"$tmp/list"
+fi
+lane & lanes="$lanes $!"
+lane & lanes="$lanes $!"
+for pid in $lanes; do
+	wait "$pid"
+done
+lanes=
+
+passed=0 failed=0 missing=0
+while read -r path; do
+	name=${path##*/}
+	[ -f "$tmp/$name.count" ] || { echo "FAIL $name did not run"; missing=$((missing + 1)); continue; }
+	read -r p _ f _ <"$tmp/$name.count"
+	passed=$((passed + p)) failed=$((failed + f))
+done <"$tmp/list"
+failed=$((failed + missing))
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

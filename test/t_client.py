@@ -1,0 +1,694 @@
+"""The client's command line, its life and its side of the protocol."""
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
+# pylint: disable=wrong-import-position
+from client import Client, Curl, TUNNEL, alive, client, children, direct, fake_daemon, free_port, run_tool
+from rig import ENV, HERE, PEER, PYTHON, SANITIZED, Peer, main, serving, test
+
+TOKEN = "tn_" + "A" * 43
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
+SHORT = 3 if SANITIZED else 1       # seconds for what happens at once
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def saved(folder):
+    text = ""
+    for name in sorted(os.listdir(folder)):
+        with open(f"{folder}/{name}", encoding="ascii") as f:
+            text += f.read()
+    return text
+
+
+def usage(r, what, *args, word=None, **more):
+    code, out, err = run_tool(*args, **more)
+    r.equal(f"{what}: exit status", code, 2)
+    r.check(f"{what}: it says so in one line", out == "" and err.count("\n") == 1 and err.startswith("tunnel: "), out + err)
+    if word:
+        r.check(f"{what}: it names the word", word in err, err)
+    return err
+
+
+# ---- tunnel use ----------------------------------------------------------------
+
+@test
+def use(r):
+    own, xdg, home = f"{r.tmp}/own", f"{r.tmp}/xdg", f"{r.tmp}/home"
+    os.mkdir(home)
+    choices = (("TUNNEL_CONFIG_DIR", own, {"TUNNEL_CONFIG_DIR": own, "XDG_CONFIG_HOME": xdg, "HOME": home}),
+               ("XDG_CONFIG_HOME", f"{xdg}/tunnel", {"TUNNEL_CONFIG_DIR": "", "XDG_CONFIG_HOME": xdg, "HOME": home}),
+               ("HOME", f"{home}/.config/tunnel", {"TUNNEL_CONFIG_DIR": "", "XDG_CONFIG_HOME": "", "HOME": home}))
+    for i, (what, folder, env) in enumerate(choices):
+        token = f"tn_{i}" + "B" * 42
+        code, out, err = run_tool("use", f"http://host{i}.example:81", token, env=env, umask=0)
+        r.equal(f"use with {what}", (code, err), (0, ""))
+        r.check(f"use with {what} does not show the token", token not in out)
+        r.check(f"use with {what} saves both", token in saved(folder) and f"host{i}.example:81" in saved(folder))
+        r.equal(f"use with {what}: modes", [oct(mode(f"{folder}/{n}")) for n in sorted(os.listdir(folder))],
+                ["0o600"] * len(os.listdir(folder)))
+        r.equal(f"use with {what}: folder", oct(mode(folder)), "0o700")
+        r.equal("only the chosen folders exist", [os.path.exists(f) for _, f, _ in choices], [k <= i for k in range(3)])
+    for name in os.listdir(own):
+        os.chmod(f"{own}/{name}", 0o644)
+    code, _, _ = run_tool("use", "ws://other.example", "-", env=choices[0][2], stdin=TOKEN + "\nmore\n", umask=0)
+    r.check("use - reads the token from stdin", code == 0 and TOKEN in saved(own) and "host0" not in saved(own)
+            and "more" not in saved(own))
+    r.equal("files are replaced, with 0600", {oct(mode(f"{own}/{n}")) for n in os.listdir(own)}, {"0o600"})
+    before = saved(own)
+    for what, args, more in (
+            ("no arguments", ["use"], {}), ("one argument", ["use", "http://a.example"], {}),
+            ("three arguments", ["use", "http://a.example", TOKEN, "x"], {}),
+            ("no token on stdin", ["use", "http://a.example", "-"], {"stdin": ""}),
+            ("an empty token", ["use", "http://a.example", ""], {}),
+            ("a token with a blank", ["use", "http://a.example", "tn_a b"], {}),
+            ("a token with a line end", ["use", "http://a.example", "tn_a\r\nX: y"], {})):
+        usage(r, f"use with {what}", *args, env=choices[0][2], **more)
+    for endpoint in ("ftp://a.example", "a.example", "http://", "http://:80", "http://a.example:0", "http://a.example:x",
+                     "http://a.example:70000", "http://a.example/path", "http://u:p@a.example", "http://a b", ""):
+        usage(r, f"use with endpoint '{endpoint}'", "use", endpoint, TOKEN, env=choices[0][2], word=endpoint)
+    r.equal("a refused use changes nothing", saved(own), before)
+
+
+@test
+def saved_settings(r):
+    d, o = r.daemon(), r.origin()
+    endpoint = f"http://127.0.0.1:{d.port}"
+    for i, env in enumerate(({"TUNNEL_CONFIG_DIR": f"{r.tmp}/a"}, {"TUNNEL_CONFIG_DIR": "", "XDG_CONFIG_HOME": f"{r.tmp}/b"},
+                             {"TUNNEL_CONFIG_DIR": "", "XDG_CONFIG_HOME": "", "HOME": f"{r.tmp}"})):
+        r.equal("use", run_tool("use", endpoint, "-", env=env, stdin=d.token + "\n")[0], 0)
+        c = r.keep(Client(r, ["connect", o.target, "--name", f"n{i}"], env))
+        c.secret = d.token
+        c.ready()
+        r.equal("connect takes what use saved", Curl(d, "/echo", host=f"n{i}.localhost").status, 200)
+    bad = {"TUNNEL_CONFIG_DIR": f"{r.tmp}/bad"}
+    run_tool("use", "http://127.0.0.1:1", "tn_wrong", env=bad)
+    with open(f"{r.tmp}/token", "w", encoding="ascii") as f:
+        f.write(d.token + "\n")
+    with open(f"{r.tmp}/wrong", "w", encoding="ascii") as f:
+        f.write("tn_wrong\n")
+    # what is given: option, environment; the saved is wrong
+    for i, (args, env) in enumerate((
+            (["--endpoint", endpoint, "--token-file", f"{r.tmp}/token"], {"TUNNEL_TOKEN": "tn_wrong", "TUNNEL_ENDPOINT": "http://127.0.0.1:1"}),
+            (["--endpoint", endpoint], {"TUNNEL_TOKEN": d.token}),
+            (["--token-file", f"{r.tmp}/token"], {"TUNNEL_ENDPOINT": endpoint}),
+            ([], {"TUNNEL_TOKEN": d.token, "TUNNEL_ENDPOINT": endpoint}),
+            (["--endpoint", f"ws://127.0.0.1:{d.port}/"], {"TUNNEL_TOKEN": d.token}))):
+        c = r.keep(Client(r, ["connect", o.target, "--name", f"m{i}", *args], {**bad, **env}))
+        c.secret = d.token
+        c.ready()
+        r.equal(f"overrides {args} {sorted(env)}", Curl(d, "/echo", host=f"m{i}.localhost").status, 200)
+        with open(f"/proc/{c.p.pid}/cmdline", "rb") as f:
+            r.check("no token in the command line", b"tn_" not in f.read())
+    c = r.keep(Client(r, ["connect", o.target, "--endpoint", endpoint, "--token-file", f"{r.tmp}/wrong"],
+                      {"TUNNEL_TOKEN": d.token}))
+    c.ends("--token-file counts more than TUNNEL_TOKEN", 3)
+    none = {"TUNNEL_CONFIG_DIR": f"{r.tmp}/none"}
+    usage(r, "connect with nothing saved", "connect", "3000", env=none, word="tunnel use")
+    usage(r, "connect with no token", "connect", "3000", "--endpoint", endpoint, env=none, word="tunnel use")
+    usage(r, "a token file that is not there", "connect", "3000", "--endpoint", endpoint, "--token-file", f"{r.tmp}/no",
+          env=none, word=f"{r.tmp}/no")
+
+
+# ---- the command line ------------------------------------------------------------
+
+@test
+def words(r):
+    env = {"TUNNEL_ENDPOINT": "http://127.0.0.1:1", "TUNNEL_TOKEN": TOKEN}
+    for what, args, word in (
+            ("no command", [], None), ("an unknown command", ["frob"], "frob"), ("no target", ["connect"], None),
+            ("an unknown option", ["connect", "3000", "--frob"], "--frob"), ("an unknown letter", ["connect", "3000", "-Z"], "-Z"),
+            ("two targets", ["connect", "3000", "3001"], None), ("an option without value", ["connect", "3000", "--name"], "--name"),
+            ("--connections 0", ["connect", "3000", "--connections", "0"], "connections"),
+            ("--connections x", ["connect", "3000", "--connections", "x"], "connections"),
+            ("--connections 9999", ["connect", "3000", "--connections", "9999"], "connections"),
+            ("a host header with a blank", ["connect", "3000", "--host-header", "a b"], "a b")):
+        usage(r, what, *args, env=env, word=word)
+    r.equal("a host header with a line end", run_tool("connect", "3000", "--host-header", "a\r\nX: y", env=env)[0], 2)
+    for target in ("", "0", "65536", "99999999999", "-1", "x", "host:", "host:0", "host:x", ":", "a:b:c", "http://", "http://host:x",
+                   "ftp://host:1", "unix:", "unix:/" + "x" * 200, "host:80/path", "3000x"):
+        err = usage(r, f"target '{target[:20]}'", "connect", "--", target, env=env)
+        r.check(f"target '{target[:20]}': it names the word", target[:60] in err, err)
+    for endpoint in ("gopher://x", "x:1"):
+        usage(r, f"endpoint {endpoint}", "connect", "3000", "--endpoint", endpoint, env=env, word=endpoint)
+    for flag in ("-h", "--help"):
+        code, out, err = run_tool(flag)
+        r.check(flag, code == 0 and err == "" and all(f"--{w}" in out for w in (
+            "name", "host-header", "run", "share", "connections", "quiet", "endpoint", "token-file")), out)
+    for flag in ("-V", "--version"):
+        code, out, err = run_tool(flag)
+        r.check(flag, code == 0 and err == "" and re.fullmatch(r"tunnel \d+\.\d+\.\d+\n", out), out)
+    r.equal("connect --help", run_tool("connect", "--help")[0], 0)
+
+
+@test
+def bad_names(r):
+    d = r.daemon()
+    for name in ("-a", "a_b", "ä", "x" * 64, "a b", "a\r\nX: y", "a/b"):
+        c = client(r, d, "3000", f"--name={name}", ready=False)
+        c.ends(f"name {name[:10]!r}", 2, wait=5)
+    c = client(r, d, "3000", "--name", "Upper")
+    r.equal("names are taken in lower case", c.url, f"http://upper.tunnel.localhost:{d.port}")
+
+
+@test
+def targets(r):
+    d, o = r.daemon(), r.origin()
+    port = o.target.rpartition(":")[2]
+    u = r.spawn(PYTHON, f"{PEER}/origin.py", "--unix", f"{r.tmp}/s", kind=Peer)
+    u.event(unix=lambda p: p)
+    for i, (target, shown, host) in enumerate((
+            (port, f"http://localhost:{port}", f"localhost:{port}"),
+            (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"),
+            (f"localhost:{port}", f"http://localhost:{port}", f"localhost:{port}"),
+            (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"),
+            (f"unix:{r.tmp}/s", f"unix:{r.tmp}/s", "localhost"))):
+        c = client(r, d, target, "--name", f"n{i}")
+        r.equal(f"{target.split(port)[0]}: the line on stdout", [l for l in c.lines if l],
+                [f"http://n{i}.tunnel.localhost:{d.port} -> {shown}"])
+        got = Curl(d, "/echo", host=f"n{i}.localhost")
+        r.equal(f"{target.split(port)[0]}: it is served", got.status, 200)
+        r.equal(f"{target.split(port)[0]}: Host is the target's", got.sent_fields("host"), [host])
+    c = client(r, d, port, "--name", "late")        # not yet stopped: the line has been flushed to a pipe
+    c.kill9()
+
+
+@test
+def host_header(r):
+    d, o = r.daemon(), r.origin()
+    client(r, d, o.target, "--name", "keep", "--host-header", "keep")
+    client(r, d, o.target, "--name", "fixed", "--host-header", "app.internal:8443")
+    client(r, d, o.target, "--name", "own")
+    r.equal("--host-header keep", Curl(d, "/echo", host="keep.tunnel.localhost:99").sent_fields("host"), ["keep.tunnel.localhost:99"])
+    r.equal("--host-header HOST", Curl(d, "/echo", host="fixed.localhost").sent_fields("host"), ["app.internal:8443"])
+    got = Curl(d, "/echo", host="own.localhost")
+    r.equal("without", got.sent_fields("host"), [o.target])
+    r.equal("what the caller asked for is told", got.sent_fields("x-forwarded-host"), ["own.localhost"])
+
+
+@test
+def default_names(r):
+    d, o = r.daemon(), r.origin()
+    c = client(r, d, o.target)
+    r.equal("a token for every name: default", c.url, f"http://default.tunnel.localhost:{d.port}")
+    r.equal("by the base host", Curl(d, "/echo", host="127.0.0.1").status, 200)
+    c = client(r, d, o.target, token=d.issue("--scope", "preview"))
+    r.equal("a token for one name: that", c.url, f"http://preview.tunnel.localhost:{d.port}")
+    c.stop()
+    token = d.issue("--scope", "one,two")
+    client(r, d, o.target, token=token, ready=False).ends("a token for two names, and default is neither", 3)
+    client(r, d, o.target, "--name", "three", token=token, ready=False).ends("a name outside the token's scope", 3)
+    r.equal("a name within", client(r, d, o.target, "--name", "two", token=token).url, f"http://two.tunnel.localhost:{d.port}")
+
+
+@test
+def request_lines(r):
+    d, o = r.daemon(), r.origin()
+    c = client(r, d, o.target, "--name", "a")
+    q = client(r, d, o.target, "--name", "q", "--quiet")
+    for path, method, code, size in (("/bytes?n=1234", "GET", 200, 1234), ("/status?code=404", "GET", 404, 11),
+                                     ("/bytes?n=1234", "HEAD", 200, 0), ("/die-before", "GET", 502, None), ("/echo", "POST", 200, None)):
+        Curl(d, path, *(["-I"] if method == "HEAD" else ["-X", method]))
+        Curl(d, path, *(["-I"] if method == "HEAD" else ["-X", method]), host="q.localhost")
+        line = c.says(rf"^\d\d:\d\d:\d\d {method} {re.escape(path)} {code} ").string
+        m = re.match(r"\S+ \S+ \S+ \d+ (\d+(?:\.\d+)?) ?(ms|s) (\d+(?:\.\d+)?) ?[kKMG]?i?B?", line)
+        r.check(f"{method} {path}: duration and size", m and (size is None or int(m.group(3)) == size), line)
+    r.check("no colours where there is no terminal", not any("\033" in l for l in c.errs if l))
+    Curl(d, "/slow?ms=300")
+    m = c.says(r"/slow\?ms=300 200 (\d+)ms")
+    r.check("the duration is the request's", 300 <= int(m.group(1)) < 300 + 1000 * SHORT, m.string)
+    r.equal("--quiet shows none", [l for l in q.errs if l], [])
+
+
+@test
+def colours(r):
+    d, o = r.daemon(), r.origin()
+    near, far = pty.openpty()
+    pid = os.posix_spawn(TUNNEL, [TUNNEL, "connect", o.target, "--name", "a", "--endpoint", f"http://127.0.0.1:{d.port}"],
+                         {**ENV, "TUNNEL_TOKEN": d.token},
+                         file_actions=[(os.POSIX_SPAWN_DUP2, far, 1), (os.POSIX_SPAWN_DUP2, far, 2)])
+    os.close(far)
+    text = b""
+    try:
+        while b" -> " not in text:
+            text += os.read(near, 4096)
+        for code in (200, 404, 500):
+            Curl(d, f"/status?code={code}")
+            while b"code=%d" % code not in text or not text.endswith(b"\n"):
+                text += os.read(near, 4096)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(near)
+    r.equal("a client at a terminal stops", code, 0)
+    found = [re.search(rb"code=%d (\x1b\[[0-9;]+m)%d\x1b\[0?m" % (n, n), text) for n in (200, 404, 500)]
+    r.check("colours at a terminal", all(found) and len({m.group(1) for m in found}) == 3, text)
+    r.check("the URL line has none", b"\033" not in text.split(b"\n")[0], text)
+
+
+# ---- --run -------------------------------------------------------------------------
+
+def run_client(r, d, port, command, *args, **more):
+    return client(r, d, port, "--name", "a", "--run", command, *args, **more)
+
+
+def report_line(c, what):
+    """A "NAME: WORD" line that the command wrote."""
+    return c.wait_line(c.lines, re.compile(rf"^{what}: (.*)$").search, what).group(1)
+
+
+@test
+def run_command(r):
+    d, port = r.daemon(), free_port(r)
+    command = (f"echo port: $PORT; echo pid: $$; echo token: .$TUNNEL_TOKEN; sleep 1000 & echo child: $!; "
+               f"{PYTHON} {HERE}/peer/origin.py --port $PORT >/dev/null; exit 0")
+    c = run_client(r, d, port, command)
+    pid, child = int(report_line(c, "pid")), int(report_line(c, "child"))
+    r.equal("PORT is set", report_line(c, "port"), str(port))
+    r.equal("the token is not the command's business", report_line(c, "token"), ".")
+    r.equal("what it runs is tunneled once the port is there", Curl(d, "/echo").status, 200)
+    r.check("it has a process group of its own", os.getpgid(pid) == pid == os.getpgid(child) != os.getpgid(c.p.pid))
+    with open(f"/proc/{c.p.pid}/cmdline", "rb") as f:
+        r.check("no token in the command line", b"tn_" not in f.read())
+    below = children(c.p.pid)
+    r.check("there are several processes", len(below) >= 3, below)
+    c.stop(what="--run, asked to stop")
+    r.until("the command and its children are gone", lambda: not any(alive(p) for p in below + [pid, child]), wait=2)
+
+
+@test
+def run_ends(r):
+    d = r.daemon()
+    for what, last, want in (("with 0", "exit 0", 0), ("with 7", "exit 7", 1), ("by a signal", "kill -9 $$", 1)):
+        port, flag = free_port(r), f"{r.tmp}/{what.replace(' ', '')}"
+        command = (f"sleep 1000 & echo child: $!; {PYTHON} {HERE}/peer/origin.py --port $PORT >/dev/null & "
+                   f"until [ -e {flag} ]; do sleep 0.05; done; {last}")
+        c = run_client(r, d, port, command)
+        below = children(c.p.pid)
+        with open(flag, "w", encoding="ascii"):
+            pass
+        c.ends(f"a command that ends {what}", want)
+        r.until(f"{what}: what it left behind is gone", lambda b=below: not any(alive(p) for p in b), wait=2)
+        r.until(f"{what}: the name is free", lambda: not d.status())
+    t = time.monotonic()
+    c = run_client(r, d, free_port(r), "exit 3", ready=False)
+    c.ends("a command that ends before it listens", 1)
+    c = run_client(r, d, free_port(r), "exit 0", ready=False)
+    c.ends("a command that ends before it listens, with 0", 1)
+    r.check("it is not waited for", time.monotonic() - t < 2 * SHORT)
+    c = run_client(r, d, free_port(r), "echo pid: $$; exec sleep 1000", ready=False)
+    pid = int(report_line(c, "pid"))
+    c.stop(what="--run, asked to stop before the port is there")
+    r.until("that command is gone", lambda: not alive(pid), wait=2)
+
+
+@test
+def run_stubborn(r):
+    d, port = r.daemon(), free_port(r)
+    command = (f"trap '' TERM; echo pid: $$; {PYTHON} -c 'import signal; signal.pause()' & "
+               f"{PYTHON} {HERE}/peer/origin.py --port $PORT >/dev/null")
+    c = run_client(r, d, port, command)
+    below = children(c.p.pid)
+    c.stop(what="--run with a command that ignores SIGTERM")
+    r.until("it is gone all the same", lambda: not any(alive(p) for p in below), wait=2)
+
+
+@test
+def run_lost(r):
+    d, port = r.daemon(), free_port(r)
+    c = run_client(r, d, port, f"exec {PYTHON} {HERE}/peer/origin.py --port $PORT")
+    below = children(c.p.pid)
+    o = r.origin()
+    client(r, d, o.target, "--name", "a")
+    c.ends("--run whose tunnel was taken over", 4)
+    r.until("its command is gone", lambda: not any(alive(p) for p in below), wait=2)
+
+
+# ---- exit statuses -------------------------------------------------------------------
+
+@test
+def no_tunneld(r):
+    for code in (200, 400, 404, 426):
+        s = r.service(serving(b"HTTP/1.1 %d Whatever\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % code))
+        c = client(r, f"http://{s.target}", "3000", ready=False)
+        c.ends(f"a web server that answers {code}", 1, wait=5)
+        r.has(f"{code}: it says so", "no tunneld", "\n".join(l for l in c.errs if l))
+    o = r.origin()
+    client(r, f"http://{o.target}", "3000", ready=False).ends("an ordinary web server", 1, wait=5)
+
+
+@test
+def tokens_refused(r):
+    d = r.daemon()
+    c = client(r, d, "3000", token=TOKEN, ready=False)
+    c.ends("an unknown token", 3)
+    r.has("it says so", "token", "\n".join(l for l in c.errs if l))
+    old = d.issue("--global")
+    mark = d.marks()
+    d.tool("token", "revoke", d.token_id)
+    d.log("event=tokens_read", start=mark)
+    client(r, d, "3000", token=old, ready=False).ends("a revoked token", 3)
+    client(r, d, "3000", "--name", "a", token=d.issue("--scope", "b"), ready=False).ends("a name outside the scope", 3)
+    token = d.issue("--global", "--expires", "1")
+    c = client(r, d, "3000", token=token, ready=False)
+    c.ends("a token that expires", 3)
+
+
+@test
+def first_attempts(r):
+    port, o = free_port(r), r.origin()
+    with_token = r.daemon(name="d")     # for its token store; another daemon takes the port later
+    c = client(r, f"http://127.0.0.1:{port}", o.target, "--name", "a", token=with_token.token, ready=False)
+    c.says("trying again")
+    r.equal("nothing is said to be ready", [l for l in c.lines if l], [])
+    with_token.stop()
+    with_token.ended = True
+    d = r.daemon("--listen", f"127.0.0.1:{port}", scope=None)
+    d.token = with_token.token
+    c.ready()
+    r.equal("it comes once something listens", Curl(d, "/echo").status, 200)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        c = client(r, d, o.target, "--name", "b")
+        c.stop(number, f"{number.name}")
+        r.equal(f"{number.name}: the name is free at once", Curl(d, "/", host="b.localhost").status, 503)
+    c = client(r, f"http://127.0.0.1:{free_port(r)}", o.target, ready=False)
+    c.says("trying again")
+    t = time.monotonic()
+    c.stop(what="stopped between attempts")
+    r.check("at once", time.monotonic() - t < SHORT)
+
+
+@test
+def statuses_of_the_handshake(r):
+    for code, want in ((401, 3), (403, 3)):
+        f = fake_daemon(r, "--reject", str(code), "--accept-many")
+        client(r, f, "3000", ready=False).ends(f"{code} at the handshake", want)
+    for code in (429, 503):
+        f = fake_daemon(r, "--reject", str(code), "--reject-times", "1", "--stay")
+        c = client(r, f, "3000")
+        r.equal(f"{code} at the handshake: it tries again", len(f.seen(event="handshake")), 2)
+        c.stop()
+
+
+@test
+def told_by_the_daemon(r):
+    for args, want in ((["--error", "forbidden"], 3), (["--error", "name_in_use"], 4), (["--error", "bad_name"], 2),
+                       (["--gone", "taken_over"], 4), (["--gone", "revoked"], 3), (["--gone", "expired"], 3),
+                       (["--close", "1008"], 3)):
+        f = fake_daemon(r, *args)
+        c = client(r, f, "3000", ready=False)
+        c.ends(" ".join(args), want)
+        r.equal(f"{' '.join(args)}: one session", len(f.seen(event="handshake")), 1)
+        r.equal(f"{' '.join(args)}: the daemon's view", f.exit(), 0)
+    f = fake_daemon(r, "--error", "limit", "--accept-many")
+    client(r, f, "3000", ready=False)
+    r.until("--error limit: it tries again", lambda: len(f.seen(event="handshake")) >= 2)
+
+
+# ---- sessions, with the independent daemon -----------------------------------------------
+
+@test
+def handshake(r):
+    f, o = fake_daemon(r, "--request", "GET /echo", "--request", "GET /bytes?n=100000", "--stay"), r.origin()
+    c = client(r, f, o.target, "--name", "a")
+    shake = f.event(event="handshake")
+    got = {n.lower(): v for n, v in shake["headers"]}
+    r.equal("the path names the tunnel", shake["path"], "/_tunnel/a")
+    r.equal("Host is the endpoint's", got["host"], f"127.0.0.1:{f.port}")
+    r.equal("the token", got["authorization"], f"Bearer {c.secret}")
+    hello = f.event(op="hello")
+    r.equal("the endpoint in hello", hello["endpoint"], f"ws://127.0.0.1:{f.port}")
+    f.event(op="listen", kind="http", name="a")
+    f.event(event="response", status=200, end="fin", body_length=100000)
+    r.equal("the URL as the daemon says it", c.url, f"http://a.tunnel.example.com:{f.port}")
+    f2 = fake_daemon(r, "--stay")
+    client(r, f2, o.target)
+    r.equal("without a name the path has none", f2.event(event="handshake")["path"], "/_tunnel")
+    r.check("nor the listen", "name" not in f2.event(op="listen"))
+    c.stop()
+    r.equal("a client that stops closes with 1000", f.closed()["code"], 1000)
+
+
+@test
+def back_off(r):
+    f = fake_daemon(r, "--reject", "503", "--reject-times", "3", "--stay")
+    times, lock = [], threading.Lock()
+    judge = f.match({"event": "handshake"})
+
+    def watch():
+        at = 0
+        while len(times) < 4:
+            f.wait_line(f.lines, judge, "handshake", start=at)
+            with f.cond:
+                at = next(i for i in range(at, len(f.lines)) if judge(f.lines[i])) + 1
+            with lock:
+                times.append(time.monotonic())
+    w = threading.Thread(target=watch, daemon=True)
+    w.start()
+    c = client(r, f, "3000", ready=False)
+    c.ready()
+    w.join(5)
+    gaps = [b - a for a, b in zip(times, times[1:])]
+    more = 2 if SANITIZED else 0.5
+    r.check("back-off: 1, 2, 4 s with jitter", len(gaps) == 3 and all(
+        0.5 * n <= g <= 1.25 * n + more for g, n in zip(gaps, (1, 2, 4))), gaps)
+
+
+@test
+def reconnects(r):
+    o = r.origin()
+    for args in (["--cut"], ["--close", "1001"], ["--close", "1002"], ["--close", "1011"], ["--go-away", "0"], ["--go-away", "1"]):
+        f = fake_daemon(r, *args, "--timeout", "4", "--accept-many", "2", "--request", "GET /echo")
+        c = client(r, f, o.target, "--name", "a")
+        what = " ".join(args)
+        r.equal(f"{what}: both sessions serve, by the rules", f.exit(), 0)
+        r.check(f"{what}: it came again", len(f.seen(event="handshake")) >= 2)
+        r.equal(f"{what}: of one instance", len({h["instance"] for h in f.seen(op="hello")}), 1)
+        r.equal(f"{what}: responses", [x["status"] for x in f.seen(event="response")], [200, 200])
+        r.equal(f"{what}: one URL line", len([l for l in c.lines if l]), 1)
+        c.stop()
+
+
+@test
+def drain(r):
+    o = r.origin()
+    f = fake_daemon(r, "--drain", "--request", "GET /slow?ms=700")
+    c = client(r, f, o.target, "--name", "a")
+    r.equal("drain: a second session before the first ends", f.exit(), 0)
+    r.equal("drain: requests on both", [x["status"] for x in f.seen(event="response")], [200, 200])
+    r.equal("drain: of one instance", len({h["instance"] for h in f.seen(op="hello")}), 1)
+    r.equal("drain: one URL line", len([l for l in c.lines if l]), 1)
+
+
+@test
+def resets(r):
+    o = r.origin()
+    f = fake_daemon(r, "--request", "GET /hang?part=100000", "--rst-after", "50000", "--stay")
+    client(r, f, o.target)
+    f.event(event="response", end="reset by us")
+    got = direct(o, "/dropped?n=1")
+    r.check("a reset during a response closes the local connection", got["ok"] and got["hanging"] == 0, got)
+    f = fake_daemon(r, "--request", "GET /hang", "--stay")
+    client(r, f, o.target)
+    direct(o, "/hung?n=1")
+    f.kill(signal.SIGUSR1)
+    got = direct(o, "/dropped?n=2")
+    r.check("a reset before a response too", got["ok"] and got["hanging"] == 0, got)
+    f = fake_daemon(r, "--request", "GET /hang", "--stay")
+    client(r, f, o.target)
+    direct(o, "/hung?n=1")
+    f.kill()
+    got = direct(o, "/dropped?n=3")
+    r.check("so does the session's end", got["ok"] and got["hanging"] == 0, got)
+    f = fake_daemon(r, "--request", "GET /die-mid", "--request", "GET /die-mid-chunked", "--stay")
+    client(r, f, o.target)
+    f.event(event="response", request="GET /die-mid HTTP/1.1", end="reset")
+    f.event(event="response", request="GET /die-mid-chunked HTTP/1.1", end="reset")
+    r.check("a service that dies inside an answer resets the stream", True)
+    with open(f"{r.tmp}/upgrade", "wb") as file:
+        file.write(b"GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+    f = fake_daemon(r, "--request-file", f"{r.tmp}/upgrade", "--after-101", "hello there", "--stay")
+    client(r, f, o.target)
+    got = f.event(event="response", status=101)
+    r.equal("after a 101 bytes go both ways, and half-closes", (got["end"], got["body_length"]), ("fin", 11))
+
+
+@test
+def pool(r):
+    d, o = r.daemon(), r.origin()
+    c = client(r, d, o.target, "--name", "a")
+    for _ in range(8):
+        Curl(d, "/echo")
+    got = Curl(d, "/echo").json()
+    r.equal("one connection serves what comes in turn", (got["connection"], got["request"]), (1, 9))
+    got = [Curl(d, "/die-before?reused=1") for _ in range(2)]      # each first meets a used connection
+    r.equal("a kept connection that was dead: retried", [g.status for g in got], [200, 200])
+    r.equal("on a fresh one", [g.json().get("request") for g in got], [1, 1])
+    r.equal("one each", direct(o, "/conns")["accepted"], 4)
+    Curl(d, "/echo")
+    r.equal("a POST is not", Curl(d, "/die-before?reused=1", "-X", "POST").status, 502)
+    Curl(d, "/echo")
+    got = Curl(d, "/die-before?reused=1", "-X", "PUT", "--data", "x")
+    r.equal("nor what had content", got.status, 502)
+    r.equal("and it says why", got.get("X-Tunnel-Error"), "protocol")
+    before = direct(o, "/conns")["requests"]
+    Curl(d, "/echo")
+    r.equal("retried once only", Curl(d, "/die-before").status, 502)
+    after = direct(o, "/conns")["requests"]
+    r.equal("the service saw it twice", after - before, 1 + 2 + 1)
+    Curl(d, "/http10")
+    r.equal("a connection that ends is not kept", Curl(d, "/echo").json().get("request"), 1)
+    c.stop()
+    r.equal("a client that stops closes them", direct(o, "/conns?open=1")["open"], 1)
+
+
+@test
+def local_errors(r):
+    d, o = r.daemon(), r.origin()
+    client(r, d, f"127.0.0.1:{free_port(r)}", "--name", "refused")
+    client(r, d, "no-such-host.invalid:80", "--name", "resolve")
+    client(r, d, o.target, "--name", "a")
+    client(r, d, f"unix:{r.tmp}/none", "--name", "unix")
+    full = socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    more = []
+    for _ in range(4):      # its queue is full: further attempts go unanswered
+        k = socket.socket()
+        k.setblocking(False)
+        k.connect_ex(full.getsockname())
+        more.append(k)
+    client(r, d, f"127.0.0.1:{full.getsockname()[1]}", "--name", "timeout")
+    for what, host, path, code in (("refused", "refused", "/", 502), ("refused", "unix", "/", 502),
+                                   ("resolve", "resolve", "/", 502), ("protocol", "a", "/nonsense", 502),
+                                   ("protocol", "a", "/die-before", 502), ("protocol", "a", "/die-mid-head", 502),
+                                   ("timeout", "timeout", "/", 504)):
+        c = Curl(d, path, host=f"{host}.localhost")
+        r.equal(f"{host} {path}: X-Tunnel-Error", (c.status, c.get("X-Tunnel-Error")), (code, what))
+        r.check(f"{host} {path}: one line of text", c.body.count(b"\n") == 1, c)
+    c = Curl(d, "/", "-I", host="refused.localhost")
+    r.equal("HEAD: no content", (c.status, c.exit, c.body), (502, 0, b""))
+    for k in (*more, full):
+        k.close()
+
+
+@test
+def windows(r):
+    o = r.origin()
+    for args, n in ((["--window", "100000"], 1000000), (["--window", "1"], 300000), (["--slow-window"], 600000),
+                    (["--tiny-frames"], 5000)):
+        f = fake_daemon(r, *args, "--request", f"GET /bytes?n={n}", "--stay")
+        c = client(r, f, o.target)
+        f.event(event="response", status=200, end="fin", body_length=n)
+        c.stop()
+        r.equal(f"{' '.join(args)}: kept to", f.exit(), 0)
+        if "--window" in args:
+            r.equal(f"{' '.join(args)}: it was used up", len(f.seen(event="window_full")), 1)
+    f = fake_daemon(r, "--request", "POST /upload", "--body-size", str(8 << 20), "--streams", "3", "--stay")
+    client(r, f, o.target)
+    r.until("uploads past the first window", lambda: len(f.seen(event="response", status=200, end="fin")) == 3)
+    f = fake_daemon(r, "--request", "GET /bytes?n=300000&chunked", "--streams", "200", "--stay")
+    client(r, f, o.target)
+    r.until("200 streams at once", lambda: len(f.seen(event="response", status=200, end="fin", body_length=300000)) == 200)
+
+
+@test
+def broken_rules(r):
+    s = r.service(lambda conn, head: (time.sleep(0), conn.until(b"never")))      # reads and never answers
+    for args, code in ((["--data-beyond-window"], 1002), (["--bad-type"], 1002), (["--bad-version"], 1002),
+                       (["--syn-live"], 1002), (["--text-message"], 1003), (["--oversize"], 1009)):
+        target = s.target
+        f = fake_daemon(r, *args)
+        c = client(r, f, target)
+        what = " ".join(args)
+        r.equal(f"{what}: close code", f.closed()["code"], code)
+        c.says("trying again")
+        r.check(f"{what}: the client goes on", c.alive())
+        c.stop()
+    o = r.origin()
+    for args in (["--unknown-op"], ["--syn-own"], ["--data-unknown-stream"]):
+        f = fake_daemon(r, *args, "--request", "GET /echo", "--stay")
+        c = client(r, f, o.target)
+        what = " ".join(args)
+        f.event(event="response", status=200, end="fin")
+        if "--unknown-op" in args:
+            f.event(op="error", code="unknown_op")
+        c.stop()
+        r.equal(f"{what}: the session outlives it", f.closed()["code"], 1000)
+    for args in (["--preface-bad"], ["--preface-long"], ["--preface-unknown-id"]):
+        f = fake_daemon(r, *args, "--stay")
+        c = client(r, f, o.target)
+        r.equal(f"{' '.join(args)}: the stream is reset", f.event(event="response")["end"], "reset")
+        c.stop()
+        r.equal(f"{' '.join(args)}: the session outlives it", f.closed()["code"], 1000)
+
+
+@test
+def stopped_daemon(r):
+    o = r.origin()
+    f = fake_daemon(r, "--ping", "1", "--stay", "--accept-many")
+    c = client(r, f, o.target, "--name", "a")
+    p = fake_daemon(r, "--ping", "1", "--stay")        # an idle one that answers is left alone
+    quiet = client(r, p, o.target, "--name", "a")
+    start = time.monotonic()
+    f.kill(signal.SIGSTOP)
+    c.says("trying again", wait=10)
+    t = time.monotonic() - start
+    r.check("a daemon that is stopped is noticed by its silence", 0.5 <= t < 3 + SHORT, t)
+    f.kill(signal.SIGCONT)
+    c.says("is back", wait=30)
+    r.equal("it returns", len(f.seen(op="hello")), 2)
+    r.equal("one that answers pings is kept", (len(p.seen(event="handshake")), quiet.alive()), (1, True))
+    r.equal("and finds no violation", p.seen(event="violation"), [])
+
+
+@test
+def hostile_text(r):
+    """Text from the network cannot play with the terminal."""
+    s = r.service(serving(OK))
+    f = fake_daemon(r, "--error", "name_in_use")
+    client(r, f, s.target, ready=False).ends("name_in_use", 4)
+    with open(f"{r.tmp}/req", "wb") as file:
+        file.write(b"GET /%1b[31m\\x?q=\"<> HTTP/1.1\r\nHost: a\r\n\r\n")
+    f = fake_daemon(r, "--request-file", f"{r.tmp}/req", "--stay")
+    c = client(r, f, s.target)
+    f.event(event="response")
+    c.says("GET ")
+    r.check("nothing but printable text is shown", all(0x20 <= ord(ch) < 0x7f for l in c.errs if l for ch in l), c.errs)
+
+
+@test
+def whole_life(r):
+    """The client keeps no descriptors of many exchanges but the pool's."""
+    d, o = r.daemon(), r.origin()
+    c = client(r, d, o.target, "--name", "a")
+    Curl(d, "/echo")
+    base = f"/proc/{c.p.pid}"
+
+    def counted():
+        return len(os.listdir(f"{base}/fd"))
+    before = counted()
+    callers = [r.caller(d, "GET /slow?ms=200 HTTP/1.1\r\nHost: a.localhost\r\n\r\n") for _ in range(60)]
+    r.equal("60 at once", [k.response().status for k in callers], [200] * 60)
+    hang = [r.caller(d, "GET /hang HTTP/1.1\r\nHost: a.localhost\r\n\r\n") for _ in range(60)]
+    direct(o, "/hung?n=60")
+    for k in hang:
+        k.reset()
+    direct(o, "/dropped?n=60")
+    r.until("descriptors come back to what is kept", lambda: counted() <= before + 3 * 64)
+    r.equal("it still serves", Curl(d, "/echo").status, 200)
+    r.check("status tells of it", json.loads(d.tool("status", "--json").stdout)[0]["requests"] >= 122)
+
+
+main()
