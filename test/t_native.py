@@ -78,7 +78,7 @@ def handshakes(r):
         c.close()
     log = "\n".join(l for l in d.errs if l)
     r.check("no token in the log", d.token not in log and "x" * 50 not in log)
-    r.until("refusals are logged", lambda: d.logged("event=session_refused") == len(rows))
+    r.until("refusals are logged", lambda: d.logged("event=refused") == len(rows))
 
 
 @test
