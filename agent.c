@@ -15,13 +15,23 @@
 
 static const char protocol[] = "tunnel.v1";
 
-/* It is over: the first reason counts. Sessions are asked to end. */
+/* Close links; none of ours is locked meanwhile. */
+static void
+close_all(struct mux **all, int n)
+{
+	while (n-- > 0) {
+		mux_go_away(all[n], 0);
+		link_close(mux_link(all[n]), WS_NORMAL, "client stopped");
+		mux_unref(all[n]);
+	}
+}
+
 void
-agent_finish(struct tunnel_client *c, enum tunnel_end end, const char *why)
+agent_finish(struct tunnel_client *c, enum tunnel_end end, const char *why, int gently)
 {
 	struct mux *all[2 * LANES_MAX];
 	struct session *s;
-	int i, n = 0;
+	int n = 0;
 
 	pthread_mutex_lock(&c->mtx);
 	if (!c->over) {
@@ -29,18 +39,35 @@ agent_finish(struct tunnel_client *c, enum tunnel_end end, const char *why)
 		c->end = end;
 		snprintf(c->why, sizeof(c->why), "%s", why);
 	}
-	for (s = c->sessions; s != NULL && n < 2 * LANES_MAX; s = s->next) {
-		mux_ref(s->mux);
-		all[n++] = s->mux;
-	}
+	for (s = c->sessions; s != NULL && n < 2 * LANES_MAX; s = s->next)
+		if (gently) {
+			if (s->leaving == 0)
+				s->leaving = clock_ms(CLOCK_STEADY);
+		} else {
+			mux_ref(s->mux);
+			all[n++] = s->mux;
+		}
 	pthread_cond_broadcast(&c->change);
 	pthread_mutex_unlock(&c->mtx);
-	for (i = 0; i < n; i++) {
-		if (end == TUNNEL_STOPPED)
-			mux_go_away(all[i], 0);
-		link_close(mux_link(all[i]), WS_NORMAL, "client stopped");
-		mux_unref(all[i]);
-	}
+	close_all(all, n);
+}
+
+void
+agent_look(struct tunnel_client *c)
+{
+	struct mux *all[2 * LANES_MAX];
+	struct session *s;
+	int64_t now = clock_ms(CLOCK_STEADY);
+	int n = 0;
+
+	pthread_mutex_lock(&c->mtx);
+	for (s = c->sessions; s != NULL && n < 2 * LANES_MAX; s = s->next)
+		if (s->leaving != 0 && (mux_streams(s->mux) == 0 || now - s->leaving >= LEAVE_MS)) {
+			mux_ref(s->mux);
+			all[n++] = s->mux;
+		}
+	pthread_mutex_unlock(&c->mtx);
+	close_all(all, n);
 }
 
 /* The control stream, in a session's reader. */
@@ -130,7 +157,7 @@ lost(struct session *s, const char *code, const char *message)
 	if (c->events.lost != NULL)
 		c->events.lost(c->arg, code, message);
 	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
-	agent_finish(c, table[i].end, why);
+	agent_finish(c, table[i].end, why, strcmp(code, "taken_over") == 0);
 }
 
 /* The daemon wants us on another session: make it before this one breaks. */
@@ -195,8 +222,14 @@ on_accept(void *arg, struct stream *st)
 static void
 on_go_away(void *arg, uint32_t reason)
 {
-	(void)arg;
-	(void)reason;		/* the daemon closes; what it meant shows in what it said before */
+	struct session *s = arg;
+
+	(void)reason;
+	drain(s);
+	pthread_mutex_lock(&s->lane->c->mtx);
+	s->leaving = clock_ms(CLOCK_STEADY);
+	pthread_cond_broadcast(&s->lane->c->change);
+	pthread_mutex_unlock(&s->lane->c->mtx);
 }
 
 static const struct mux_ops mux_ops = { on_accept, on_line, on_go_away };
@@ -265,29 +298,37 @@ send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 	return rc;
 }
 
-/* What an answer but 101 means. 1: try again. */
+/* The other side does not speak our protocol: over, unless it once did. 1: try again. */
 static int
-refused(struct tunnel_client *c, int status, char *why, size_t whylen)
+no_tunneld(struct tunnel_client *c, const char *why)
 {
 	int worked;
 
 	pthread_mutex_lock(&c->mtx);
 	worked = c->worked;
 	pthread_mutex_unlock(&c->mtx);
+	if (!worked)
+		agent_finish(c, TUNNEL_FAILED, why, 0);
+	return worked;
+}
+
+/* What an answer but 101 means. 1: try again. */
+static int
+refused(struct tunnel_client *c, int status, char *why, size_t whylen)
+{
 	snprintf(why, whylen, "%.150s answered %d %s", c->endpoint.authority, status, http_reason(status));
 	if (status == 401) {
-		agent_finish(c, TUNNEL_DENIED, "the daemon refused the token (401): it is wrong, expired or revoked");
+		agent_finish(c, TUNNEL_DENIED, "the daemon refused the token (401): it is wrong, expired or revoked", 0);
 		return 0;
 	}
 	if (status == 403) {
-		agent_finish(c, TUNNEL_DENIED, "the token's scope does not hold this name (403)");
+		agent_finish(c, TUNNEL_DENIED, "the token's scope does not hold this name (403)", 0);
 		return 0;
 	}
-	if (!worked && status < 500 && status != 408 && status != 429) {
+	if (status < 500 && status != 408 && status != 429) {
 		snprintf(why, whylen, "%.150s is no tunneld: it answered %d %s",
 		    c->endpoint.authority, status, http_reason(status));
-		agent_finish(c, TUNNEL_FAILED, why);
-		return 0;
+		return no_tunneld(c, why);
 	}
 	return 1;
 }
@@ -323,7 +364,7 @@ shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
 		return refused(c, k->head.status, why, whylen) ? 0 : -1;
 	if (ws_client_check(&k->head, key, protocol, &wrong) == -1) {
 		snprintf(why, whylen, "%.150s is no tunneld: %s", c->endpoint.authority, wrong);
-		return 0;
+		return no_tunneld(c, why) ? 0 : -1;
 	}
 	return 1;
 }
@@ -425,7 +466,7 @@ run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	mux_unref(s.mux);
 	snprintf(why, whylen, "connection lost: %s (%d)", reason, code);
 	if (code == WS_POLICY)	/* revoked or expired, if no "gone" has said so */
-		agent_finish(c, TUNNEL_DENIED, "the daemon ended the session (1008): the token is expired or revoked");
+		agent_finish(c, TUNNEL_DENIED, "the daemon ended the session (1008): the token is expired or revoked", 0);
 	return go_on;
 }
 
@@ -495,7 +536,7 @@ lane_main(void *arg)
 	if (k != NULL)
 		lane_loop(lane, k);
 	else
-		agent_finish(c, TUNNEL_FAILED, "no memory");
+		agent_finish(c, TUNNEL_FAILED, "no memory", 0);
 	free(k);
 	pthread_mutex_lock(&c->mtx);
 	c->threads--;

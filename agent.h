@@ -20,6 +20,8 @@ enum {
 	MESSAGE_MAX = 1 << 20,
 	STREAMS_MAX = 4096,
 	SETTLED_MS = 5000,	/* a session that lasted so long starts the back-off anew */
+	LEAVE_MS = 60000,	/* for the running exchanges of a session that is leaving */
+	LOOK_MS = 100,		/* how often it is looked whether they are done */
 	END_MS = 3000,		/* for running exchanges when all is over */
 	NODES = 64,
 	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,
@@ -39,6 +41,7 @@ struct session {		/* one connection of a lane */
 	struct mux *mux;
 	int ready;		/* [c] its listen was answered */
 	int drained;		/* [c] a successor has been started */
+	int64_t leaving;	/* [c] clock_ms when it was to get no more streams; 0: it may */
 	int listed;		/* [c] */
 	struct session *next;	/* [c] all that run, so that close finds them */
 };
@@ -72,7 +75,9 @@ struct tunnel_client {
 	struct session *sessions;
 };
 
-void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why);	/* it is over: the first reason counts */
+/* It is over: the first reason counts. gently: the running exchanges may end. */
+void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why, int gently);
+void agent_look(struct tunnel_client *);	/* close sessions that are leaving and have nothing to do */
 int agent_start(struct lane *);	/* a thread that connects, and serves: 0, or -1 with errno */
 
 #endif

@@ -10,6 +10,7 @@
 
 struct auth {
 	int dir;		/* constant */
+	pthread_mutex_t reload;	/* one reads the file at a time, so that the last read is the newest; before mtx */
 	pthread_mutex_t mtx;	/* guards everything below */
 	struct store store;
 	struct stat seen;	/* the file as it was when last read */
@@ -27,8 +28,8 @@ changed_locked(const struct auth *a, const struct stat *st, int missing)
 	    st->st_mtim.tv_nsec != a->seen.st_mtim.tv_nsec;
 }
 
-int
-auth_reload(struct auth *a, int force, char *why, size_t whylen)
+static int
+reload(struct auth *a, int force, char *why, size_t whylen)
 {
 	struct store fresh = { NULL, 0 }, old;
 	struct stat st;
@@ -53,6 +54,17 @@ auth_reload(struct auth *a, int force, char *why, size_t whylen)
 	return 1;
 }
 
+int
+auth_reload(struct auth *a, int force, char *why, size_t whylen)
+{
+	int rc;
+
+	pthread_mutex_lock(&a->reload);
+	rc = reload(a, force, why, whylen);
+	pthread_mutex_unlock(&a->reload);
+	return rc;
+}
+
 struct auth *
 auth_new(int dir, char *why, size_t whylen)
 {
@@ -64,8 +76,10 @@ auth_new(int dir, char *why, size_t whylen)
 	}
 	a->dir = dir;
 	pthread_mutex_init(&a->mtx, NULL);
+	pthread_mutex_init(&a->reload, NULL);
 	if (auth_reload(a, 1, why, whylen) == -1) {
 		pthread_mutex_destroy(&a->mtx);
+		pthread_mutex_destroy(&a->reload);
 		free(a);
 		return NULL;
 	}

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "deadline.h"
 #include "random.h"
+#include "scope.h"
 #include "sha256.h"
 
 /* Options. */
@@ -42,7 +43,8 @@ parse_endpoint(struct endpoint *e, const char *text, const char **why)
 	memcpy(e->authority, host, len + 1);
 	if (strchr(host, ':') == NULL || host[len - 1] == ']')
 		memcpy(host + len, ":80", 4);
-	if (net_split(host, e->host, e->port) == -1 || e->host[0] == '\0' || e->host[0] == '*')
+	if (net_split(host, e->host, e->port) == -1 || e->host[0] == '\0' ||
+	    e->host[0] == '*' || strcmp(e->port, "0") == 0)
 		return -1;
 	snprintf(e->url, sizeof(e->url), "ws://%s", e->authority);
 	return 0;
@@ -129,6 +131,17 @@ on_request(void *arg, const struct tunnel_request *r)
 		c->events.request(c->arg, r);
 }
 
+/* Names are compared in lower case. */
+static int
+take_name(struct tunnel_client *c, const char *name)
+{
+	size_t i;
+
+	for (i = 0; name[i] != '\0' && i < sizeof(c->name) - 1; i++)
+		c->name[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+	return name[i] == '\0' && name_ok(c->name) ? 0 : -1;
+}
+
 /* 0, or -1 and why. */
 static int
 take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_conf *lc,
@@ -141,8 +154,8 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 		;
 	else if (!token_ok(o->token))	/* never quoted */
 		wrong = "the token is empty, or has bytes no token has", word = NULL;
-	else if (o->name != NULL && strlen(word = o->name) >= sizeof(c->name))
-		wrong = "is too long for a name";
+	else if (o->name != NULL && take_name(c, word = o->name) == -1)
+		wrong = "is no name: 1 to 63 of a-z, 0-9 and '-', first a letter or digit";
 	else if (o->host != NULL && !host_ok(word = o->host))
 		wrong = "is no Host";
 	else if (o->connections < 0 || o->connections > LANES_MAX)
@@ -156,8 +169,6 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 			snprintf(why, whylen, "%s", wrong);
 		return -1;
 	}
-	if (o->name != NULL)
-		snprintf(c->name, sizeof(c->name), "%s", o->name);
 	if (lc->target.port[0] == '\0')
 		snprintf(c->target, sizeof(c->target), "unix:%.250s", lc->target.host);
 	else
@@ -241,23 +252,44 @@ tunnel_free(struct tunnel_client *c)
 void
 tunnel_close(struct tunnel_client *c)
 {
-	agent_finish(c, TUNNEL_STOPPED, "stopped");
+	agent_finish(c, TUNNEL_STOPPED, "stopped", 0);
+}
+
+static int
+leaving_locked(const struct tunnel_client *c)
+{
+	const struct session *s;
+
+	for (s = c->sessions; s != NULL; s = s->next)
+		if (s->leaving != 0)
+			return 1;
+	return 0;
 }
 
 enum tunnel_end
 tunnel_run(struct tunnel_client *c, char *why, size_t whylen)
 {
+	struct timespec until;
 	enum tunnel_end end;
 	int i;
 
 	for (i = 0; i < c->nlanes; i++)
 		if (agent_start(&c->lane[i]) == -1) {
-			agent_finish(c, TUNNEL_FAILED, "no thread can be had");
+			agent_finish(c, TUNNEL_FAILED, "no thread can be had", 0);
 			break;
 		}
 	pthread_mutex_lock(&c->mtx);
-	while (c->threads > 0)
-		pthread_cond_wait(&c->change, &c->mtx);
+	while (c->threads > 0) {
+		if (!leaving_locked(c)) {
+			pthread_cond_wait(&c->change, &c->mtx);
+			continue;
+		}
+		deadline_in(&until, LOOK_MS);
+		pthread_cond_timedwait(&c->change, &c->mtx, &until);
+		pthread_mutex_unlock(&c->mtx);
+		agent_look(c);
+		pthread_mutex_lock(&c->mtx);
+	}
 	end = c->end;
 	snprintf(why, whylen, "%s", c->why);
 	pthread_mutex_unlock(&c->mtx);

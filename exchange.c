@@ -75,9 +75,13 @@ find_holder(struct exchange *x, const char *name, int need_path)
 
 	do {
 		rc = registry_pick(r, name, need_path, LOOK_MS, &queued, &x->holder);
-		if (rc == PICK_WAIT && (caller_left(x->c, &x->eof) || daemon_draining(x->c->d))) {
+		if (rc == PICK_WAIT && caller_left(x->c, &x->eof)) {
 			registry_leave(r, name, &queued);
-			return ending(V_LEFT, 0, NULL, NULL);
+			return ending(V_LEFT, 0, NULL, "caller_left");
+		}
+		if (rc == PICK_WAIT && daemon_draining(x->c->d)) {
+			registry_leave(r, name, &queued);
+			return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
 		}
 	} while (rc == PICK_WAIT);
 	if (rc == PICK_OK)
@@ -138,6 +142,7 @@ send_request(struct exchange *x, struct str prefix)
 		return errno == ETIMEDOUT ?
 		    ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck") :
 		    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
+	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
 

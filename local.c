@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -20,7 +22,7 @@ local_parse(struct local_target *t, const char *text, const char **why)
 	char host[NET_HOST_MAX + 8];
 
 	if (strncmp(text, "unix:", 5) == 0) {
-		if (text[5] == '\0' || strlen(text + 5) >= sizeof(t->host)) {
+		if (text[5] == '\0' || strlen(text + 5) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 			*why = "unix: needs the path of a socket, not too long";
 			return -1;
 		}

@@ -363,6 +363,17 @@ mux_tally(struct mux *m, const uint64_t from[2], uint64_t to[2])
 }
 
 int
+mux_streams(struct mux *m)
+{
+	int n;
+
+	pthread_mutex_lock(&m->mtx);
+	n = m->nstreams;
+	pthread_mutex_unlock(&m->mtx);
+	return n;
+}
+
+int
 mux_ended(struct mux *m)
 {
 	int ended;

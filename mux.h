@@ -100,6 +100,7 @@ struct stream *mux_open(struct mux *, const struct stream_ops *, void *arg, uint
     int64_t deadline);
 int mux_used_up(struct mux *);		/* 1 when its ids run out */
 int mux_ended(struct mux *);
+int mux_streams(struct mux *);		/* open ones, but for the control stream */
 void mux_tally(struct mux *, const uint64_t from[2], uint64_t to[2]);	/* copy a tally while it is counted */
 
 /*

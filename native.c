@@ -67,6 +67,8 @@ say_error(struct native *n, uint32_t id, const char *code, const char *message)
 	char text[1024];
 	struct buf b;
 
+	log_line(LOG_INFO, "listen_refused", "code", code, "reason", message,
+	    "peer", n->session.peer, "who", n->session.identity.who, (char *)NULL);
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
 	put_text(&b, "op", "error");

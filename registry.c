@@ -430,6 +430,13 @@ registry_leave(struct registry *r, const char *name, int *queued)
 	pthread_mutex_unlock(&r->mtx);
 }
 
+/* It was asked to move, its successor has its names, and its exchanges are done. */
+static int
+moved_locked(const struct session *s)
+{
+	return s->draining && s->running == 0 && s->holders == NULL && !s->dead;
+}
+
 void
 registry_done(struct registry *r, struct holder *h)
 {
@@ -440,7 +447,7 @@ registry_done(struct registry *r, struct holder *h)
 	h->running--;
 	s->running--;
 	r->running--;
-	end = s->ending && s->running == 0 && !s->dead;
+	end = moved_locked(s);
 	holder_unref_locked(h);
 	pthread_mutex_unlock(&r->mtx);
 	if (end)
@@ -545,6 +552,23 @@ expel(struct registry *r, struct session *s, const char *code)
 	session_unref(r, s);
 }
 
+/* A session that can have no more streams: ask its client for another; end it when that has come. */
+static void
+replace(struct registry *r, struct session *s)
+{
+	int first, end;
+
+	pthread_mutex_lock(&r->mtx);
+	first = !s->draining;
+	s->draining = 1;
+	end = moved_locked(s);
+	pthread_mutex_unlock(&r->mtx);
+	if (first)
+		s->dialect->drain(s);
+	if (end)
+		s->dialect->end(s, WS_GOING_AWAY, "drained");
+}
+
 void
 registry_tick(struct registry *r, struct auth *auth)
 {
@@ -558,8 +582,8 @@ registry_tick(struct registry *r, struct auth *auth)
 	for (i = 0; i < n; i++) {
 		if ((code = auth_lost(auth, &all[i]->identity, now)) != NULL)
 			expel(r, all[i], code);
-		else if (all[i]->dialect->used_up(all[i]) && !all[i]->draining)
-			all[i]->dialect->drain(all[i]);
+		else if (all[i]->dialect->used_up(all[i]))
+			replace(r, all[i]);
 		session_unref(r, all[i]);
 	}
 	free(all);

@@ -48,8 +48,7 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 	int64_t since;		/* clock_ms, CLOCK_WALL */
 	int refs;		/* [r] */
 	int running;		/* [r] exchanges */
-	int draining;		/* [r] no new exchanges if another holder can be had */
-	int ending;		/* [r] drained: end it when running is 0 */
+	int draining;		/* [r] was asked to move: ended when it has, and nothing runs */
 	int listed, dead;	/* [r] */
 	int ntunnels;		/* [r] */
 	struct holder *holders;	/* [r] */

@@ -398,6 +398,8 @@ local_serve(void *arg)
 			break;
 		}
 		conn_close(&j->conn);
+		j->eof = j->keep = 0;
+		j->at = j->len = 0;
 		fresh = 1;
 	}
 	look(j, &now);

@@ -227,7 +227,8 @@ credentials(struct conf *c)
 	char path[PATH_SIZE];
 	const char *env = getenv("TUNNEL_TOKEN");
 
-	config_path(path, "endpoint");
+	if (c->endpoint[0] == '\0')
+		config_path(path, "endpoint");
 	if (c->endpoint[0] == '\0' && load(path, c->endpoint, sizeof(c->endpoint)) == -1)
 		die(TUNNEL_USAGE, "no endpoint: run tunnel use ENDPOINT TOKEN, or give --endpoint");
 	if (c->token_file[0] != '\0') {

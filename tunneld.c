@@ -1,6 +1,7 @@
 /* tunneld.c: the daemon: options, signals, start and stop. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,13 +74,9 @@ static const char *
 set_domain(void *arg, const char *v)
 {
 	struct conf *c = arg;
-	size_t i;
 
-	if (v[0] != '\0' && !name_ok(v) && strchr(v, '.') != NULL)
+	if (v[0] != '\0' && !name_ok(v))
 		return "is not a domain name in lower case";
-	for (i = 0; v[i] != '\0'; i++)
-		if (v[i] >= 'A' && v[i] <= 'Z')
-			return "is not a domain name in lower case";
 	return copy(c->d.domain, sizeof(c->d.domain), v);
 }
 
@@ -156,7 +153,7 @@ SETTER(set_streams, count(&c->d.streams, v, 1000000))
 SETTER(set_callers, count(&c->d.callers, v, 1000000))
 SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
-SETTER(set_buffer, bytes(&c->d.buffer, v, 0, 1L << 40))
+SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
 SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -345,11 +342,15 @@ print_client_line(const struct conf *c, const char *token)
 	printf("client: tunnel use ");
 	if (c->d.url[0] != '\0')
 		printf("%s", c->d.url);
-	else if (c->d.domain[0] != '\0')
-		printf("https://%s", c->d.domain);
-	else if (net_split(c->listen[0], host, port) == 0)
-		printf(strchr(host, ':') != NULL ? "http://[%s]:%s" : "http://%s:%s",
-		    host[0] == '\0' || host[0] == '*' ? "127.0.0.1" : host, port);
+	else if (net_split(c->listen[0], host, port) == 0) {
+		if (c->d.domain[0] != '\0')
+			copy(host, sizeof(host), c->d.domain);
+		else if (host[0] == '\0' || host[0] == '*')
+			copy(host, sizeof(host), "127.0.0.1");
+		printf(strchr(host, ':') != NULL ? "http://[%s]" : "http://%s", host);
+		if (strcmp(port, "80") != 0)
+			printf(":%s", port);
+	}
 	printf(" %s\n", token);
 }
 
