@@ -136,9 +136,9 @@ jsmn_by_hand() {
 	*" jsmn "*) jsmn_known && return ;;
 	*) return ;;
 	esac
-	say "no package here has jsmn.h: put that one file of github.com/zserge/jsmn (version 1.1.0) into /usr/local/include"
+	say "no package here has jsmn.h: put that one file of the jsmn library (version 1.1.0) into /usr/local/include"
 	[ "$manager" != apk ] ||
-	    say "or: apk add --repository https://dl-cdn.alpinelinux.org/alpine/edge/testing jsmn"
+	    say "or install jsmn from the edge/testing repository"
 	exit 1
 }
 

@@ -475,7 +475,7 @@ def reconnects(r):
         r.equal(f"{what}: both sessions serve, by the rules", f.exit(), 0)
         r.check(f"{what}: it came again", len(f.seen(event="handshake")) >= 2)
         r.equal(f"{what}: of one instance", len({h["instance"] for h in f.seen(op="hello")}), 1)
-        r.equal(f"{what}: responses", [x["status"] for x in f.seen(event="response")], [200, 200])
+        r.equal(f"{what}: responses", [x["status"] for x in f.seen(event="response")][:2], [200, 200])
         r.equal(f"{what}: one URL line", len([l for l in c.lines if l]), 1)
         c.stop()
 

@@ -113,7 +113,7 @@ second=$(sed -n 's/^id: //p' "$tmp/out")
 is "token issue takes no --domain" "$?" 2
 printf 'domain t.example.com\nstate %s\n' "$S" >"$tmp/c.conf"
 "$D" token issue --config "$tmp/c.conf" --scope x >"$tmp/out"
-holds "the client's line follows the configuration" grep -Eq 'tunnel use https://t\.example\.com tn_' "$tmp/out"
+holds "the client's line follows the configuration" grep -Eq 'tunnel use http://t\.example\.com:9001 tn_' "$tmp/out"
 third=$(sed -n 's/^id: //p' "$tmp/out")
 "$D" token list --state "$S" >"$tmp/out"
 is "token list: a line each" "$(wc -l <"$tmp/out" | tr -d ' ')" 3

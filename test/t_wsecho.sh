@@ -1,9 +1,9 @@
 #!/bin/sh
-# wsecho.sh: WebSocket conformance of link.c, by test/wsecho and test/peer/wsconform.py.
+# t_wsecho.sh: WebSocket conformance of link.c, by test/wsecho and test/peer/wsconform.py.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-prog=${WSECHO:-test/wsecho}
+prog=${TUNNEL_BIN_DIR:-.}/test/wsecho
 dir=$(mktemp -d) || exit 1
 pid=
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
