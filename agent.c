@@ -49,6 +49,7 @@ agent_finish(struct tunnel_client *c, enum tunnel_end end, const char *why, int 
 		}
 	pthread_cond_broadcast(&c->change);
 	pthread_mutex_unlock(&c->mtx);
+	wake_post(&c->wake);
 	close_all(all, n);
 }
 
@@ -168,8 +169,10 @@ drain(struct session *s)
 	int first;
 
 	pthread_mutex_lock(&c->mtx);
-	first = !s->drained && !c->over;
-	s->drained = 1;
+	first = s->ready && !s->drained && !c->over;
+	s->drained |= first;
+	if (first && clock_ms(CLOCK_STEADY) - s->began >= SETTLED_MS)
+		s->lane->attempts = 0;	/* else the successor waits its turn: no daemon makes us spin */
 	pthread_mutex_unlock(&c->mtx);
 	if (first && agent_start(s->lane) == -1) {
 		pthread_mutex_lock(&c->mtx);
@@ -224,8 +227,8 @@ on_go_away(void *arg, uint32_t reason)
 {
 	struct session *s = arg;
 
-	(void)reason;
-	drain(s);
+	if (reason == 0)
+		drain(s);
 	pthread_mutex_lock(&s->lane->c->mtx);
 	s->leaving = clock_ms(CLOCK_STEADY);
 	pthread_cond_broadcast(&s->lane->c->change);
@@ -245,11 +248,11 @@ struct shake {			/* an opening handshake under way */
 
 /* Read the answer's head: 0, or -1 and *why. */
 static int
-read_answer(struct shake *k, const char **why)
+read_answer(struct shake *k, int wakefd, const char **why)
 {
 	int64_t deadline = clock_ms(CLOCK_STEADY) + SHAKE_MS;
 	ssize_t n;
-	int rc;
+	int rc, woken;
 
 	k->head.scanned = 0;
 	for (;;) {
@@ -269,7 +272,7 @@ read_answer(struct shake *k, const char **why)
 		if (n == 0 || errno != EAGAIN)
 			return -1;
 		*why = "no answer to the handshake in time";
-		if (conn_wait(&k->conn, POLLIN, deadline, -1, NULL) == 0)
+		if (conn_wait(&k->conn, POLLIN, deadline, wakefd, &woken) == 0 || woken)
 			return -1;
 	}
 }
@@ -343,7 +346,8 @@ shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	enum net_fail fail;
 	int fd;
 
-	fd = net_dial(c->endpoint.host, c->endpoint.port, clock_ms(CLOCK_STEADY) + DIAL_MS, &fail);
+	fd = net_dial(c->endpoint.host, c->endpoint.port, clock_ms(CLOCK_STEADY) + DIAL_MS,
+	    c->wake.rd, &fail);
 	if (fd == -1) {
 		snprintf(why, whylen, "cannot reach %.150s: %.80s", c->endpoint.authority,
 		    fail == NET_RESOLVE ? "host name not found" : strerror(errno));
@@ -356,7 +360,7 @@ shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
 		snprintf(why, whylen, "cannot send the handshake: %s", strerror(errno));
 		return 0;
 	}
-	if (read_answer(k, &wrong) == -1) {
+	if (read_answer(k, c->wake.rd, &wrong) == -1) {
 		snprintf(why, whylen, "%.150s: %s", c->endpoint.authority, wrong);
 		return 0;
 	}
@@ -439,13 +443,13 @@ static int
 run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
 {
 	struct tunnel_client *c = lane->c;
-	int64_t began = clock_ms(CLOCK_STEADY);
 	struct session s;
 	const char *reason;
 	int code, go_on;
 
 	memset(&s, 0, sizeof(s));
 	s.lane = lane;
+	s.began = clock_ms(CLOCK_STEADY);
 	if (set_up(&s, k) == -1) {
 		conn_close(&k->conn);
 		snprintf(why, whylen, "no memory or descriptors for the session");
@@ -459,7 +463,7 @@ run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	mux_end(s.mux);
 	pthread_mutex_lock(&c->mtx);
 	go_on = !s.drained && !c->over;
-	if (s.ready && clock_ms(CLOCK_STEADY) - began >= SETTLED_MS)
+	if (s.ready && clock_ms(CLOCK_STEADY) - s.began >= SETTLED_MS)
 		lane->attempts = 0;
 	pthread_mutex_unlock(&c->mtx);
 	leave(&s);
@@ -504,9 +508,12 @@ lane_loop(struct lane *lane, struct shake *k)
 {
 	struct tunnel_client *c = lane->c;
 	char why[256];
-	int64_t ms = 0;
+	int64_t ms;
 	int rc;
 
+	pthread_mutex_lock(&c->mtx);
+	ms = delay_ms(lane->attempts);
+	pthread_mutex_unlock(&c->mtx);
 	while (pause_lane(c, ms)) {
 		pthread_mutex_lock(&c->mtx);
 		lane->attempts++;
@@ -553,7 +560,6 @@ agent_start(struct lane *lane)
 
 	pthread_mutex_lock(&c->mtx);
 	c->threads++;
-	lane->attempts = 0;
 	pthread_mutex_unlock(&c->mtx);
 	if ((err = thread_start(c->stack, lane_main, lane)) == 0)
 		return 0;

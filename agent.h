@@ -10,6 +10,7 @@
 #include "mux.h"
 #include "net.h"
 #include "tunnel.h"
+#include "wake.h"
 
 enum {
 	LANES_MAX = 64,
@@ -22,6 +23,7 @@ enum {
 	SETTLED_MS = 5000,	/* a session that lasted so long starts the back-off anew */
 	LEAVE_MS = 60000,	/* for the running exchanges of a session that is leaving */
 	LOOK_MS = 100,		/* how often it is looked whether they are done */
+	TICK_MS = 1000,		/* how often kept connections are looked through */
 	END_MS = 3000,		/* for running exchanges when all is over */
 	NODES = 64,
 	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,
@@ -39,6 +41,7 @@ struct lane;
 struct session {		/* one connection of a lane */
 	struct lane *lane;
 	struct mux *mux;
+	int64_t began;		/* clock_ms */
 	int ready;		/* [c] its listen was answered */
 	int drained;		/* [c] a successor has been started */
 	int64_t leaving;	/* [c] clock_ms when it was to get no more streams; 0: it may */
@@ -64,6 +67,8 @@ struct tunnel_client {
 	struct local *local;
 	struct budget budget;
 	struct lane lane[LANES_MAX];
+
+	struct wake wake;	/* readable when it is over: ends a lane's connecting */
 
 	pthread_mutex_t mtx;	/* guards what follows, and what is marked [c] */
 	pthread_cond_t change;	/* a thread has ended, or closing */

@@ -1,4 +1,5 @@
 /* auth.c: credentials to identities; see auth.h. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,8 +14,9 @@ struct auth {
 	pthread_mutex_t reload;	/* one reads the file at a time, so that the last read is the newest; before mtx */
 	pthread_mutex_t mtx;	/* guards everything below */
 	struct store store;
-	struct stat seen;	/* the file as it was when last read */
+	struct stat seen;	/* the file as it was when last read, well or not */
 	int missing;		/* there was none */
+	char why[128];		/* what the last reading failed for, so that it is told once */
 };
 
 /* 1 if the file is another than st tells. */
@@ -28,30 +30,53 @@ changed_locked(const struct auth *a, const struct stat *st, int missing)
 	    st->st_mtim.tv_nsec != a->seen.st_mtim.tv_nsec;
 }
 
+/* A failure: 0 if it is the one told last. */
+static int
+failed_locked(struct auth *a, const char *why, int force)
+{
+	int news = force || strncmp(a->why, why, sizeof(a->why) - 1) != 0;
+
+	snprintf(a->why, sizeof(a->why), "%s", why);
+	return news ? -1 : 0;
+}
+
 static int
 reload(struct auth *a, int force, char *why, size_t whylen)
 {
 	struct store fresh = { NULL, 0 }, old;
 	struct stat st;
-	int missing, differs;
+	int missing, differs, rc = 0, err;
 
 	memset(&st, 0, sizeof(st));
 	missing = fstatat(a->dir, "tokens", &st, 0) == -1;
+	err = missing && errno != ENOENT ? errno : 0;
 	pthread_mutex_lock(&a->mtx);
 	differs = force || changed_locked(a, &st, missing);
-	a->seen = st;		/* looked at before it is read: a change in between is seen next time */
-	a->missing = missing;
 	pthread_mutex_unlock(&a->mtx);
 	if (!differs)
 		return 0;
-	if (store_load(&fresh, a->dir, why, whylen) == -1)
-		return -1;
+	if (err != 0)
+		snprintf(why, whylen, "tokens: %s", strerror(err));
+	else if (store_load(&fresh, a->dir, why, whylen) == -1)
+		err = errno;
 	pthread_mutex_lock(&a->mtx);
-	old = a->store;
-	a->store = fresh;
+	/* a damaged file is read again when it changes; a failing system, until it works */
+	if (err == 0 || err == EINVAL) {
+		a->seen = st;
+		a->missing = missing;
+	}
+	if (err != 0)
+		rc = failed_locked(a, why, force);
+	else {
+		old = a->store;
+		a->store = fresh;
+		fresh = old;
+		a->why[0] = '\0';
+		rc = 1;
+	}
 	pthread_mutex_unlock(&a->mtx);
-	store_free(&old);
-	return 1;
+	store_free(&fresh);
+	return rc;
 }
 
 int

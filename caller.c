@@ -170,7 +170,7 @@ answer(struct caller *c, int status, const char *type, const char *fields, struc
 	char text[1024];
 	struct buf b;
 	int64_t deadline = clock_ms(CLOCK_STEADY) + WRITE_MS;
-	int bodiless = str_is(c->head.method, "HEAD") || status == 204;
+	int bodiless = c->is_head || status == 204;
 
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "HTTP/1.1 ");
@@ -293,7 +293,7 @@ fresh(struct caller *c)
 	daemon_request_id(c->d, id);
 	memcpy(c->request_id, id, sizeof(id));
 	c->head.scanned = 0;
-	c->head.method.len = 0;
+	c->is_head = 0;
 	c->json = 0;
 	c->minor = 1;
 }
@@ -377,6 +377,7 @@ serve(struct caller *c)
 	struct str prefix;
 	enum route r;
 
+	c->is_head = str_is(c->head.method, "HEAD");
 	c->json = wants_json(&c->head);
 	c->minor = c->head.minor;
 	c->close = !c->head.keep_alive || daemon_draining(c->d);

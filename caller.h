@@ -27,6 +27,7 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	size_t at, len;
 	struct http_head head;	/* of the request; points into in until the exchange reads on */
 	char request_id[65];	/* ours, or a trusted proxy's */
+	int is_head;		/* the request's method is HEAD */
 	int json;		/* errors as JSON */
 	int minor;		/* HTTP/1.minor */
 	int close;		/* no further request on this connection */

@@ -115,7 +115,7 @@ tunnel_probe(const char *target)
 	if (local_parse(&t, target, &wrong) == -1)
 		return 0;
 	fd = t.port[0] == '\0' ? net_dial_unix(t.host, &fail) :
-	    net_dial(t.host, t.port, clock_ms(CLOCK_STEADY) + 1000, &fail);
+	    net_dial(t.host, t.port, clock_ms(CLOCK_STEADY) + 1000, -1, &fail);
 	if (fd == -1)
 		return 0;
 	close(fd);
@@ -218,6 +218,7 @@ tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, v
 	c->share = o->share || c->nlanes > 1;
 	c->stack = o->stack != 0 ? o->stack : STACK_DEFAULT;
 	c->budget.left = BUFFER_MAX;
+	c->wake.rd = c->wake.wr = -1;
 	pthread_mutex_init(&c->budget.mtx, NULL);
 	pthread_mutex_init(&c->mtx, NULL);
 	cond_init(&c->change);
@@ -225,7 +226,7 @@ tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, v
 	lc.request = on_request;
 	lc.arg = c;
 	c->token = strdup(o->token);
-	if (c->token == NULL || make_instances(c) == -1 || (c->local = local_new(&lc)) == NULL) {
+	if (wake_open(&c->wake) == -1 || c->token == NULL || make_instances(c) == -1 || (c->local = local_new(&lc)) == NULL) {
 		snprintf(why, whylen, "no memory or no random bytes");
 		tunnel_free(c);
 		return NULL;
@@ -243,6 +244,7 @@ tunnel_free(struct tunnel_client *c)
 		wipe(c->token, strlen(c->token));
 		free(c->token);
 	}
+	wake_close(&c->wake);
 	pthread_cond_destroy(&c->change);
 	pthread_mutex_destroy(&c->mtx);
 	pthread_mutex_destroy(&c->budget.mtx);
@@ -280,13 +282,10 @@ tunnel_run(struct tunnel_client *c, char *why, size_t whylen)
 		}
 	pthread_mutex_lock(&c->mtx);
 	while (c->threads > 0) {
-		if (!leaving_locked(c)) {
-			pthread_cond_wait(&c->change, &c->mtx);
-			continue;
-		}
-		deadline_in(&until, LOOK_MS);
+		deadline_in(&until, leaving_locked(c) ? LOOK_MS : TICK_MS);
 		pthread_cond_timedwait(&c->change, &c->mtx, &until);
 		pthread_mutex_unlock(&c->mtx);
+		local_tick(c->local);
 		agent_look(c);
 		pthread_mutex_lock(&c->mtx);
 	}

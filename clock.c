@@ -4,10 +4,10 @@
 #include "clock.h"
 
 int64_t
-clock_ms(enum clock_kind kind)
+clock_us(enum clock_kind kind)
 {
 	struct timespec ts;
 
 	clock_gettime(kind == CLOCK_STEADY ? CLOCK_MONOTONIC : CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }

@@ -11,6 +11,12 @@ enum clock_kind {
 	CLOCK_WALL		/* since 1970-01-01 UTC: for expiry and people */
 };
 
-int64_t clock_ms(enum clock_kind kind);	/* milliseconds */
+int64_t clock_us(enum clock_kind kind);	/* microseconds; the one function to replace */
+
+static inline int64_t
+clock_ms(enum clock_kind kind)
+{
+	return clock_us(kind) / 1000;
+}
 
 #endif

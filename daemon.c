@@ -138,8 +138,12 @@ controller(void *arg)
 	pfd.fd = l->fd;
 	pfd.events = POLLIN;
 	for (;;) {
-		if (poll(&pfd, 1, -1) > 0 && (fd = net_accept(l->fd, &peer)) != -1)
+		if (poll(&pfd, 1, -1) <= 0)
+			continue;
+		if ((fd = net_accept(l->fd, &peer)) != -1)
 			control_serve(l->d, fd, l->d->stop);
+		else
+			poll(NULL, 0, TICK_MS);	/* out of descriptors: until somebody has closed something */
 	}
 	return NULL;
 }
@@ -238,8 +242,8 @@ drain(void *arg)
 {
 	struct daemon *d = arg;
 
-	log_line(LOG_INFO, "draining", (char *)NULL);
 	set_draining(d, 1);
+	log_line(LOG_INFO, "draining", (char *)NULL);
 	registry_drain(d->registry);
 	until_quiet(d, registry_running, d->conf.drain_ms);
 	set_draining(d, 2);	/* who still waits for a response head gets 504 */

@@ -1,5 +1,6 @@
 /*
- * deadline.h: condition variables that wait by the steady clock.
+ * deadline.h: condition variables that wait by the steady clock: the system's own,
+ * by which pthread_cond_timedwait(3) ends, whatever clock.h says.
  */
 #ifndef DEADLINE_H
 #define DEADLINE_H

@@ -47,22 +47,49 @@ ending(enum verdict v, int status, const char *text, const char *why)
 	return e;
 }
 
-/* 1 if the caller has left; *eof remembers when it ended its direction. */
+/*
+ * 1 if the caller's connection is broken. Sets eof if it has ended its direction.
+ * What it sends ahead is read into c->in, behind what is there (nothing moves: c->head
+ * may still point into it), so that its end is seen behind it; when that is full, watch goes off.
+ */
 static int
-caller_left(struct caller *c, int64_t *eof)
+look_at_caller(struct exchange *x)
 {
-	if (c->len > c->at)
-		return 0;	/* it has sent more than was asked: nothing can be told */
-	switch (conn_peek(&c->conn)) {
-	case CONN_BROKEN:
-		return 1;
-	case CONN_EOF:
-		if (*eof == 0)
-			*eof = clock_ms(CLOCK_STEADY);
-		return clock_ms(CLOCK_STEADY) - *eof >= c->d->conf.half_close_ms;
-	default:
-		return 0;
+	struct caller *c = x->c;
+	ssize_t n;
+
+	while (x->eof == 0 && x->watch) {
+		switch (conn_peek(&c->conn)) {
+		case CONN_BROKEN:
+			return 1;
+		case CONN_EOF:
+			x->eof = clock_ms(CLOCK_STEADY);
+			return 0;
+		case CONN_OPEN:
+			return 0;
+		default:
+			break;
+		}
+		if (c->len == sizeof(c->in)) {
+			x->watch = 0;
+			return 0;
+		}
+		n = conn_read(&c->conn, c->in + c->len, sizeof(c->in) - c->len);
+		if (n > 0)
+			c->len += (size_t)n;
+		else if (n == -1)
+			return errno != EAGAIN;
 	}
+	return 0;
+}
+
+/* 1 if the caller has left: broken, or half closed and nothing has come for it for so long. */
+static int
+caller_left(struct exchange *x)
+{
+	if (look_at_caller(x))
+		return 1;
+	return x->eof != 0 && clock_ms(CLOCK_STEADY) - x->eof >= x->c->d->conf.half_close_ms;
 }
 
 /* A holder of the name, waiting while it is in its grace period. */
@@ -75,7 +102,7 @@ find_holder(struct exchange *x, const char *name, int need_path)
 
 	do {
 		rc = registry_pick(r, name, need_path, LOOK_MS, &queued, &x->holder);
-		if (rc == PICK_WAIT && caller_left(x->c, &x->eof)) {
+		if (rc == PICK_WAIT && caller_left(x)) {
 			registry_leave(r, name, &queued);
 			return ending(V_LEFT, 0, NULL, "caller_left");
 		}
@@ -138,10 +165,13 @@ send_request(struct exchange *x, struct str prefix)
 	pthread_mutex_lock(&x->s->mtx);
 	x->req_done = x->req.done;
 	pthread_mutex_unlock(&x->s->mtx);
-	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
-		return errno == ETIMEDOUT ?
-		    ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck") :
+	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1) {
+		if (errno == ETIMEDOUT)
+			return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
+		return stream_dead(x->s) && !mux_ended(x->s->mux) ?
+		    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
 		    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
+	}
 	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
@@ -173,7 +203,7 @@ await_head(struct exchange *x)
 	if (left <= 0)
 		return ending(V_ERROR, 504, "no response in time", "timeout");
 	if (pending_wait(c->d->pending, x->slot, left < LOOK_MS ? left : LOOK_MS) == PENDING_WAITING &&
-	    caller_left(c, &x->eof))
+	    caller_left(x))
 		return ending(V_LEFT, 0, NULL, "caller_left");
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
@@ -190,6 +220,7 @@ read_more(struct exchange *x)
 	if (n > 0) {
 		c->len = (size_t)n;
 		x->read = clock_ms(CLOCK_STEADY);
+		x->watch = 1;
 		return 1;
 	}
 	if (n == -1 && errno == EAGAIN)
@@ -216,7 +247,7 @@ push_request(struct exchange *x, int *stuck)
 	struct str none = { NULL, 0 };
 	int64_t t = clock_ms(CLOCK_STEADY);
 	const char *why = NULL;
-	int state;
+	int state, moved = x->pump.at < x->pump.n;
 	long n = 0;
 
 	note_request_done(x);
@@ -226,13 +257,15 @@ push_request(struct exchange *x, int *stuck)
 		if (n < 0)
 			return ending(V_ERROR, 400, "the request content is malformed", why);
 		c->at += (size_t)n;
-		x->forwarded = clock_ms(CLOCK_STEADY);
+		moved = 1;
 		if (x->req.done)
 			note_request_done(x);	/* before its last byte can be answered */
 	}
 	if (state == -1 && errno == ETIMEDOUT)
 		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
 	*stuck = state != 1;
+	if (moved && !*stuck)
+		x->forwarded = clock_ms(CLOCK_STEADY);
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
@@ -313,6 +346,8 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 		return ending(V_GO_ON, 0, NULL, NULL);
 	if (watching)
 		events |= POLLIN;
+	if (events == 0 && was->res != RES_RAW)
+		events = POLLERR;	/* at least a reset is noticed */
 	if (c->wake.rd == -1)
 		earlier(&deadline, clock_ms(CLOCK_STEADY) + 50);
 	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, &woken);
@@ -323,20 +358,8 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 		wake_clear(&c->wake);
 	if (ev & POLLERR)
 		return ending(V_LEFT, 0, NULL, "caller_left");
-	if (watching && ev & POLLIN) {
-		switch (conn_peek(&c->conn)) {
-		case CONN_BROKEN:
-			return ending(V_LEFT, 0, NULL, "caller_left");
-		case CONN_EOF:
-			x->eof = clock_ms(CLOCK_STEADY);
-			break;
-		case CONN_DATA:
-			x->watch = 0;	/* the next request: it cannot be told any more */
-			break;
-		default:
-			break;
-		}
-	}
+	if (watching && ev & POLLIN && look_at_caller(x))
+		return ending(V_LEFT, 0, NULL, "caller_left");
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
@@ -391,6 +414,9 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 	if (stuck) {
 		if (now->res == RES_HEAD && t - x->forwarded >= conf->timeout_ms)
 			return ending(V_ERROR, 504, "no response in time", "timeout");
+		if (now->res != RES_HEAD && t - x->forwarded >= conf->stall_ms &&
+		    t - now->heard >= conf->stall_ms)
+			return ending(V_CUT, 0, NULL, "request_stalled");
 		earlier(deadline, now->res == RES_HEAD ? x->forwarded + conf->timeout_ms : t + LOOK_MS);
 		x->read = t;	/* it is not the caller who keeps us waiting */
 		*events = 0;
@@ -498,10 +524,14 @@ open_stream(struct exchange *x)
 	x->slot = pending_take(c->d->pending, registry_held(x->holder), SLOT_MS);
 	if (x->slot == 0)
 		return ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
-	x->s = s->dialect->open(s, &response_ops, x, x->holder->tally,
+	x->s = s->dialect->open(s, x->holder->tally,
 	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms);
 	if (x->s != NULL) {
 		pump_init(&x->pump, &c->conn, x->s, &c->wake, 1);
+		pthread_mutex_lock(&x->s->mtx);
+		x->s->arg = x;
+		x->s->ops = &response_ops;
+		pthread_mutex_unlock(&x->s->mtx);
 		return ending(V_GO_ON, 0, NULL, NULL);
 	}
 	switch (errno) {
@@ -574,10 +604,13 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		finish_stream(x, e.v);
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
+	if (e.v == V_ERROR && x->status != 0)
+		e.v = V_CUT;	/* a head has gone out: an error behind it would be another's answer */
 	if (e.why != NULL && e.v != V_ERROR)
 		log_line(LOG_INFO, "exchange_failed", "name", name, "reason", e.why,
 		    "peer", c->peer, "id", c->request_id, (char *)NULL);
-	c->close = !x->keep || !x->req.done || x->closing || x->eof != 0;
+	/* a half-closed caller has said all it will: what it sent ahead is still answered */
+	c->close = !x->keep || !x->req.done || x->closing || (x->eof != 0 && c->at == c->len);
 	switch (e.v) {
 	case V_ERROR:
 		caller_error(c, e.status, e.text, e.why, e.status == 429 || e.status == 503 ?
@@ -585,7 +618,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		break;
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */
-		c->abort = c->minor == 0 || x->res == RES_RAW;
+		c->abort = c->minor == 0 || x->status == 101;
 		c->close = 1;
 		break;
 	case V_LEFT:

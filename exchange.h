@@ -36,7 +36,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int64_t forwarded;	/* clock_ms when the last of the request went out */
 	int64_t read;		/* clock_ms when content last came from the caller */
 	int64_t eof;		/* clock_ms when the caller ended its direction; 0: it has not */
-	int watch;		/* look for the caller leaving; off once it has sent more */
+	int watch;		/* look for the caller leaving; off when it has sent too much ahead */
 
 	enum response res;	/* [s] */
 	int req_done;		/* [s] the whole request has come from the caller */

@@ -114,7 +114,7 @@ control(struct link *l, const char **why)
 			id = id << 8 | l->ctl[i];
 		pthread_mutex_lock(&l->mtx);
 		if (l->ping_us != 0 && id == l->ping_id) {
-			l->rtt_us = linkout_now_us() - l->ping_us + 1;
+			l->rtt_us = clock_us(CLOCK_STEADY) - l->ping_us + 1;
 			l->ping_us = 0;
 		}
 		pthread_mutex_unlock(&l->mtx);

@@ -77,6 +77,5 @@ void linkout_end_locked(struct link *);
 /* Give the buffers back, if nothing is in them. */
 void linkout_trim_locked(struct link *);
 
-int64_t linkout_now_us(void);
 
 #endif

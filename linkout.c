@@ -33,15 +33,6 @@ struct writer {			/* on a waiting writer's stack */
 	uint8_t opcode;
 };
 
-int64_t
-linkout_now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 /*
  * A masking-key must not be foreseen by whoever chose the payload (10.3). The
  * state is seeded by the system; a step is splitmix64, whose output a network attacker never
@@ -222,7 +213,7 @@ fill_control_locked(struct link *l)
 	l->npongs = 0;
 	if (l->ping) {
 		l->ping = 0;
-		l->ping_us = linkout_now_us();
+		l->ping_us = clock_us(CLOCK_STEADY);
 		l->ping_id++;
 		for (i = 0; i < 8; i++)
 			id[i] = (uint8_t)(l->ping_id >> (56 - 8 * i));

@@ -89,31 +89,55 @@ local_end(struct local *l, int ms)
 
 /* The pool of connections: the last one put is the first one taken. */
 
-int
-local_pool_get(struct local *l, struct conn *c, int64_t max_age)
+/* Take those that are too old out of the pool into old[IDLE_MAX]: how many. */
+static int
+expire_locked(struct local *l, struct conn *old)
 {
-	struct idle old[IDLE_MAX];
 	int64_t now = clock_ms(CLOCK_STEADY);
-	int n = 0, found = 0, i, k = 0;
+	int n = 0, i, k = 0;
 
-	pthread_mutex_lock(&l->mtx);
-	for (i = 0; i < l->nidle; i++)	/* the oldest stand first */
+	for (i = 0; i < l->nidle; i++)
 		if (now - l->idle[i].since >= IDLE_MS)
-			old[n++] = l->idle[i];
+			old[n++] = l->idle[i].conn;
 		else
 			l->idle[k++] = l->idle[i];
 	l->nidle = k;
+	return n;
+}
+
+void
+local_tick(struct local *l)
+{
+	struct conn old[IDLE_MAX];
+	int n;
+
+	pthread_mutex_lock(&l->mtx);
+	n = expire_locked(l, old);
+	pthread_mutex_unlock(&l->mtx);
+	while (n > 0)
+		conn_close(&old[--n]);
+}
+
+int
+local_pool_get(struct local *l, struct conn *c, int64_t max_age)
+{
+	struct conn old[IDLE_MAX];
+	int64_t now = clock_ms(CLOCK_STEADY);
+	int n, found = 0;
+
+	pthread_mutex_lock(&l->mtx);
+	n = expire_locked(l, old);
 	while (l->nidle > 0 && !found && now - l->idle[l->nidle - 1].since < max_age) {
 		*c = l->idle[--l->nidle].conn;
 		/* bytes or an end that nobody asked for: not a connection to build on */
 		if (conn_peek(c) == CONN_OPEN)
 			found = 1;
 		else
-			old[n++].conn = *c;
+			old[n++] = *c;
 	}
 	pthread_mutex_unlock(&l->mtx);
 	while (n > 0)
-		conn_close(&old[--n].conn);
+		conn_close(&old[--n]);
 	return found;
 }
 

@@ -2,20 +2,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "clock.h"
 #include "deadline.h"
 #include "muxint.h"
-
-static int64_t
-now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 struct mux *
 mux_new(const struct mux_conf *conf, const struct mux_ops *ops, void *arg)
@@ -99,7 +89,7 @@ mux_new_stream_locked(struct mux *m, uint32_t id)
 	s->mux = m;
 	s->id = id;
 	s->send_window = s->recv_window = s->recv_max = YAMUX_WINDOW;
-	s->epoch_us = now_us();
+	s->epoch_us = clock_us(CLOCK_STEADY);
 	s->refs = 2;		/* the table's and the user's */
 	s->queued = 1;
 	s->next = *head;
@@ -192,7 +182,7 @@ put_frame(uint8_t *buf, uint8_t type, uint16_t flags, uint32_t id, uint32_t len)
 static uint32_t
 grant_locked(struct mux *m, struct stream *s, int64_t rtt)
 {
-	int64_t now = now_us();
+	int64_t now = clock_us(CLOCK_STEADY);
 	uint32_t grant = s->credit, more = 0, room;
 
 	if (rtt < RTT_FLOOR_US)
@@ -397,12 +387,30 @@ mux_used_up(struct mux *m)
 	return up;
 }
 
+/*
+ * The table is full: streams that their users have left, and whose other side
+ * never ended its direction, make room.
+ */
+static void
+reap_locked(struct mux *m)
+{
+	struct stream *s;
+	int i;
+
+	for (i = 0; i < TABLE; i++)
+		for (s = m->table[i]; s != NULL; s = s->next)
+			if (s->left && !s->dead) {
+				s->dead = s->owe_rst = 1;
+				mux_owe_locked(m, s);
+			}
+}
+
 struct stream *
-mux_open(struct mux *m, const struct stream_ops *ops, void *arg, uint64_t *tally, int64_t deadline)
+mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 {
 	struct timespec until;
 	struct stream *s = NULL;
-	int rc = 0;
+	int rc = 0, full;
 
 	deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
 	pthread_mutex_lock(&m->mtx);
@@ -418,11 +426,14 @@ mux_open(struct mux *m, const struct stream_ops *ops, void *arg, uint64_t *tally
 		m->next_id += 2;
 		m->unacked++;
 		s->counted = 1;
-		s->ops = ops;
-		s->arg = arg;
 		s->tally = tally;
 	}
+	full = m->nstreams >= m->conf.streams_max;
+	if (full)
+		reap_locked(m);
 	pthread_mutex_unlock(&m->mtx);
+	if (full)
+		link_owe(m->link);
 	return s;
 }
 
@@ -593,6 +604,7 @@ drop_user(struct stream *s)
 {
 	pthread_mutex_lock(&s->mux->mtx);
 	s->tally = NULL;
+	s->left = 1;
 	pthread_mutex_unlock(&s->mux->mtx);
 	mux_stream_unref(s->mux, s);
 }

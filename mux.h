@@ -50,7 +50,7 @@ struct stream {
 	uint32_t credit;		/* delivered, not granted again yet */
 	int refs;
 	unsigned owed:1, owe_ack:1, owe_fin:1, owe_rst:1, owe_update:1, syn_sent:1, acked:1,
-	    fin_sent:1, fin_seen:1, dead:1, blocked:1, backed_up:1, queued:1, counted:1;
+	    fin_sent:1, fin_seen:1, dead:1, left:1, blocked:1, backed_up:1, queued:1, counted:1;
 	uint64_t *tally;		/* bytes [0] received, [1] sent; NULL: not counted */
 };
 
@@ -94,10 +94,10 @@ void mux_go_away(struct mux *, uint32_t reason);	/* behind the control lines; ne
 
 /*
  * Open a stream: nothing is sent until the first write. Waits until deadline while too many are unacknowledged.
- * NULL with errno: EPIPE (session ended), EMFILE (streams_max), ETIMEDOUT, ENOMEM. The caller holds a reference.
+ * NULL with errno: EPIPE (session ended), EMFILE (streams_max), ETIMEDOUT, ENOMEM. The caller holds a reference, and
+ * sets ops and arg under the stream's mtx when it is ready for callbacks: before that the other side can only have reset it.
  */
-struct stream *mux_open(struct mux *, const struct stream_ops *, void *arg, uint64_t *tally,
-    int64_t deadline);
+struct stream *mux_open(struct mux *, uint64_t *tally, int64_t deadline);
 int mux_used_up(struct mux *);		/* 1 when its ids run out */
 int mux_ended(struct mux *);
 int mux_streams(struct mux *);		/* open ones, but for the control stream */

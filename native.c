@@ -177,6 +177,43 @@ fold(char *s)
 			*s = (char)(*s - 'A' + 'a');
 }
 
+static int
+ends_in(const char *name, const char *tail)
+{
+	size_t n = strlen(name), t = strlen(tail);
+
+	return n >= t && strcmp(name + n - t, tail) == 0 && (n == t || name[n - t - 1] == '.');
+}
+
+/*
+ * The daemon's own host names, and what stands in front of its domain, are no
+ * custom domains: their holder would get everybody's handshakes, tokens and all.
+ */
+static int
+reserved(const struct daemon_conf *conf, const char *name)
+{
+	char host[NAME_LEN_MAX + 1];
+	const char *p = strstr(conf->url, "://");
+	size_t n;
+
+	if (strchr(name, '.') == NULL)
+		return 0;
+	if (p != NULL) {
+		n = strcspn(p + 3, ":/?#");
+		if (n <= NAME_LEN_MAX) {
+			memcpy(host, p + 3, n);
+			host[n] = '\0';
+			fold(host);
+			if (strcmp(host, name) == 0)
+				return 1;
+		}
+	}
+	if (conf->domain[0] != '\0')
+		return ends_in(name, conf->domain);
+	return strncmp(name, "tunnel.", 7) == 0 || strstr(name, ".tunnel.") != NULL ||
+	    ends_in(name, "localhost");
+}
+
 static void
 listen_http(struct native *n, const struct json *j, uint32_t id)
 {
@@ -191,6 +228,10 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 	fold(name);
 	if (rc == -1 || !name_ok(name) || (path && !path_name_ok(name))) {
 		say_error(n, id, "bad_name", "a name is 1 to 63 of a-z, 0-9 and '-', first a letter or digit");
+		return;
+	}
+	if (reserved(&n->d->conf, name)) {
+		say_error(n, id, "forbidden", "this name is the daemon's own");
 		return;
 	}
 	if (!scope_has_name(n->session.identity.scope, name)) {
@@ -267,7 +308,9 @@ on_line(void *arg, const char *line, size_t len)
 		link_close(mux_link(n->mux), WS_PROTOCOL_ERROR, "not a control object");
 		return;
 	}
-	if (strcmp(op, "hello") == 0)
+	if (strcmp(op, "hello") == 0 && n->hello)
+		link_close(mux_link(n->mux), WS_PROTOCOL_ERROR, "hello twice");
+	else if (strcmp(op, "hello") == 0)
 		hello(n, &j);
 	else if (strcmp(op, "listen") == 0)
 		do_listen(n, &j);
@@ -299,9 +342,9 @@ static const struct mux_ops mux_ops = { on_accept, on_line, on_go_away };
 /* What the core asks of a session. */
 
 static struct stream *
-native_open(struct session *s, const struct stream_ops *ops, void *arg, uint64_t *tally, int64_t deadline)
+native_open(struct session *s, uint64_t *tally, int64_t deadline)
 {
-	return mux_open(native_of(s)->mux, ops, arg, tally, deadline);
+	return mux_open(native_of(s)->mux, tally, deadline);
 }
 
 static void
@@ -473,20 +516,18 @@ native_accept(struct caller *c)
 	struct buf b;
 	int status;
 
-	if ((status = judge(c, &who, accept, &why)) == 0) {
+	if ((status = judge(c, &who, accept, &why)) == 0 &&
+	    registry_sessions(c->d->registry) >= c->d->conf.sessions) {
+		why = "too many sessions";
+		status = 429;
+	}
+	if (status == 0 && ((n = new_native(c, &who)) == NULL || attach(n, c) == -1)) {
 		why = "no memory or descriptors are left";
 		status = 503;
-		if ((n = new_native(c, &who)) != NULL && registry_add(c->d->registry, &n->session) == -1) {
-			why = "too many sessions";
-			status = 429;
-		} else if (n != NULL && attach(n, c) == 0)
-			status = 0;
 	}
 	if (status != 0) {
-		if (n != NULL) {
-			registry_remove(c->d->registry, &n->session, 1);
+		if (n != NULL)
 			session_unref(c->d->registry, &n->session);
-		}
 		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
 		    status == 401 ? "WWW-Authenticate: Bearer\r\n" :
 		    status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
@@ -496,6 +537,9 @@ native_accept(struct caller *c)
 	ws_server_answer(&b, accept, protocol);
 	/* if it cannot be written the reader finds the connection broken */
 	conn_write_all(&c->conn, text, b.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
+	/* only now: what the daemon has to say to its sessions comes behind the 101 */
+	if (registry_add(c->d->registry, &n->session) == -1)
+		link_close(mux_link(n->mux), WS_TRY_AGAIN, "too many sessions");
 	return &n->session;
 }
 

@@ -219,9 +219,9 @@ net_accept(int fd, struct sockaddr_storage *peer)
 
 /* Finish connect(2) on a non-blocking socket. 0, or -1 with errno. */
 static int
-connect_wait(int fd, const struct sockaddr *sa, socklen_t salen, int64_t deadline)
+connect_wait(int fd, const struct sockaddr *sa, socklen_t salen, int64_t deadline, int wakefd)
 {
-	struct pollfd pfd;
+	struct pollfd pfd[2];
 	socklen_t len = sizeof(int);
 	int64_t left;
 	int n, err;
@@ -230,15 +230,21 @@ connect_wait(int fd, const struct sockaddr *sa, socklen_t salen, int64_t deadlin
 		return 0;
 	if (errno != EINPROGRESS && errno != EINTR)
 		return -1;
-	pfd.fd = fd;
-	pfd.events = POLLOUT;
+	pfd[0].fd = fd;
+	pfd[0].events = POLLOUT;
+	pfd[1].fd = wakefd;
+	pfd[1].events = POLLIN;
 	do {
 		left = deadline - clock_ms(CLOCK_STEADY);
-		n = poll(&pfd, 1, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+		n = poll(pfd, wakefd != -1 ? 2 : 1, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
 	} while ((n == -1 && errno == EINTR) || (n == 0 && left > 60000));
 	if (n <= 0) {
 		if (n == 0)
 			errno = ETIMEDOUT;
+		return -1;
+	}
+	if (wakefd != -1 && pfd[1].revents != 0) {
+		errno = ECANCELED;
 		return -1;
 	}
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1)
@@ -264,7 +270,8 @@ fail_of(int err)
 }
 
 static int
-dial_one(const struct sockaddr *sa, socklen_t salen, int64_t deadline, enum net_fail *fail)
+dial_one(const struct sockaddr *sa, socklen_t salen, int64_t deadline, int wakefd,
+    enum net_fail *fail)
 {
 	int fd = new_socket(sa->sa_family), saved;
 
@@ -272,7 +279,7 @@ dial_one(const struct sockaddr *sa, socklen_t salen, int64_t deadline, enum net_
 		*fail = fail_of(errno);
 		return -1;
 	}
-	if (connect_wait(fd, sa, salen, deadline) == -1) {
+	if (connect_wait(fd, sa, salen, deadline, wakefd) == -1) {
 		saved = errno;
 		close(fd);
 		errno = saved;
@@ -284,7 +291,7 @@ dial_one(const struct sockaddr *sa, socklen_t salen, int64_t deadline, enum net_
 }
 
 static int
-dial_loopback(const char *port, int64_t deadline, enum net_fail *fail)
+dial_loopback(const char *port, int64_t deadline, int wakefd, enum net_fail *fail)
 {
 	struct sockaddr_in in;
 	struct sockaddr_in6 in6;
@@ -297,7 +304,7 @@ dial_loopback(const char *port, int64_t deadline, enum net_fail *fail)
 	in.sin_family = AF_INET;
 	in.sin_port = htons(num);
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	fd = dial_one((struct sockaddr *)(void *)&in, sizeof(in), deadline, fail);
+	fd = dial_one((struct sockaddr *)(void *)&in, sizeof(in), deadline, wakefd, fail);
 	if (fd != -1)
 		return fd;
 	err = errno;
@@ -305,7 +312,7 @@ dial_loopback(const char *port, int64_t deadline, enum net_fail *fail)
 	in6.sin6_family = AF_INET6;
 	in6.sin6_port = htons(num);
 	in6.sin6_addr = in6addr_loopback;
-	fd = dial_one((struct sockaddr *)(void *)&in6, sizeof(in6), deadline, fail);
+	fd = dial_one((struct sockaddr *)(void *)&in6, sizeof(in6), deadline, wakefd, fail);
 	if (fd == -1) {		/* the first answer is the one to tell: IPv6 may just be missing */
 		errno = err;
 		*fail = fail_of(err);
@@ -314,13 +321,13 @@ dial_loopback(const char *port, int64_t deadline, enum net_fail *fail)
 }
 
 int
-net_dial(const char *host, const char *port, int64_t deadline, enum net_fail *fail)
+net_dial(const char *host, const char *port, int64_t deadline, int wakefd, enum net_fail *fail)
 {
 	struct addrinfo hints, *res, *ai;
 	int fd = -1;
 
 	if (strcmp(host, "localhost") == 0)
-		return dial_loopback(port, deadline, fail);
+		return dial_loopback(port, deadline, wakefd, fail);
 	memset(&hints, 0, sizeof(hints));
 	hints.ai_socktype = SOCK_STREAM;
 	hints.ai_flags = AI_NUMERICSERV;
@@ -330,7 +337,7 @@ net_dial(const char *host, const char *port, int64_t deadline, enum net_fail *fa
 		return -1;
 	}
 	for (ai = res; ai != NULL && fd == -1; ai = ai->ai_next)
-		fd = dial_one(ai->ai_addr, ai->ai_addrlen, deadline, fail);
+		fd = dial_one(ai->ai_addr, ai->ai_addrlen, deadline, wakefd, fail);
 	freeaddrinfo(res);
 	return fd;
 }
@@ -349,7 +356,7 @@ net_dial_unix(const char *path, enum net_fail *fail)
 	}
 	memcpy(sun.sun_path, path, strlen(path));
 	return dial_one((struct sockaddr *)(void *)&sun, sizeof(sun),
-	    clock_ms(CLOCK_STEADY), fail);
+	    clock_ms(CLOCK_STEADY), -1, fail);
 }
 
 void

@@ -34,10 +34,10 @@ enum net_fail { NET_OK, NET_RESOLVE, NET_REFUSED, NET_TIMEOUT, NET_LOCAL };
 
 /*
  * Connect to host and port, trying each address until deadline (clock_ms,
- * CLOCK_STEADY). The descriptor; or -1, errno and *fail: NET_LOCAL for want of descriptors or memory.
+ * CLOCK_STEADY) or until wakefd (-1: none) is readable. The descriptor; or -1, errno and *fail: NET_LOCAL for want of descriptors or memory.
  * "localhost" is 127.0.0.1, then ::1, whatever the resolver says (RFC 6761).
  */
-int net_dial(const char *host, const char *port, int64_t deadline, enum net_fail *fail);
+int net_dial(const char *host, const char *port, int64_t deadline, int wakefd, enum net_fail *fail);
 int net_dial_unix(const char *path, enum net_fail *fail);
 
 /* "127.0.0.1:80", "[::1]:80", "unix". net_format_host leaves port and brackets out. */

@@ -24,8 +24,7 @@ struct holder;
 struct dialect {
 	const char *name;
 	/* A stream to the tunnel; see mux_open. */
-	struct stream *(*open)(struct session *, const struct stream_ops *, void *arg,
-	    uint64_t *tally, int64_t deadline);
+	struct stream *(*open)(struct session *, uint64_t *tally, int64_t deadline);
 	/* What goes in front of the request on that stream. */
 	void (*preface)(struct buf *, const struct holder *, const char *peer);
 	/* The tunnel was taken away: tell the client why. */

@@ -49,8 +49,10 @@ body_locked(struct exchange *x, struct str lead, const char *p, size_t len, size
 		}
 		n = 0;
 		if (len > 0 && !x->body.done && (n = http_body_take(&x->body, p, len, &out, &why)) < 0) {
-			if (lead.len > 0)	/* the head has not gone out: 502 can still be said */
+			if (lead.len > 0) {	/* the head has not gone out: 502 can still be said */
 				x->res = RES_HEAD;
+				x->status = 0;
+			}
 			bad_locked(x, why);
 			return;
 		}

@@ -82,7 +82,7 @@ dial(struct job *j, int fresh)
 	if (j->reused)
 		return V_GO_ON;
 	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) :
-	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, &fail);
+	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, &fail);
 	if (fd == -1)
 		return error(j, fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused");
 	net_tune(fd);
@@ -147,10 +147,9 @@ take_head(struct job *j, size_t n)
 		pump_take_raw(&j->pump, lead, NULL, 0);
 		return V_GO_ON;
 	}
-	j->status = j->head.status;
-	j->headed = 1;
-	if (j->status == 101) {
-		j->raw = 1;
+	if (j->head.status == 101) {
+		j->status = 101;
+		j->headed = j->raw = 1;
 		pthread_mutex_lock(&j->s->mtx);
 		j->state = ST_RAW;
 		pthread_mutex_unlock(&j->s->mtx);
@@ -164,6 +163,8 @@ take_head(struct job *j, size_t n)
 	used = pump_take(&j->pump, lead, &j->res, j->in + j->at, j->len - j->at, &why);
 	if (used < 0)
 		return error(j, "protocol");
+	j->status = j->head.status;
+	j->headed = 1;
 	j->at += (size_t)used;
 	return V_GO_ON;
 }
@@ -300,7 +301,8 @@ relay(struct job *j)
 			}
 			events |= POLLIN;
 		}
-		if (j->headed && !j->raw && j->res.done && deadline == CONN_FOREVER)
+		/* all of the response is in the stream: the rest of the request has so long */
+		if (state == 1 && j->headed && !j->raw && j->res.done && deadline == CONN_FOREVER)
 			deadline = clock_ms(CLOCK_STEADY) + EARLY_MS;
 		if (clock_ms(CLOCK_STEADY) >= deadline)
 			return V_CUT;

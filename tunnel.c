@@ -397,6 +397,8 @@ struct runner {
 	struct tunnel_client *client;
 	enum tunnel_end end;
 	char why[256];
+	pthread_mutex_t mtx;	/* guards done */
+	int done;		/* the client has ended */
 };
 
 static void *
@@ -405,8 +407,22 @@ run_client(void *arg)
 	struct runner *r = arg;
 
 	r->end = tunnel_run(r->client, r->why, sizeof(r->why));
+	pthread_mutex_lock(&r->mtx);
+	r->done = 1;
+	pthread_mutex_unlock(&r->mtx);
 	kill(getpid(), SIGUSR1);	/* sigwait in the main thread returns */
 	return NULL;
+}
+
+static int
+client_ended(struct runner *r)
+{
+	int done;
+
+	pthread_mutex_lock(&r->mtx);
+	done = r->done;
+	pthread_mutex_unlock(&r->mtx);
+	return done;
 }
 
 static void
@@ -444,25 +460,27 @@ await_target(const char *target, pid_t pid, int *status, int *ended)
 
 /* Until the client has ended. Signals and the command's end stop it. */
 static void
-supervise(const sigset_t *set, struct tunnel_client *client, pid_t pid, int *status, int *ended)
+supervise(const sigset_t *set, struct runner *r, pid_t pid, int *status, int *ended)
 {
 	int sig, asked = 0;
 
 	for (;;) {
 		if (sigwait(set, &sig) != 0)
 			continue;
-		if (sig == SIGUSR1)
+		if (client_ended(r))
 			return;
+		if (sig == SIGUSR1)	/* somebody else's */
+			continue;
 		if (sig == SIGCHLD) {
 			if (pid != 0 && !*ended && command_ended(pid, status)) {
 				*ended = 1;
-				tunnel_close(client);
+				tunnel_close(r->client);
 			}
 			continue;
 		}
 		if (asked++ && pid == 0)
 			exit(TUNNEL_FAILED);	/* asked twice: at once */
-		tunnel_close(client);
+		tunnel_close(r->client);
 	}
 }
 
@@ -496,7 +514,7 @@ new_client(const struct conf *c, const char *target)
 static int
 connect_with(const struct conf *c, const char *target)
 {
-	char host[256], port[8] = "", why[256];
+	char host[256], port[8] = "", why[1024];
 	struct runner r;
 	pthread_t thread;
 	sigset_t set;
@@ -505,6 +523,8 @@ connect_with(const struct conf *c, const char *target)
 
 	block_signals(&set);
 	r.client = new_client(c, target);
+	r.done = 0;
+	pthread_mutex_init(&r.mtx, NULL);
 	if (c->run[0] != '\0') {
 		tunnel_target(target, host, sizeof(host), port, sizeof(port), why, sizeof(why));
 		pid = start_command(c->run, port);
@@ -518,13 +538,15 @@ connect_with(const struct conf *c, const char *target)
 	}
 	if (pthread_create(&thread, NULL, run_client, &r) != 0)
 		die(TUNNEL_FAILED, "no thread can be had");
-	supervise(&set, r.client, pid, &status, &ended);
+	supervise(&set, &r, pid, &status, &ended);
 	pthread_join(thread, NULL);
 	if (pid != 0)
 		stop_command(pid, ended);
 	tunnel_free(r.client);
-	if (r.end != TUNNEL_STOPPED)
-		die((int)r.end, "%s", r.why);
+	if (r.end != TUNNEL_STOPPED) {
+		escape(why, sizeof(why), r.why);	/* the daemon may have had a word in it */
+		die((int)r.end, "%s", why);
+	}
 	return ended && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) ?
 	    TUNNEL_FAILED : TUNNEL_STOPPED;
 }

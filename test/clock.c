@@ -39,7 +39,7 @@ offset_locked(void)
 }
 
 int64_t
-clock_ms(enum clock_kind kind)
+clock_us(enum clock_kind kind)
 {
 	struct timespec ts;
 	int64_t offset;
@@ -50,5 +50,5 @@ clock_ms(enum clock_kind kind)
 	offset = offset_locked();
 	pthread_mutex_unlock(&mtx);
 	errno = saved;
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 + offset;
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000 + offset * 1000;
 }
