@@ -74,13 +74,6 @@ agent_look(struct tunnel_client *c)
 /* The control stream, in a session's reader. */
 
 static void
-put_text(struct buf *b, const char *name, const char *value)
-{
-	json_put_name(b, name);
-	json_put_str(b, value, strlen(value));
-}
-
-static void
 say_hello(struct session *s)
 {
 	struct tunnel_client *c = s->lane->c;
@@ -89,21 +82,21 @@ say_hello(struct session *s)
 
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "hello");
-	put_text(&b, "version", VERSION);
-	put_text(&b, "agent", "tunnel/" VERSION);
-	put_text(&b, "instance", s->lane->instance);
-	put_text(&b, "endpoint", c->endpoint.url);
+	json_put_member(&b, "op", "hello");
+	json_put_member(&b, "version", VERSION);
+	json_put_member(&b, "agent", "tunnel/" VERSION);
+	json_put_member(&b, "instance", s->lane->instance);
+	json_put_member(&b, "endpoint", c->endpoint.url);
 	buf_str(&b, "}");
 	mux_control(s->mux, text, b.len);
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "listen");
+	json_put_member(&b, "op", "listen");
 	json_put_name(&b, "id");
 	buf_u64(&b, 1);
-	put_text(&b, "kind", "http");
+	json_put_member(&b, "kind", "http");
 	if (c->name[0] != '\0')
-		put_text(&b, "name", c->name);
+		json_put_member(&b, "name", c->name);
 	if (c->share) {
 		json_put_name(&b, "share");
 		buf_str(&b, "true");

@@ -36,13 +36,6 @@ put_time(struct buf *b, int64_t ms)
 }
 
 static void
-put_string(struct buf *b, const char *name, const char *value)
-{
-	json_put_name(b, name);
-	json_put_str(b, value, strlen(value));
-}
-
-static void
 put_number(struct buf *b, const char *name, unsigned long long value)
 {
 	json_put_name(b, name);
@@ -67,10 +60,10 @@ put_json(struct buf *b, const struct tunnel_status *t)
 	put_time(&when, t->since);
 	text[when.len] = '\0';
 	buf_str(b, "{");
-	put_string(b, "name", t->name);
-	put_string(b, "token", token_id(t->who));
-	put_string(b, "peer", t->peer);
-	put_string(b, "since", text);
+	json_put_member(b, "name", t->name);
+	json_put_member(b, "token", token_id(t->who));
+	json_put_member(b, "peer", t->peer);
+	json_put_member(b, "since", text);
 	json_put_name(b, "lost");
 	buf_str(b, t->lost ? "true" : "false");
 	json_put_name(b, "path");

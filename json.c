@@ -568,3 +568,10 @@ json_put_name(struct buf *b, const char *name)
 	json_put_str(b, name, strlen(name));
 	buf_char(b, ':');
 }
+
+void
+json_put_member(struct buf *b, const char *name, const char *value)
+{
+	json_put_name(b, name);
+	json_put_str(b, value, strlen(value));
+}

@@ -70,4 +70,7 @@ void json_put_str(struct buf *b, const char *s, size_t len);
 /* Write "name": and, unless this is the first member after '{', a comma before it. */
 void json_put_name(struct buf *b, const char *name);
 
+/* The two together: a member whose value is a string. */
+void json_put_member(struct buf *b, const char *name, const char *value);
+
 #endif

@@ -55,13 +55,6 @@ put_id(struct buf *b, uint32_t id)
 }
 
 static void
-put_text(struct buf *b, const char *name, const char *value)
-{
-	json_put_name(b, name);
-	json_put_str(b, value, strlen(value));
-}
-
-static void
 say_error(struct native *n, uint32_t id, const char *code, const char *message)
 {
 	char text[1024];
@@ -71,11 +64,11 @@ say_error(struct native *n, uint32_t id, const char *code, const char *message)
 	    "peer", n->session.peer, "who", n->session.identity.who, (char *)NULL);
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "error");
+	json_put_member(&b, "op", "error");
 	if (id != 0)
 		put_id(&b, id);
-	put_text(&b, "code", code);
-	put_text(&b, "message", message);
+	json_put_member(&b, "code", code);
+	json_put_member(&b, "message", message);
 	buf_str(&b, "}");
 	say(n, &b);
 }
@@ -88,10 +81,10 @@ say_gone(struct native *n, uint32_t id, const char *code)
 
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "gone");
+	json_put_member(&b, "op", "gone");
 	put_id(&b, id);
 	if (code != NULL)
-		put_text(&b, "code", code);
+		json_put_member(&b, "code", code);
 	buf_str(&b, "}");
 	say(n, &b);
 }
@@ -129,7 +122,7 @@ say_ready(struct native *n, uint32_t id, const char *name)
 	put_url(n, &u, name);
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "ready");
+	json_put_member(&b, "op", "ready");
 	put_id(&b, id);
 	json_put_name(&b, "url");
 	json_put_str(&b, url, u.len);
@@ -153,9 +146,9 @@ hello(struct native *n, const struct json *j)
 	n->hello = 1;
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "hello");
-	put_text(&b, "version", VERSION);
-	put_text(&b, "domain", conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost");
+	json_put_member(&b, "op", "hello");
+	json_put_member(&b, "version", VERSION);
+	json_put_member(&b, "domain", conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost");
 	json_put_name(&b, "ping");
 	buf_u64(&b, (unsigned long long)(conf->ping_ms + 999) / 1000);
 	buf_str(&b, "}");
@@ -352,7 +345,7 @@ native_preface(struct buf *b, const struct holder *h, const char *peer)
 {
 	buf_str(b, "{");
 	put_id(b, h->listen_id);
-	put_text(b, "peer", peer);
+	json_put_member(b, "peer", peer);
 	buf_str(b, "}\n");
 }
 
@@ -370,7 +363,7 @@ native_drain(struct session *s)
 
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
-	put_text(&b, "op", "drain");
+	json_put_member(&b, "op", "drain");
 	buf_str(&b, "}");
 	say(native_of(s), &b);
 }
