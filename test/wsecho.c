@@ -276,7 +276,7 @@ client(const char *url)
 		fprintf(stderr, "wsecho: %s is not ws://HOST:PORT[/PATH]\n", url);
 		return 1;
 	}
-	if ((fd = net_dial(host, port, clock_ms(CLOCK_STEADY) + HEAD_MS, &fail)) == -1) {
+	if ((fd = net_dial(host, port, clock_ms(CLOCK_STEADY) + HEAD_MS, -1, &fail)) == -1) {
 		perror("wsecho: connect");
 		return 1;
 	}
