@@ -137,7 +137,7 @@ take_name(struct tunnel_client *c, const char *name)
 {
 	size_t i;
 
-	for (i = 0; name[i] != '\0' && i < sizeof(c->name) - 1; i++)
+	for (i = 0; i < sizeof(c->name) - 1 && name[i] != '\0'; i++)
 		c->name[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
 	return name[i] == '\0' && name_ok(c->name) ? 0 : -1;
 }

@@ -67,8 +67,7 @@ needs_apt() {
 		need musl-tools
 		need bmake
 		need mandoc
-		need shellcheck
-		need cppcheck ;;
+		need shellcheck ;;
 	esac
 }
 
@@ -89,8 +88,7 @@ needs_apk() {
 		need compiler-rt
 		need bmake
 		need mandoc
-		need shellcheck
-		need cppcheck ;;
+		need shellcheck ;;
 	esac
 }
 
@@ -106,8 +104,7 @@ needs_pkg() {
 		need go command -v go ;;
 	ci)
 		need bmake
-		need shellcheck
-		need cppcheck ;;
+		need shellcheck ;;
 	esac
 }
 
