@@ -121,8 +121,9 @@ ended() {
 # its log in $tmp/NAME.log; sets pid and port. DAEMON: another build of it.
 daemon() {
 	name=$1; shift
+	: >"$tmp/$name.log"	# now: the line of an earlier daemon must not be taken for this one's
 	"${DAEMON:-$BIN/tunneld}" --state "$tmp/$name" --listen 127.0.0.1:0 "$@" \
-	    >"$tmp/$name.stdout" 2>"$tmp/$name.log" </dev/null &
+	    >"$tmp/$name.stdout" 2>>"$tmp/$name.log" </dev/null &
 	pid=$!
 	started="$started $pid"
 	line "daemon $name starts" "$tmp/$name.log" 'event=listening' || return 1

@@ -1,4 +1,6 @@
 """The client's command line, its life and its side of the protocol."""
+import base64
+import hashlib
 import json
 import os
 import pty
@@ -657,8 +659,15 @@ def stopped_daemon(r):
 def hostile_text(r):
     """Text from the network cannot play with the terminal."""
     s = r.service(serving(OK))
-    f = fake_daemon(r, "--error", "name_in_use")
-    client(r, f, s.target, ready=False).ends("name_in_use", 4)
+    for code, end in (("name_in_use", 4), ("limit", None)):
+        f = fake_daemon(r, "--error", code, "--accept-many", "--message", "\x1b[31mred\x07 \x9b1m\r")
+        c = client(r, f, s.target, ready=False)
+        if end is None:
+            c.says("trying again")
+        else:
+            c.ends(code, end)
+        r.check(f"{code}: what the daemon says is shown", any("[31mred" in l for l in c.errs if l), c.errs)
+        r.check(f"{code}: as printable text", all(0x20 <= ord(ch) < 0x7f for l in c.errs if l for ch in l), c.errs)
     with open(f"{r.tmp}/req", "wb") as file:
         file.write(b"GET /%1b[31m\\x?q=\"<> HTTP/1.1\r\nHost: a\r\n\r\n")
     f = fake_daemon(r, "--request-file", f"{r.tmp}/req", "--stay")
@@ -689,6 +698,64 @@ def whole_life(r):
     r.until("descriptors come back to what is kept", lambda: counted() <= before + 3 * 64)
     r.equal("it still serves", Curl(d, "/echo").status, 200)
     r.check("status tells of it", json.loads(d.tool("status", "--json").stdout)[0]["requests"] >= 122)
+
+
+@test
+def no_tight_loop(r):
+    """A daemon that sends everybody away at once is not asked in a loop."""
+    def away(code):
+        def handle(conn, head):
+            key = re.search(r"(?i)^Sec-WebSocket-Key: (\S+)", head, re.M).group(1)
+            accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+            conn.send(f"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
+                      "Sec-WebSocket-Protocol: tunnel.v1\r\n\r\n")
+            conn.send(b"\x82\x0c\x00\x03" + bytes(9) + bytes([code]) + b"\x88\x02\x03\xea")
+            conn.over()
+        return handle
+    counts = []
+    for code in (0, 1):
+        s = r.service(away(code))
+        client(r, f"http://{s.target}", "3000", ready=False).says("trying again")
+        counts.append((f"go away {code} before hello", lambda s=s: len(s.heads)))
+        f = fake_daemon(r, "--go-away", str(code), "--close", "1002", "--accept-many")
+        client(r, f, "3000")
+        counts.append((f"go away {code} once ready", lambda f=f: len(f.seen(event="handshake"))))
+    time.sleep(2.5)     # nothing tells of what does not happen
+    for what, count in counts:
+        r.check(f"{what}: connections", 1 <= count() <= 4, count())
+
+
+@test
+def stopped_in_the_handshake(r):
+    s = r.service(lambda conn, _: conn.over())
+    c = client(r, f"http://{s.target}", "3000", ready=False)
+    s.wait(lambda: s.heads, "the handshake")
+    t = time.monotonic()
+    c.stop(what="stopped while the handshake is not answered")
+    r.check("at once", time.monotonic() - t < 2 * SHORT, time.monotonic() - t)
+
+
+@test
+def kept_connections_end(r):
+    d, o = r.daemon(), r.origin("--wait", "8")
+    c = client(r, d, o.target, "--name", "a")
+    Curl(d, "/echo")
+    r.equal("one is kept", direct(o, "/conns?open=2")["open"], 2)
+    t = time.monotonic()
+    r.equal("an idle one is closed", direct(o, "/conns?open=1")["open"], 1)
+    r.check("within some seconds", time.monotonic() - t < 6 + SHORT, time.monotonic() - t)
+    r.equal("the next request has a new one", Curl(d, "/echo").json().get("request"), 1)
+    c.stop()
+
+
+@test
+def broken_first_chunk(r):
+    """Nothing of the answer has gone out yet when it is found."""
+    d = r.daemon()
+    s = r.service(serving(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n"))
+    client(r, d, s.target, "--name", "a")
+    got = Curl(d)
+    r.equal("a head and a broken chunk in one segment", (got.status, got.get("X-Tunnel-Error")), (502, "protocol"))
 
 
 main()

@@ -762,7 +762,8 @@ def answers_that_are_none(r):
             ("gzip", "HTTP/1.1 200 OK\\r\\nTransfer-Encoding: gzip\\r\\n\\r\\n"),
             ("folding", "HTTP/1.1 200 OK\\r\\nX: 1\\r\\n 2\\r\\nContent-Length: 0\\r\\n\\r\\n"),
             ("bare LF", "HTTP/1.1 200 OK\\nContent-Length: 0\\n\\n"), ("NUL", "HTTP/1.1 200 OK\\r\\nX: \\x00\\r\\nContent-Length: 0\\r\\n\\r\\n"),
-            ("a head without end", "HTTP/1.1 200 OK\\r\\nX: " + "a" * 50000))):
+            ("a head without end", "HTTP/1.1 200 OK\\r\\nX: " + "a" * 50000),
+            ("a broken first chunk", "HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\nzz\\r\\n"))):
         r.client(d, f"bad{i}", "--bad-response", text)
         res = r.get(d, f"bad{i}.localhost")
         r.equal(f"{what}: 502", res.status, 502)
@@ -1014,6 +1015,56 @@ def random_bytes(r):
                 pass
     r.equal("150 damaged requests later it serves", r.get(d).status, 200)
     r.check("the client's session is the first one", n.alive() and not n.seen(event="closed"))
+
+
+# ---- what comes too late to be said ------------------------------------------
+
+@test
+def error_behind_a_head(r):
+    """An error may not stand where the caller takes it for content, or for the next answer."""
+    d = r.daemon()
+    s = r.service(lambda conn, _: (conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 50), conn.over()))
+    r.client(d, "a", "--target", s.target)
+    c = r.caller(d, f"POST / HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    r.equal("the head", c.interim().status, 200)
+    r.equal("what came of the content", c.exactly(50), b"x" * 50)
+    c.send("zz\r\n")
+    r.check("a bad chunk then: the end, and no 400", c.over() in ("fin", "reset"), c.buf)
+
+
+@test
+def errors_and_methods(r):
+    """Content that looks like another method is none."""
+    d = r.daemon("--timeout", "500ms")
+    n = r.client(d, "a", "--never-answer")
+    cs = []
+    for i, (method, content) in enumerate((("POST", "HEADxxxx"), ("HEAD", "POSTxxxx"))):
+        cs.append(r.caller(d, f"{method} / HTTP/1.1\r\n{HOST}Content-Length: 8\r\nConnection: close\r\n\r\n"))
+        until(n, i + 1)
+        cs[i].send(content)
+    res = cs[0].response()
+    r.check("POST: 504 with its content", res.status == 504 and res.end == "length" and len(res.body) > 0, res)
+    res = cs[1].response("HEAD")
+    r.check("HEAD: 504 that tells its length", res.status == 504 and int(res.get("Content-Length") or 0) > 0, res)
+    r.equal("and has none", cs[1].over(), "fin")
+
+
+@test
+def leaves_behind_a_byte(r):
+    """What a caller has sent ahead does not hide that it has left."""
+    d = r.daemon("--half-close", "500ms")
+    event = b"data: 1\n\n"
+    s = r.service(lambda conn, _: (conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event),
+                                   s.note(conn.over())))
+    n = r.client(d, "a", "--target", s.target)
+    for i, end in enumerate((Caller.close, Caller.half_close)):
+        c = r.caller(d, GET)
+        c.until(event)
+        c.send("x")
+        end(c)
+        n.wait_line(n.lines, lambda _, i=i: len(n.seen(event="reset")) > i, "reset", wait=5)
+        s.wait(lambda i=i: len(s.ends) > i, "the end")
+    r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0], wait=5)
 
 
 main()

@@ -4,6 +4,7 @@ Two clients that share no code with ours speak it: peer/native.py, and
 peer/yamux.go on the yamux library that the protocol is named after.
 """
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -678,6 +679,60 @@ def real_library(r):
         n.kill(signal.SIGTERM)
         r.equal(f"{name}: an orderly end", n.closed()["code"], 1000)
         r.until(f"{name}: freed", lambda nm=name: not [t for t in d.status() if t["name"] == nm])
+
+
+@test
+def own_domains(r):
+    """Who held the daemon's own names would get everybody's tokens."""
+    for i, (args, names) in enumerate((
+            (("--domain", "t.test"), ("t.test", "T.Test", "x.t.test", "y.x.t.test")),
+            ((), ("tunnel.localhost", "x.tunnel.localhost", "a.tunnel.example", "tunnel.example", "b.localhost")),
+            (("--domain", "t.test", "--url", "https://Pub.example:8443"), ("pub.example", "t.test")))):
+        d = r.daemon(*args, name=f"d{i}")
+        listens = [f'{{"op":"listen","id":{k + 2},"kind":"http","name":"{name}"}}' for k, name in enumerate(names)]
+        n = r.client(d, f"www{i}.shop.example", *(w for line in listens for w in ("--listen", line)))
+        for k, name in enumerate(names):
+            r.equal(f"{' '.join(args)}: {name}", n.ready(k + 2).get("code"), "forbidden")
+        r.equal(f"{' '.join(args)}: another domain", r.get(d, f"www{i}.shop.example").status, 200)
+
+
+@test
+def hello_twice(r):
+    d = r.daemon()
+    n = r.client(d, "a", "--stay", "--after-ready",
+                 '{"op":"hello","version":"1.0.0","agent":"peer/1.0.0","instance":"0123456789abcdef","endpoint":"ws://a"}')
+    r.equal("hello twice: close code", n.closed()["code"], 1002)
+    r.equal("by the daemon, which says hello once", len(n.seen(op="hello")), 1)
+
+
+@test
+def streams_without_end(r):
+    """A client that never ends its direction uses up no session."""
+    d = r.daemon("--streams", "4")
+    n = r.client(d, "a", "--no-fin")
+    for _ in range(4):
+        r.get(d)
+    r.until("room again", lambda: r.get(d).status == 200, wait=3)
+    got = [r.get(d).status for _ in range(12)]
+    r.check("and again", got.count(200) >= 8 and n.alive(), got)
+
+
+@test
+def revoked_without_descriptors(r):
+    """The tokens cannot be read for want of descriptors: they are when there are some."""
+    d = r.daemon()
+    n = r.client(d, "a")
+    few = len(os.listdir(f"/proc/{d.p.pid}/fd")) + 2
+    resource.prlimit(d.p.pid, resource.RLIMIT_NOFILE, (few, few))
+    idle = [r.caller(d) for _ in range(4)]
+    d.log("event=accept_failed")
+    r.equal("revoke", d.tool("token", "revoke", d.token_id).returncode, 0)
+    d.log("event=tokens_bad")
+    r.check("a session goes on as long as nothing is known", not n.seen(event="closed"))
+    for c in idle:
+        c.close()
+    r.equal("close 1008 when there are descriptors again", n.closed(wait=5)["code"], 1008)
+    r.equal("what failed is told once", d.logged("event=tokens_bad"), 1)
 
 
 main()

@@ -535,4 +535,18 @@ def revoked(r):
     r.equal("503 afterwards", Curl(d, "/").status, 503)
 
 
+@test
+def reset_upgrade(r):
+    """After a 101 a reset stays one: a clean end would say that all has come."""
+    s = r.service(lambda conn, _: (conn.send(b"HTTP/1.1 101 S\r\nUpgrade: foo\r\nConnection: upgrade\r\n\r\n"),
+                                   conn.until(b"bye"), conn.reset()))
+    d, _, _ = pair(r, target=s.target)
+    r.client(d, "b", "--target", s.target)
+    for name in ("a", "b"):
+        c = r.caller(d, f"GET / HTTP/1.1\r\nHost: {name}.localhost\r\nUpgrade: foo\r\nConnection: Upgrade\r\n\r\n")
+        r.equal(f"{name}: 101", c.interim().status, 101)
+        c.send("bye")
+        r.equal(f"{name}: the service's reset is the caller's", c.over(), "reset")
+
+
 main()

@@ -759,7 +759,7 @@ class Client:
             "preface": preface, "stream": s.id, "request_line": line, "headers": fields, "chunked": how == "chunked",
             "body_length": length, "body_sha256": digest.hexdigest(), "trailers": trailers}).encode() + b"\n"
         await s.write((head % len(answer)).encode() + (b"" if line.startswith("HEAD ") else answer))
-        return s.fin()
+        return None if o.no_fin else s.fin()
 
     async def dial(self):
         host, _, port = self.o.target.rpartition(":")
@@ -993,7 +993,7 @@ class Server:
             if o.silent:
                 return None
             if o.error:
-                reply(op="error", id=lid, code=o.error, message="asked for by the test")
+                reply(op="error", id=lid, code=o.error, message=o.message)
             else:
                 reply(op="ready", id=lid, **answer)
             sess.readied.append(obj)
@@ -1209,7 +1209,7 @@ def options():
     a("--garbage-control", action="append", default=[], metavar="LINE", help="sent on stream 1 after listen")
     a("--bad-response", metavar="TEXT", help="raw bytes in place of a response, then FIN")
     for flag in ("share", "path", "window-abuse", "reset-streams", "reset-mid", "never-answer", "never-ack",
-                 "late-ack", "no-read", "follow-drain"):
+                 "late-ack", "no-read", "no-fin", "follow-drain"):
         a("--" + flag, action="store_true")
     client.set_defaults(window=None)
     a = server.add_argument
@@ -1228,6 +1228,7 @@ def options():
     a("--reject", type=int, metavar="STATUS")
     a("--reject-times", type=int, default=0, metavar="N", help="only the first N handshakes")
     a("--error", choices=sorted(CODES), metavar="CODE")
+    a("--message", default="asked for by the test", help="of that error")
     a("--gone", metavar="CODE")
     a("--close", nargs="+", metavar=("CODE", "REASON"))
     a("--cut", action="store_true", help="cut the connection without a close")
