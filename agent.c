@@ -144,13 +144,15 @@ lost(struct session *s, const char *code, const char *message)
 	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (strcmp(table[i].code, code) == 0)
 			break;
+	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
 	if (i == sizeof(table) / sizeof(table[0])) {	/* "limit", or something new: try later */
+		if (c->events.connection != NULL)
+			c->events.connection(c->arg, why, 0);
 		link_close(mux_link(s->mux), WS_NORMAL, "not served");
 		return;
 	}
 	if (c->events.lost != NULL)
 		c->events.lost(c->arg, code, message);
-	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
 	agent_finish(c, table[i].end, why, strcmp(code, "taken_over") == 0);
 }
 

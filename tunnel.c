@@ -304,14 +304,15 @@ on_lost(void *arg, const char *code, const char *message)
 static void
 on_connection(void *arg, const char *what, int64_t retry_ms)
 {
-	char line[LINE_SIZE];
+	char line[LINE_SIZE], text[700];
 
 	(void)arg;
+	escape(text, sizeof(text), what);	/* the daemon may have had a word in it */
 	if (retry_ms > 0)
 		put_line(2, line, snprintf(line, sizeof(line), "tunnel: %s; trying again in %lld.%lld s\n",
-		    what, (long long)retry_ms / 1000, (long long)retry_ms % 1000 / 100));
+		    text, (long long)retry_ms / 1000, (long long)retry_ms % 1000 / 100));
 	else if (strcmp(what, "connected") != 0)
-		put_line(2, line, snprintf(line, sizeof(line), "tunnel: %s; trying again\n", what));
+		put_line(2, line, snprintf(line, sizeof(line), "tunnel: %s; trying again\n", text));
 }
 
 static const char *

@@ -92,6 +92,7 @@ line() {
 # start FILE COMMAND...: in the background, its stdout in FILE, its stderr in FILE.err; sets pid.
 start() {
 	file=$1; shift
+	: >"$file"
 	"$@" >"$file" 2>"$file.err" </dev/null &
 	pid=$!
 	started="$started $pid"
