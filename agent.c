@@ -110,17 +110,19 @@ ready(struct session *s, const struct json *j)
 {
 	struct tunnel_client *c = s->lane->c;
 	char url[URL_MAX];
-	int again;
+	int again, news;
 
 	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
 		return;
 	pthread_mutex_lock(&c->mtx);
 	s->ready = 1;
 	c->worked = 1;
-	again = strcmp(c->url, url) == 0;
+	news = strcmp(c->url, url) != 0;
+	again = !news && s->lane->served;
+	s->lane->served = 1;
 	snprintf(c->url, sizeof(c->url), "%s", url);
 	pthread_mutex_unlock(&c->mtx);
-	if (c->events.ready != NULL)
+	if (c->events.ready != NULL && (news || again))
 		c->events.ready(c->arg, url, c->target, again);
 }
 

@@ -53,6 +53,7 @@ struct lane {			/* one of --connections */
 	struct tunnel_client *c;
 	char instance[17];	/* hex; the daemon replaces the lane's lost session by its next */
 	int attempts;		/* [c] since it last worked */
+	int served;		/* [c] it has been ready before */
 };
 
 struct tunnel_client {

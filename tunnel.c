@@ -249,7 +249,7 @@ credentials(struct conf *c)
 /* What happens, as lines. */
 
 static struct {
-	int quiet, colour;
+	int quiet, colour, lost;	/* lost: why it ends has been said */
 } show;
 
 /* Bytes from the network as text that cannot play with a terminal. */
@@ -296,6 +296,7 @@ on_lost(void *arg, const char *code, const char *message)
 	char line[LINE_SIZE], text[400];
 
 	(void)arg;
+	show.lost = 1;
 	escape(text, sizeof(text), message);
 	put_line(2, line, snprintf(line, sizeof(line), "tunnel: the tunnel is lost: %.40s%s%s\n",
 	    code, text[0] != '\0' ? ": " : "", text));
@@ -544,6 +545,8 @@ connect_with(const struct conf *c, const char *target)
 	if (pid != 0)
 		stop_command(pid, ended);
 	tunnel_free(r.client);
+	if (r.end != TUNNEL_STOPPED && show.lost)
+		return (int)r.end;
 	if (r.end != TUNNEL_STOPPED) {
 		escape(why, sizeof(why), r.why);	/* the daemon may have had a word in it */
 		die((int)r.end, "%s", why);
