@@ -483,6 +483,7 @@ def connections(r):
     c = client(r, relay.url, o.target, "--name", "a", "--connections", "4", token=d.token)
     r.until("four sessions come", lambda: len(status(d)) == 4)
     r.equal("one URL line", len([l for l in c.lines if l]), 1)
+    r.check("none of them is back: none was gone", not any("is back" in l for l in c.errs), c.errs)
     hang = spread(r, d, "--connections", 4, 2)
     relay.cut(1)
     r.until("the two of the session that was cut end", lambda: sum(not h.is_alive() for h in hang) == 2)
