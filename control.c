@@ -152,7 +152,10 @@ control_serve(struct daemon *d, int fd, void (*stop)(void))
 		status(d, &c, 0, deadline);
 	else if (strcmp(cmd, "status json\n") == 0)
 		status(d, &c, 1, deadline);
-	else if (strcmp(cmd, "stop\n") == 0)
+	else if (strcmp(cmd, "listening\n") == 0) {
+		conn_write_all(&c, d->addr, strlen(d->addr), deadline);
+		conn_write_all(&c, "\n", 1, deadline);
+	} else if (strcmp(cmd, "stop\n") == 0)
 		stop();
 	else
 		conn_write_all(&c, "unknown command\n", 16, deadline);

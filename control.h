@@ -14,7 +14,8 @@ enum { CONTROL_PATH_MAX = 100 };
 /* The socket's path in the state folder: 0, or -1 if it is too long for one. */
 int control_path(char out[CONTROL_PATH_MAX], const char *state);
 
-/* Serve one connection, fd: "status", "status json" or "stop" (which calls stop). Bounded in time. */
+/* Serve one connection, fd: "status", "status json", "listening" (the first
+ * listener's address) or "stop" (which calls stop). Bounded in time. */
 void control_serve(struct daemon *, int fd, void (*stop)(void));
 
 /*

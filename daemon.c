@@ -203,6 +203,8 @@ daemon_start(struct daemon *d, const int *fd, int n, int control)
 	char addr[NET_ADDR_MAX];
 	int i, err;
 
+	net_local(fd[0], &ss);
+	net_format(&ss, d->addr);
 	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0) {
 		errno = err;
 		return -1;

@@ -35,6 +35,7 @@ struct daemon {
 	struct workers *workers;
 	struct budget budget;
 	char boot[9];			/* first half of request ids: random hex */
+	char addr[NET_ADDR_MAX];	/* the first listener's */
 
 	void (*stop)(void);		/* the control socket was asked to stop the daemon */
 	void (*drained)(void);		/* daemon_drain has come to its end; does not return */

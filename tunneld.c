@@ -169,7 +169,7 @@ SETTER(set_expires, seconds(&c->expires_ms, v, 1000))
 #define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
 
 static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_NAME */
-	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT", "public address; port 0 takes a free one", set_listen },
+	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT", "public address; port 0: any free", set_listen },
 	{ "domain", 'd', OPT_VALUE, NULL, "NAME", "a tunnel is reached at TUNNEL.NAME", set_domain },
 	{ "url", 0, OPT_VALUE, NULL, "URL", "scheme and port of the URLs told to clients", set_url },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
@@ -222,7 +222,8 @@ usage(void)
 
 	opt_help(opts, COUNT(opts), text, sizeof(text));
 	printf("usage: tunneld [OPTION...]\n"
-	    "       tunneld token issue (--scope NAME[,NAME...] | --global) [--expires TIME] [--note TEXT]\n"
+	    "       tunneld token issue (--scope NAME[,NAME...] | --global)\n"
+	    "                           [--expires TIME] [--note TEXT]\n"
 	    "       tunneld token list | token revoke ID\n"
 	    "       tunneld status [--json] | stop\n"
 	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
@@ -333,19 +334,42 @@ open_state(const char *path, int make)
 
 /* Commands. */
 
+/* Where it listens, a running daemon knows best. text stays as it is if none runs. */
+static void
+ask_address(const struct conf *c, char *text, size_t cap)
+{
+	char line[NET_ADDR_MAX + 1];
+	int fd[2];
+	ssize_t n;
+
+	if (pipe(fd) == -1)
+		return;
+	n = control_ask(c->state, "listening\n", fd[1]) == 0 ? read(fd[0], line, sizeof(line) - 1) : 0;
+	close(fd[0]);
+	close(fd[1]);
+	if (n <= 0)
+		return;
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	copy(text, cap, line);
+}
+
 /* The line for the client's user to paste. */
 static void
-print_client_line(const struct conf *c, const char *token)
+print_client_line(struct conf *c, const char *token)
 {
-	char host[NET_HOST_MAX], port[6];
+	char host[NET_HOST_MAX], port[6], *text = c->listen[0];
 
 	printf("client: tunnel use ");
 	if (c->d.url[0] != '\0')
 		printf("%s", c->d.url);
-	else if (net_split(c->listen[0], host, port) == 0) {
+	else {
+		ask_address(c, text, sizeof(c->listen[0]));
+		net_split(text, host, port);
 		if (c->d.domain[0] != '\0')
 			copy(host, sizeof(host), c->d.domain);
-		else if (host[0] == '\0' || host[0] == '*')
+		else if (host[0] == '\0' || strcmp(host, "*") == 0 ||
+		    strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
 			copy(host, sizeof(host), "127.0.0.1");
 		printf(strchr(host, ':') != NULL ? "http://[%s]" : "http://%s", host);
 		if (strcmp(port, "80") != 0)

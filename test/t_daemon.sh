@@ -189,6 +189,9 @@ is "SIGINT: exit 0" "$code" 0
 issue st --scope preview,api
 preview=$id
 daemon st
+"$D" token issue --state "$tmp/st" --scope pasted >"$tmp/out"
+holds "the client's line names the port of the daemon that runs" \
+    grep -Eq "tunnel use http://127\.0\.0\.1:$port tn_" "$tmp/out"
 daemon_pid=$pid
 is "status without tunnels" "$("$D" status --state "$tmp/st")" ""
 is "status --json without tunnels" "$("$D" status --json --state "$tmp/st" | tr -d ' \n')" "[]"
