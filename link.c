@@ -58,17 +58,6 @@ link_free(struct link *l)
 	free(l);
 }
 
-int64_t
-link_rtt_us(struct link *l)
-{
-	int64_t rtt;
-
-	pthread_mutex_lock(&l->mtx);
-	rtt = l->rtt_us;
-	pthread_mutex_unlock(&l->mtx);
-	return rtt;
-}
-
 /* Fail the connection (7.1.7): tell the other side why, then end. */
 static void
 fail(struct link *l, int code, const char *why)

@@ -30,11 +30,12 @@ struct link_ops {
 	int (*data)(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why);
 	/*
 	 * The payload of one binary message that is owed, at most cap (LINK_OWED_MAX) bytes into buf:
-	 * its length, 0 if nothing is owed. Sent behind every urgent message whose link_send had returned.
-	 * Called by whoever writes (so by link_send, link_owe and link_close too), no link lock held,
-	 * one call at a time. May be NULL.
+	 * its length, 0 if nothing is owed. Called by whoever writes (so by link_send, link_owe and
+	 * link_close too) under the link's mutex, so that what it says stands behind everything sent
+	 * before, and in front of everything sent after: it must not call the link, nor
+	 * wait. rtt_us: the last round trip measured, 0: none yet. May be NULL.
 	 */
-	size_t (*owed)(void *arg, uint8_t *buf, size_t cap);
+	size_t (*owed)(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us);
 	/* In the reader: all that one read brought has been handed on; the link is about to sleep. May be NULL. */
 	void (*idle)(void *arg);
 };
@@ -84,8 +85,6 @@ void link_close(struct link *, int code, const char *reason);
 void link_abort(struct link *);		/* end it now, no close frame */
 
 void link_set_ping(struct link *, int64_t ms);	/* in the reader: ping so often from now on */
-int64_t link_rtt_us(struct link *);	/* the last round trip measured, 0: none yet */
-
 void link_free(struct link *);		/* after link_run has returned, and every other call */
 
 #endif

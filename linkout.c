@@ -221,26 +221,25 @@ fill_control_locked(struct link *l)
 	}
 }
 
-/* Urgent messages, then what the user owes. mtx is given up meanwhile. */
+/*
+ * Urgent messages, then what the user owes: a FIN must not overtake its
+ * stream's data, nor data an ACK that was taken off its stream to be sent alone.
+ */
 static void
 fill_urgent_locked(struct link *l)
 {
 	uint8_t buf[LINK_OWED_MAX];
 	size_t n = 0;
 
-	if (l->owed) {
-		l->owed = 0;
-		if (l->ops->owed != NULL) {
-			pthread_mutex_unlock(&l->mtx);
-			n = l->ops->owed(l->arg, buf, sizeof(buf));
-			pthread_mutex_lock(&l->mtx);
-		}
-	}
-	/* Asked first, but sent behind all that was queued by then: a FIN must not overtake its stream's data. */
 	if (l->nqueue > 0) {
 		memcpy(l->out + l->nout, l->queue, l->nqueue);
 		l->nout += l->nqueue;
 		l->nqueue = 0;
+	}
+	if (l->owed) {
+		l->owed = 0;
+		if (l->ops->owed != NULL)
+			n = l->ops->owed(l->arg, buf, sizeof(buf), l->rtt_us);
 	}
 	if (n > 0) {
 		out_put_locked(l, WS_BINARY, buf, n);

@@ -273,11 +273,10 @@ put_control_locked(struct mux *m, uint8_t *buf, size_t cap)
 }
 
 size_t
-mux_owed(void *arg, uint8_t *buf, size_t cap)
+mux_owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt)
 {
 	struct mux *m = arg;
 	struct stream *s, *gone = NULL, *next;
-	int64_t rtt = link_rtt_us(m->link);
 	size_t n = 0;
 
 	pthread_mutex_lock(&m->mtx);

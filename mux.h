@@ -5,7 +5,7 @@
  * stream's user is told of what arrives by callbacks that run in the reader
  * under the stream's own mutex: they must not block, and what they keep they
  * must be able to hold (at most the window).
- * Lock order: stream, mux, link. The mux takes no stream's mutex under its own.
+ * Lock order: stream, link, mux. The mux takes no stream's mutex under its own, and calls no link under it.
  */
 #ifndef MUX_H
 #define MUX_H

@@ -1,7 +1,7 @@
 /*
  * registry.h: who holds which name: sessions and their tunnels.
  *
- * Lock order: registry, stream, mux, link; pending is last, alone. Written here and nowhere else.
+ * Lock order: registry, stream, link, mux; pending is last, alone. Written here and nowhere else.
  * No dialect function is called with the registry's mutex held.
  */
 #ifndef REGISTRY_H

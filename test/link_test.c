@@ -110,12 +110,13 @@ data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **
 
 /* One FIN a call, so that several calls are needed. */
 static size_t
-owed(void *arg, uint8_t *buf, size_t cap)
+owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us)
 {
 	struct side *s = arg;
 	size_t n = 0;
 	int w;
 
+	(void)rtt_us;
 	pthread_mutex_lock(&s->mtx);
 	for (w = 0; w < WRITERS && n == 0 && cap >= HDR; w++)
 		if (s->fin_owed[w]) {
