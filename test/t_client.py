@@ -650,7 +650,7 @@ def stopped_daemon(r):
     r.check("a daemon that is stopped is noticed by its silence", 0.5 <= t < 3 + SHORT, t)
     f.kill(signal.SIGCONT)
     c.says("is back", wait=30)
-    r.equal("it returns", len(f.seen(op="hello")), 2)
+    r.until("it returns", lambda: len(f.seen(op="hello")) == 2)
     r.equal("one that answers pings is kept", (len(p.seen(event="handshake")), quiet.alive()), (1, True))
     r.equal("and finds no violation", p.seen(event="violation"), [])
 
