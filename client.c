@@ -285,7 +285,6 @@ tunnel_run(struct tunnel_client *c, char *why, size_t whylen)
 		deadline_in(&until, leaving_locked(c) ? LOOK_MS : TICK_MS);
 		pthread_cond_timedwait(&c->change, &c->mtx, &until);
 		pthread_mutex_unlock(&c->mtx);
-		local_tick(c->local);
 		agent_look(c);
 		pthread_mutex_lock(&c->mtx);
 	}

@@ -135,24 +135,6 @@ conn_write_all(struct conn *c, const void *buf, size_t len, int64_t deadline)
 	return 0;
 }
 
-enum conn_state
-conn_peek(struct conn *c)
-{
-	char byte;
-	ssize_t n;
-
-	if (c->type->pending(c))
-		return CONN_DATA;
-	do
-		n = recv(c->fd, &byte, 1, MSG_PEEK);
-	while (n == -1 && errno == EINTR);
-	if (n == 0)
-		return CONN_EOF;
-	if (n == -1)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? CONN_OPEN : CONN_BROKEN;
-	return CONN_DATA;
-}
-
 void
 conn_shutdown(struct conn *c, int how)
 {

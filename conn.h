@@ -44,10 +44,6 @@ int conn_wait(struct conn *, int events, int64_t deadline, int wakefd, int *woke
 /* Write all of it by deadline. 0, or -1 with errno. */
 int conn_write_all(struct conn *, const void *, size_t, int64_t deadline);
 
-/* How the other side stands, without taking a byte. */
-enum conn_state { CONN_OPEN, CONN_DATA, CONN_EOF, CONN_BROKEN };
-enum conn_state conn_peek(struct conn *);
-
 void conn_shutdown(struct conn *, int how);	/* shutdown(2): wakes the owner; anyone may */
 void conn_reset_on_close(struct conn *);	/* closing will send RST: what was sent is no whole answer */
 void conn_close(struct conn *);

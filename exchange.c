@@ -14,7 +14,8 @@
 #include "rewrite.h"
 
 enum {
-	LOOK_MS = 250,		/* how often a waiting thread looks whether its caller is still there */
+	LOOK_MS = 250,		/* how often a waiting thread looks whether the daemon drains */
+	LAZY_MS = 50,		/* how long a finished exchange may go on unnoticed by its thread */
 	SLOT_MS = 1000		/* for a slot: a burst may pass, a tunnel that hangs gets 429 */
 };
 
@@ -56,30 +57,20 @@ static int
 look_at_caller(struct exchange *x)
 {
 	struct caller *c = x->c;
+	size_t room = sizeof(c->in) - c->len;
 	ssize_t n;
 
-	while (x->eof == 0 && x->watch) {
-		switch (conn_peek(&c->conn)) {
-		case CONN_BROKEN:
-			return 1;
-		case CONN_EOF:
-			x->eof = clock_ms(CLOCK_STEADY);
-			return 0;
-		case CONN_OPEN:
-			return 0;
-		default:
-			break;
-		}
-		if (c->len == sizeof(c->in)) {
-			x->watch = 0;
-			return 0;
-		}
-		n = conn_read(&c->conn, c->in + c->len, sizeof(c->in) - c->len);
-		if (n > 0)
-			c->len += (size_t)n;
-		else if (n == -1)
-			return errno != EAGAIN;
+	if (x->eof != 0 || !x->watch)
+		return 0;
+	if (room == 0) {
+		x->watch = 0;
+		return 0;
 	}
+	if ((n = conn_read(&c->conn, c->in + c->len, room)) == -1)
+		return errno != EAGAIN;
+	if (n == 0)
+		x->eof = clock_ms(CLOCK_STEADY);
+	c->len += (size_t)n;
 	return 0;
 }
 
@@ -191,23 +182,6 @@ give_slot(struct exchange *x)
 		pending_give(x->c->d->pending, slot);
 }
 
-/* The request is whole, or stuck on the window: sleep until the head comes. */
-static struct ending
-await_head(struct exchange *x)
-{
-	struct caller *c = x->c;
-	int64_t left = x->forwarded + c->d->conf.timeout_ms - clock_ms(CLOCK_STEADY);
-
-	if (daemon_draining(c->d) == 2)
-		return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
-	if (left <= 0)
-		return ending(V_ERROR, 504, "no response in time", "timeout");
-	if (pending_wait(c->d->pending, x->slot, left < LOOK_MS ? left : LOOK_MS) == PENDING_WAITING &&
-	    caller_left(x))
-		return ending(V_LEFT, 0, NULL, "caller_left");
-	return ending(V_GO_ON, 0, NULL, NULL);
-}
-
 /* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
 static int
 read_more(struct exchange *x)
@@ -288,6 +262,33 @@ push_raw(struct exchange *x, int *stuck)
 		stream_fin(x->s);
 }
 
+static void
+earlier(int64_t *deadline, int64_t when)
+{
+	if (when < *deadline)
+		*deadline = when;
+}
+
+/* The request is whole: how long to sleep for the response's head. */
+static struct ending
+await_head(struct exchange *x, int64_t *deadline)
+{
+	const struct daemon_conf *conf = &x->c->d->conf;
+	int64_t t = clock_ms(CLOCK_STEADY);
+
+	if (daemon_draining(x->c->d) == 2)
+		return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
+	if (t - x->forwarded >= conf->timeout_ms)
+		return ending(V_ERROR, 504, "no response in time", "timeout");
+	if (x->eof != 0 && t - x->eof >= conf->half_close_ms)
+		return ending(V_LEFT, 0, NULL, "caller_left");
+	earlier(deadline, x->forwarded + conf->timeout_ms);
+	if (x->eof != 0)
+		earlier(deadline, x->eof + conf->half_close_ms);
+	earlier(deadline, t + (x->slept ? LOOK_MS : LAZY_MS));
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
 /* The response as it stands, taken under the stream's mutex. */
 struct snapshot {
 	enum response res;
@@ -312,6 +313,13 @@ look(struct exchange *x, struct snapshot *now)
 	pthread_mutex_unlock(&x->s->mtx);
 }
 
+/* All that the caller has to say is in the stream. */
+static int
+request_out(const struct exchange *x)
+{
+	return x->req.done && x->pump.at == x->pump.n;
+}
+
 /* 1, and the owner counts as asleep, if nothing has happened since the snapshot. */
 static int
 may_sleep(struct exchange *x, const struct snapshot *was)
@@ -324,50 +332,35 @@ may_sleep(struct exchange *x, const struct snapshot *was)
 	same = x->res == was->res && x->fin == was->fin && x->reset == was->reset &&
 	    !x->pump.failed && !x->opened && !(was->drained == 1 && x->pump.q.len > 0);
 	x->pump.sleeping = same;
+	x->lazy = same && !x->slept && x->res == RES_HEAD && request_out(x) && x->keep &&
+	    x->watch && x->eof == 0;
+	x->slept |= same && x->res == RES_HEAD && request_out(x);
 	pthread_mutex_unlock(&x->s->mtx);
 	return same;
 }
 
-static void
-earlier(int64_t *deadline, int64_t when)
-{
-	if (when < *deadline)
-		*deadline = when;
-}
-
 /* Sleep until something happens, or deadline; look at the caller then. */
-static struct ending
+static void
 sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t deadline)
 {
 	struct caller *c = x->c;
-	int ev, woken, watching = x->watch && x->eof == 0 && !(events & POLLIN);
+	int ev, watching = x->watch && x->eof == 0 && !(events & POLLIN);
 
 	if (!may_sleep(x, was))
-		return ending(V_GO_ON, 0, NULL, NULL);
+		return;
 	if (watching)
 		events |= POLLIN;
 	if (events == 0 && was->res != RES_RAW)
 		events = POLLERR;	/* at least a reset is noticed */
 	if (c->wake.rd == -1)
 		earlier(&deadline, clock_ms(CLOCK_STEADY) + 50);
-	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, &woken);
+	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, NULL);
 	pthread_mutex_lock(&x->s->mtx);
-	x->pump.sleeping = 0;
+	pump_awake_locked(&x->pump);
+	x->lazy = 0;
 	pthread_mutex_unlock(&x->s->mtx);
-	if (woken)
-		wake_clear(&c->wake);
-	if (ev & POLLERR)
-		return ending(V_LEFT, 0, NULL, "caller_left");
-	if (watching && ev & POLLIN && look_at_caller(x))
-		return ending(V_LEFT, 0, NULL, "caller_left");
-	return ending(V_GO_ON, 0, NULL, NULL);
-}
-
-/* All that the caller has to say is in the stream. */
-static int
-request_out(const struct exchange *x)
-{
-	return x->req.done && x->pump.at == x->pump.n;
+	if (ev & POLLERR || (watching && ev & POLLIN && look_at_caller(x)))
+		x->gone = 1;
 }
 
 /* Is it over? V_GO_ON if not. */
@@ -376,8 +369,6 @@ judge(struct exchange *x, const struct snapshot *now)
 {
 	if (now->drained == -1)
 		return ending(V_LEFT, 0, NULL, "caller_left");
-	if (now->res != RES_HEAD)
-		give_slot(x);
 	if (!now->drained) {
 		if (clock_ms(CLOCK_STEADY) - now->progress >= x->c->d->conf.stall_ms)
 			return ending(V_LEFT, 0, NULL, "caller_stalled");
@@ -484,6 +475,8 @@ relay(struct exchange *x)
 		e = judge(x, &now);
 		if (e.v != V_GO_ON)
 			return e;
+		if (x->gone)
+			return ending(V_LEFT, 0, NULL, "caller_left");
 		deadline = CONN_FOREVER;
 		events = 0;
 		if (now.res == RES_RAW) {
@@ -492,9 +485,7 @@ relay(struct exchange *x)
 			events = -1;
 			e = request_step(x, &now, &events, &deadline);
 		} else if (now.res == RES_HEAD && now.drained == 1) {
-			if ((e = await_head(x)).v != V_GO_ON)
-				return e;
-			continue;
+			e = await_head(x, &deadline);
 		}
 		if (e.v != V_GO_ON)
 			return e;
@@ -509,9 +500,7 @@ relay(struct exchange *x)
 				return ending(V_LEFT, 0, NULL, "caller_left");
 			earlier(&deadline, (x->eof > now.heard ? x->eof : now.heard) + conf->half_close_ms);
 		}
-		e = sleep_until(x, &now, events, deadline);
-		if (e.v != V_GO_ON)
-			return e;
+		sleep_until(x, &now, events, deadline);
 	}
 }
 
@@ -562,6 +551,7 @@ start(struct exchange *x, struct caller *c)
 	x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
 	x->eof = 0;
 	x->watch = 1;
+	x->gone = x->slept = x->lazy = x->finned = 0;
 	x->res = RES_HEAD;
 	x->req_done = x->closing = x->fin = x->reset = x->continued = x->opened = 0;
 	x->nothing = 1;
@@ -576,7 +566,9 @@ start(struct exchange *x, struct caller *c)
 static void
 finish_stream(struct exchange *x, enum verdict v)
 {
-	if (v == V_DONE && request_out(x))
+	if (x->finned && v == V_DONE)
+		;
+	else if (v == V_DONE && request_out(x))
 		stream_fin(x->s);
 	else
 		stream_reset(x->s);

@@ -1,9 +1,10 @@
 /*
  * exchange.h: one HTTP exchange over a stream.
  *
- * The caller's thread sends the request and sleeps; the session's reader
- * parses the response and writes it to the caller's connection at once. What the
- * connection does not take waits in the pump's queue for the caller's thread.
+ * The caller's thread sends the request and sleeps in poll(2) on the caller's connection; the session's reader
+ * parses the response and writes it to that connection at once. What the
+ * connection does not take waits in the pump's queue for the caller's thread. A response that goes
+ * out whole within the first sleep wakes nobody: the caller's next request does.
  */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H
@@ -37,6 +38,8 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int64_t read;		/* clock_ms when content last came from the caller */
 	int64_t eof;		/* clock_ms when the caller ended its direction; 0: it has not */
 	int watch;		/* look for the caller leaving; off when it has sent too much ahead */
+	int gone;		/* the caller's connection is broken */
+	int slept;		/* for the response, once already */
 
 	enum response res;	/* [s] */
 	int req_done;		/* [s] the whole request has come from the caller */
@@ -46,6 +49,8 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int reset;		/* [s] or reset it, or the session has ended */
 	int nothing;		/* [s] not a byte came before that */
 	int continued;		/* [s] a 100 has gone to the caller */
+	int lazy;		/* [s] the owner sleeps, and need not be woken if the response goes out whole */
+	int finned;		/* [s] so it did, and the reader has ended the stream */
 	const char *why;	/* [s] for the log, with RES_BAD and RES_CUT */
 	int64_t heard;		/* [s] clock_ms when response bytes last came */
 	int status;		/* [s] */

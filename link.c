@@ -294,16 +294,32 @@ closing(struct link *l)
 	}
 }
 
+/* Something is owed that nobody waits for. */
+static int
+lazy_owed(struct link *l)
+{
+	int lazy;
+
+	pthread_mutex_lock(&l->mtx);
+	lazy = l->owed && l->lazy;
+	pthread_mutex_unlock(&l->mtx);
+	return lazy;
+}
+
 /* What can be done without waiting, then sleep. 1 if there is something to read. */
 static int
 await_input(struct link *l)
 {
 	int64_t until = CONN_FOREVER;
-	int events, ev, woken;
+	int events, ev, woken, lazy;
 
 	tick(l);
 	if (l->ops->idle != NULL)
 		l->ops->idle(l->arg);
+	if ((lazy = lazy_owed(l)) && clock_ms(CLOCK_STEADY) >= l->lazy_until) {
+		link_owe_later(l);
+		lazy = 0;
+	}
 	events = linkout_now(l) ? POLLOUT : 0;
 	closing(l);
 	if (l->over)
@@ -312,6 +328,8 @@ await_input(struct link *l)
 		events |= POLLIN;
 	if (l->conf.ping_ms != 0)
 		until = l->next_ping;
+	if (lazy && l->lazy_until < until)
+		until = l->lazy_until;
 	if (l->give_up != 0 && l->give_up < until)
 		until = l->give_up;
 	ev = conn_wait(&l->conn, events, until, l->wake.rd, &woken);

@@ -30,12 +30,12 @@ struct link_ops {
 	int (*data)(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why);
 	/*
 	 * The payload of one binary message that is owed, at most cap (LINK_OWED_MAX) bytes into buf:
-	 * its length, 0 if nothing is owed. Called by whoever writes (so by link_send, link_owe and
+	 * its length, 0 if nothing is owed; *more is set if that was not all. Called by whoever writes (so by link_send, link_owe and
 	 * link_close too) under the link's mutex, so that what it says stands behind everything sent
 	 * before, and in front of everything sent after: it must not call the link, nor
 	 * wait. rtt_us: the last round trip measured, 0: none yet. May be NULL.
 	 */
-	size_t (*owed)(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us);
+	size_t (*owed)(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us, int *more);
 	/* In the reader: all that one read brought has been handed on; the link is about to sleep. May be NULL. */
 	void (*idle)(void *arg);
 };
@@ -79,6 +79,7 @@ int link_send(struct link *, uint8_t opcode, const struct iovec *, int n,
 void link_cancel(struct link *, const void *key);	/* writers of key that still wait return at once */
 void link_owe(struct link *);		/* the owed callback has something: never blocks; any thread */
 void link_owe_later(struct link *);	/* the same, but the next writer or the reader before it sleeps will do */
+void link_owe_lazily(struct link *);	/* in the reader: the same, but nobody waits for it: the next writer, or 50 ms from now, will do */
 
 /* Close with code and reason (at most 123 bytes; copied), after what is owed. Later calls change nothing. Never blocks; any thread. */
 void link_close(struct link *, int code, const char *reason);

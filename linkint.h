@@ -31,6 +31,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int writing;		/* [m] somebody is; if nobody is, first has been signalled */
 	int parted;		/* [m] a message's first frame is in out, its last is not */
 	int owed;		/* [m] ask the owed callback */
+	int lazy;		/* [m] but not for its sake alone before lazy_until */
 	int ended;		/* [m] nothing can be sent any more */
 	int aborted;		/* [m] nor shall anything be read */
 	int close_code;		/* [m] not 0: close asked for */
@@ -60,6 +61,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int heard;		/* [r] since the last ping */
 	int64_t next_ping;	/* [r] */
 	int64_t give_up;	/* [r] 0, or when to stop waiting for the other side's close */
+	int64_t lazy_until;	/* [r] with lazy */
 	int got_close;		/* [r] its code, 0: none */
 	int deaf;		/* [r] we failed the connection: nothing more is handled */
 	int said;		/* [r] our direction is shut */

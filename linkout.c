@@ -16,6 +16,7 @@ enum {
 	FRAME_MAX = 64 * 1024,	/* payload of a frame: a longer message is sent in several */
 	/* written at once, bytes: all that is urgent and owed leaves room for a frame in turn */
 	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + LINK_OWED_MAX + 2 * LINK_PONGS,
+	LAZY_MS = 50,		/* what nobody waits for may take so long */
 	MORE_ROUNDS = 4		/* how often a writer goes on for others before the reader must */
 };
 
@@ -180,7 +181,7 @@ static int
 more_locked(const struct link *l)
 {
 	return l->out_at < l->nout || (!l->close_sent && (l->nqueue > 0 ||
-	    l->first != NULL || l->owed || l->npongs > 0 || l->ping || l->close_code != 0));
+	    l->first != NULL || (l->owed && !l->lazy) || l->npongs > 0 || l->ping || l->close_code != 0));
 }
 
 /* There is more, and nobody but the reader to write it. */
@@ -237,14 +238,12 @@ fill_urgent_locked(struct link *l)
 		l->nqueue = 0;
 	}
 	if (l->owed) {
-		l->owed = 0;
+		l->owed = l->lazy = 0;
 		if (l->ops->owed != NULL)
-			n = l->ops->owed(l->arg, buf, sizeof(buf), l->rtt_us);
+			n = l->ops->owed(l->arg, buf, sizeof(buf), l->rtt_us, &l->owed);
 	}
-	if (n > 0) {
+	if (n > 0)
 		out_put_locked(l, WS_BINARY, buf, n);
-		l->owed = 1;	/* there may be more */
-	}
 }
 
 static void
@@ -396,6 +395,18 @@ link_owe_later(struct link *l)
 {
 	pthread_mutex_lock(&l->mtx);
 	l->owed = 1;
+	l->lazy = 0;
+	pthread_mutex_unlock(&l->mtx);
+}
+
+void
+link_owe_lazily(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	if (!l->owed) {
+		l->owed = l->lazy = 1;
+		l->lazy_until = clock_ms(CLOCK_STEADY) + LAZY_MS;
+	}
 	pthread_mutex_unlock(&l->mtx);
 }
 
@@ -406,6 +417,7 @@ link_owe(struct link *l)
 
 	pthread_mutex_lock(&l->mtx);
 	l->owed = 1;
+	l->lazy = 0;
 	if (stuck_locked(l))
 		write_locked(l, NULL, 0);
 	wake = reader_wanted_locked(l);

@@ -73,160 +73,166 @@ local_end(struct local *l, int ms)
 {
 	struct job *j;
 
+	pthread_mutex_lock(&l->mtx);
+	l->ending = 1;
+	for (j = l->parked; j != NULL; j = j->next)
+		wake_post(&j->wake);
+	pthread_mutex_unlock(&l->mtx);
 	if (!workers_end(l->workers, ms))
 		return 0;
-	while (l->nidle > 0)
-		conn_close(&l->idle[--l->nidle].conn);
-	while ((j = l->jobs) != NULL) {
-		l->jobs = j->next;
-		wake_close(&j->wake);
-		free(j);
-	}
 	pthread_mutex_destroy(&l->mtx);
 	free(l);
 	return 1;
 }
 
-/* The pool of connections: the last one put is the first one taken. */
+/* Parked jobs. */
 
-/* Take those that are too old out of the pool into old[IDLE_MAX]: how many. */
-static int
-expire_locked(struct local *l, struct conn *old)
+static void
+park_locked(struct local *l, struct job *j)
 {
-	int64_t now = clock_ms(CLOCK_STEADY);
-	int n = 0, i, k = 0;
-
-	for (i = 0; i < l->nidle; i++)
-		if (now - l->idle[i].since >= IDLE_MS)
-			old[n++] = l->idle[i].conn;
-		else
-			l->idle[k++] = l->idle[i];
-	l->nidle = k;
-	return n;
+	j->parked = 1;
+	j->started = 0;
+	j->next = l->parked;
+	l->parked = j;
+	l->nparked++;
 }
 
-void
-local_tick(struct local *l)
+static void
+unpark_locked(struct local *l, struct job *j)
 {
-	struct conn old[IDLE_MAX];
-	int n;
+	struct job **p;
 
-	pthread_mutex_lock(&l->mtx);
-	n = expire_locked(l, old);
-	pthread_mutex_unlock(&l->mtx);
-	while (n > 0)
-		conn_close(&old[--n]);
+	for (p = &l->parked; *p != j; p = &(*p)->next)
+		;
+	*p = j->next;
+	j->parked = 0;
+	l->nparked--;
 }
 
 int
-local_pool_get(struct local *l, struct conn *c, int64_t max_age)
+local_park(struct job *j)
 {
-	struct conn old[IDLE_MAX];
-	int64_t now = clock_ms(CLOCK_STEADY);
-	int n, found = 0;
+	struct local *l = j->l;
+	int events = POLLIN, ev, rc = -1;
 
+	j->since = clock_ms(CLOCK_STEADY);
 	pthread_mutex_lock(&l->mtx);
-	n = expire_locked(l, old);
-	while (l->nidle > 0 && !found && now - l->idle[l->nidle - 1].since < max_age) {
-		*c = l->idle[--l->nidle].conn;
-		/* bytes or an end that nobody asked for: not a connection to build on */
-		if (conn_peek(c) == CONN_OPEN)
-			found = 1;
-		else
-			old[n++] = *c;
-	}
+	if (l->ending || l->nparked == PARKED_MAX)
+		rc = 0;
+	else
+		park_locked(l, j);
 	pthread_mutex_unlock(&l->mtx);
-	while (n > 0)
-		conn_close(&old[--n]);
-	return found;
-}
-
-void
-local_pool_put(struct local *l, struct conn *c)
-{
-	struct conn out;
-
-	out.fd = -1;
-	pthread_mutex_lock(&l->mtx);
-	if (l->nidle == IDLE_MAX) {
-		out = l->idle[0].conn;
-		memmove(l->idle, l->idle + 1, (IDLE_MAX - 1) * sizeof(l->idle[0]));
-		l->nidle--;
+	while (rc == -1) {
+		/* taken, its connection is left alone until the request is whole */
+		ev = conn_wait(&j->conn, events, events != 0 ? j->since + IDLE_MS : CONN_FOREVER,
+		    j->wake.rd, NULL);
+		pthread_mutex_lock(&l->mtx);
+		if (j->waiting)
+			wake_clear(&j->wake);
+		if (j->started)
+			rc = 1;
+		else if (j->parked && (ev != 0 || l->ending ||
+		    clock_ms(CLOCK_STEADY) >= j->since + IDLE_MS)) {
+			unpark_locked(l, j);	/* its time is over, or the service ended it */
+			rc = 0;
+		}
+		j->waiting = rc == -1 && !j->parked;
+		events = j->waiting ? 0 : POLLIN;
+		pthread_mutex_unlock(&l->mtx);
 	}
-	l->idle[l->nidle].conn = *c;
-	l->idle[l->nidle++].since = clock_ms(CLOCK_STEADY);
-	pthread_mutex_unlock(&l->mtx);
-	conn_close(&out);
+	return rc;
 }
 
 /* Jobs. */
 
 static struct job *
-job_get(struct local *l)
+job_new(struct local *l)
 {
-	struct job *j;
+	struct job *j = malloc(sizeof(*j));	/* not zeroed: most of it is never touched */
 
-	pthread_mutex_lock(&l->mtx);
-	if ((j = l->jobs) != NULL) {
-		l->jobs = j->next;
-		l->njobs--;
-	}
-	pthread_mutex_unlock(&l->mtx);
-	if (j == NULL) {
-		if ((j = malloc(sizeof(*j))) == NULL)	/* not zeroed: most of it is never touched */
-			return NULL;
-		if (wake_open(&j->wake) == -1) {
-			free(j);
-			return NULL;
-		}
+	if (j == NULL)
+		return NULL;
+	if (wake_open(&j->wake) == -1) {
+		free(j);
+		return NULL;
 	}
 	j->l = l;
 	j->conn.fd = -1;
+	j->threaded = j->parked = j->waiting = 0;
+	j->partial = j->request = NULL;
+	return j;
+}
+
+void
+local_job_free(struct job *j)
+{
+	free(j->partial);
+	free(j->request);
+	wake_close(&j->wake);
+	free(j);
+}
+
+/* For a new exchange. The local's mutex is held: the thread sees all of it, or is parked. */
+static void
+job_init_locked(struct job *j, struct stream *s)
+{
+	free(j->partial);
+	free(j->request);
+	j->partial = j->request = NULL;
+	j->started = 0;
+	j->s = s;
 	j->state = ST_PREFACE;
 	j->reset = j->fin = j->opened = 0;
-	j->partial = j->request = NULL;
 	j->npartial = 0;
 	j->head.scanned = 0;
 	j->at = j->len = 0;
 	j->status = j->begun = j->headed = j->raw = j->eof = j->keep = j->reused = 0;
 	j->method[0] = j->target[0] = '\0';
 	j->error = NULL;
-	return j;
+	pump_init(&j->pump, &j->conn, s, &j->wake, 0);
+	j->pump.sleeping = j->threaded;
 }
 
-void
-local_job_put(struct job *j)
+/* The exchange begins: from here on the thread may look at it, once the stream's mutex is free. */
+static int
+start_thread_locked(struct job *j)
 {
 	struct local *l = j->l;
-	int kept = 0;
+	int waiting;
 
-	free(j->partial);
-	free(j->request);
-	wake_clear(&j->wake);
+	if (!j->threaded) {
+		j->threaded = j->started = 1;
+		return workers_run(l->workers, local_serve, j);
+	}
 	pthread_mutex_lock(&l->mtx);
-	if (l->njobs < IDLE_MAX) {
-		j->next = l->jobs;
-		l->jobs = j;
-		l->njobs++;
-		kept = 1;
-	}
+	j->started = 1;
+	waiting = j->waiting;
 	pthread_mutex_unlock(&l->mtx);
-	if (!kept) {
-		wake_close(&j->wake);
-		free(j);
-	}
+	if (waiting)
+		pump_wake_locked(&j->pump);
+	return 0;
 }
 
 /* The request: callbacks in the session's reader, the stream's mutex held. */
 
-/* Give up a stream that no worker has: its job is gone after this. */
+/* Give up a stream whose exchange has not begun: its job is not the reader's after this. */
 static void
 abandon_locked(struct job *j)
 {
+	struct local *l = j->l;
+
 	stream_reset(j->s);
 	stream_leave_locked(j->s);
 	pump_end(&j->pump);
-	local_job_put(j);
+	if (!j->threaded) {
+		local_job_free(j);
+		return;
+	}
+	pthread_mutex_lock(&l->mtx);
+	park_locked(l, j);
+	if (j->waiting || l->ending)
+		wake_post(&j->wake);
+	pthread_mutex_unlock(&l->mtx);
 }
 
 static void
@@ -277,32 +283,63 @@ compose_locked(struct job *j)
 	return out.full ? -1 : 0;
 }
 
-/* Content of the request, into the queue or on to the service. */
+/* Content of the request, behind lead, into the queue or on to the service. */
 static void
-content_locked(struct job *j, const char *p, size_t len)
+content_locked(struct job *j, struct str lead, const char *p, size_t len)
 {
+	struct iovec iov[HTTP_IOV_MAX + 1];
 	struct http_out out;
-	struct iovec iov;
 	const char *why;
 	long n;
+	int k;
 
-	if (j->state == ST_RAW) {
-		iov.iov_base = (char *)(uintptr_t)p;
-		iov.iov_len = len;
-		pump_put_locked(&j->pump, &iov, 1, len);
-		return;
-	}
-	while (len > 0 && !j->req.done && !j->reset) {
-		if ((n = http_body_take(&j->req, p, len, &out, &why)) < 0) {
-			j->reset = 1;	/* the worker ends it */
-			break;
+	do {
+		k = 0;
+		n = (long)len;
+		if (lead.len > 0) {
+			iov[k].iov_base = (char *)(uintptr_t)lead.p;
+			iov[k++].iov_len = lead.len;
+			lead.len = 0;
 		}
-		pump_put_locked(&j->pump, out.iov, out.n, (size_t)n);
+		if (j->state == ST_RAW) {
+			iov[k].iov_base = (char *)(uintptr_t)p;
+			iov[k++].iov_len = len;
+		} else if (len > 0 && !j->req.done) {
+			if ((n = http_body_take(&j->req, p, len, &out, &why)) < 0) {
+				j->reset = 1;	/* the thread ends it */
+				pump_wake_locked(&j->pump);
+				return;
+			}
+			memcpy(iov + k, out.iov, (size_t)out.n * sizeof(iov[0]));
+			k += out.n;
+		}
+		pump_put_locked(&j->pump, iov, k, (size_t)n);
 		p += n;
 		len -= (size_t)n;
+	} while (len > 0 && !(j->state == ST_BODY && j->req.done));
+}
+
+/* The request's head is whole: to the service, with what there is of the content. 0, or -1: no thread. */
+static int
+begin_locked(struct job *j, const char *p, size_t len)
+{
+	struct str lead = { NULL, 0 };
+
+	j->began = clock_ms(CLOCK_STEADY);
+	j->state = ST_BODY;
+	/* a kept connection may be dead by the time it is used: what must not be repeated wants a fresh one */
+	if (j->threaded && (j->idempotent || j->began - j->since < FRESH_MS)) {
+		j->reused = j->pump.attached = 1;
+		lead.p = j->request;
+		lead.len = j->nrequest;
 	}
-	if (j->req.done || j->reset)
+	if (start_thread_locked(j) == -1)
+		return -1;
+	if (lead.len == 0)
 		pump_wake_locked(&j->pump);
+	if (lead.len > 0 || len > 0)
+		content_locked(j, lead, p, len);
+	return 0;
 }
 
 /* Preface and head at p: how many bytes they take, 0 if they are not whole, -1 if they are no good. */
@@ -327,7 +364,7 @@ parse_start_locked(struct job *j, const char *p, size_t len)
 	return n == 0 ? 0 : (long)pre + n;
 }
 
-/* Bytes before the worker has the job. Returns how many were used, or -1: it is no request. */
+/* Bytes before the thread has the job. Returns how many were used, or -1: it is no request. */
 static long
 start_locked(struct job *j, const char *p, size_t len)
 {
@@ -360,13 +397,16 @@ static void
 on_data(void *arg, const uint8_t *buf, size_t len)
 {
 	struct job *j = arg;
+	struct str none = { NULL, 0 };
 	const char *p = (const char *)buf;
 	long n;
 
 	if (j->reset)
 		return;
 	if (j->state >= ST_BODY) {
-		content_locked(j, p, len);
+		content_locked(j, none, p, len);
+		if (j->state == ST_BODY && j->req.done)
+			pump_wake_locked(&j->pump);
 		return;
 	}
 	if ((n = start_locked(j, p, len)) == -1) {
@@ -375,10 +415,10 @@ on_data(void *arg, const uint8_t *buf, size_t len)
 	}
 	if (j->request == NULL)
 		return;		/* more is needed */
-	j->state = ST_BODY;
-	content_locked(j, p + n, len - (size_t)n);
-	if (workers_run(j->l->workers, local_serve, j) == -1)
+	if (begin_locked(j, p + n, len - (size_t)n) == -1) {
+		j->threaded = 0;
 		abandon_locked(j);
+	}
 }
 
 static void
@@ -421,12 +461,19 @@ static const struct stream_ops ops = { on_data, on_fin, on_reset, on_writable };
 int
 local_accept(struct local *l, struct stream *s)
 {
-	struct job *j = job_get(l);
+	struct job *j, *fresh = NULL;
 
-	if (j == NULL)
-		return 0;
-	j->s = s;
-	pump_init(&j->pump, &j->conn, s, &j->wake, 0);
+	pthread_mutex_lock(&l->mtx);
+	if ((j = l->parked) == NULL) {
+		pthread_mutex_unlock(&l->mtx);
+		if ((fresh = job_new(l)) == NULL)
+			return 0;
+		pthread_mutex_lock(&l->mtx);
+		j = fresh;
+	} else
+		unpark_locked(l, j);
+	job_init_locked(j, s);
+	pthread_mutex_unlock(&l->mtx);
 	s->ops = &ops;
 	s->arg = j;
 	return 1;

@@ -38,8 +38,6 @@ struct local *local_new(const struct local_conf *);
  */
 int local_accept(struct local *, struct stream *);
 
-void local_tick(struct local *);	/* now and then: close connections that were kept too long */
-
 /* When no session is left: wait for the running exchanges (their streams are reset), at most ms. Frees it if all ended: 1. */
 int local_end(struct local *, int ms);
 

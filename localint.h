@@ -1,6 +1,9 @@
 /*
- * localint.h: what local.c (the reader's side, and what is kept) and serve.c
- * (the worker's) share.
+ * localint.h: what local.c (the reader's side) and serve.c (the thread's) share.
+ *
+ * A job is a thread with a connection to the local service. After an exchange both stay
+ * parked, the thread asleep in poll(2) on the connection. The session's reader that takes the next request to them
+ * writes it to the connection at once; the service's answer is what wakes the thread.
  */
 #ifndef LOCALINT_H
 #define LOCALINT_H
@@ -10,7 +13,7 @@
 
 enum {
 	WORKERS_MAX = 4096,
-	IDLE_MAX = 64,		/* connections kept, and jobs kept for reuse */
+	PARKED_MAX = 256,	/* connections kept, each with its thread */
 	IDLE_MS = 4000,		/* below what common servers allow, so that they rarely close first */
 	FRESH_MS = 1000,	/* a request that must not be repeated takes none older */
 	DIAL_MS = 10000,
@@ -22,14 +25,19 @@ enum {
 
 enum state {
 	ST_PREFACE, ST_HEAD,	/* the reader gathers them */
-	ST_BODY,		/* content, or what comes after it: a worker has the job */
+	ST_BODY,		/* content, or what comes after it: the thread has begun */
 	ST_RAW			/* after a 101 */
 };
 
-struct job {			/* one exchange; [s] guarded by the stream's mutex, else the worker's */
+struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else the thread's; the reader's before it starts */
 	struct local *l;
-	struct job *next;	/* in the pool */
-	struct stream *s;
+	struct job *next;	/* [l] in the list of the parked */
+	int threaded;		/* a thread has it: it was parked */
+	int parked;		/* [l] in that list */
+	int started;		/* [l] an exchange has begun: the thread is to serve it */
+	int waiting;		/* [l] the thread waits for that, or to be parked again: wake it */
+	int64_t since;		/* clock_ms when it was parked */
+	struct stream *s;	/* of the exchange */
 	struct conn conn;	/* to the local service */
 	struct wake wake;
 	struct pump pump;
@@ -40,9 +48,9 @@ struct job {			/* one exchange; [s] guarded by the stream's mutex, else the work
 	int opened;		/* [s] the window has opened again */
 	char *partial;		/* [s] preface and head in pieces; NULL: none */
 	size_t npartial;	/* [s] */
-	struct http_head head;	/* the reader's for the request, then the worker's for the response */
+	struct http_head head;	/* the reader's for the request, then the thread's for the response */
 	struct http_body req;	/* [s] */
-	char *request;		/* the head as it goes to the service; set before the worker starts */
+	char *request;		/* the head as it goes to the service; set before the thread starts */
 	size_t nrequest;
 	char method[32], target[256];	/* for the log, cut */
 	int is_head, upgrade, idempotent;
@@ -62,24 +70,17 @@ struct job {			/* one exchange; [s] guarded by the stream's mutex, else the work
 	const char *error;
 };
 
-struct idle {
-	struct conn conn;
-	int64_t since;
-};
-
 struct local {
 	struct local_conf conf;
 	struct workers *workers;
-	pthread_mutex_t mtx;	/* guards what follows */
-	struct idle idle[IDLE_MAX];
-	int nidle;
-	struct job *jobs;	/* for reuse: their wake descriptors and memory */
-	int njobs;
+	pthread_mutex_t mtx;	/* guards what follows; after a stream's, with nothing taken under it */
+	struct job *parked;	/* the last one put is the first one taken */
+	int nparked, ending;
 };
 
-int local_pool_get(struct local *, struct conn *, int64_t max_age);	/* 1: an idle connection, sound as far as one can see */
-void local_pool_put(struct local *, struct conn *);
-void local_job_put(struct job *);
-void local_serve(void *job);	/* on a worker's thread, from the whole request head on */
+/* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */
+int local_park(struct job *);
+void local_job_free(struct job *);
+void local_serve(void *job);	/* the thread, from the first whole request head on */
 
 #endif

@@ -273,7 +273,7 @@ put_control_locked(struct mux *m, uint8_t *buf, size_t cap)
 }
 
 size_t
-mux_owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt)
+mux_owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt, int *more)
 {
 	struct mux *m = arg;
 	struct stream *s, *gone = NULL, *next;
@@ -303,6 +303,8 @@ mux_owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt)
 		m->away = 0;
 		n += put_frame(buf + n, YAMUX_GO_AWAY, 0, 0, m->away_reason);
 	}
+	*more = m->owed_first != NULL || m->nresets > 0 || (m->away && m->nctl == 0) ||
+	    (m->ctl_open && m->nctl > 0 && m->ctl_window > 0);
 	pthread_mutex_unlock(&m->mtx);
 	for (; gone != NULL; gone = next) {
 		next = gone->owed_next;
@@ -545,9 +547,9 @@ stream_credit(struct stream *s, size_t n, int queued)
 		link_owe(m->link);
 }
 
-/* Note what is owed for s, and have it sent. */
+/* Note what is owed for s, and have it sent by owe_it. */
 static void
-finish(struct stream *s, int rst)
+finish(struct stream *s, int rst, void (*owe_it)(struct link *))
 {
 	struct mux *m = s->mux;
 	int gone = 0, owe = 0;
@@ -570,7 +572,7 @@ finish(struct stream *s, int rst)
 	if (rst)
 		link_cancel(m->link, s);
 	if (owe)
-		link_owe(m->link);
+		owe_it(m->link);
 	if (gone)
 		mux_stream_unref(m, s);
 }
@@ -578,13 +580,19 @@ finish(struct stream *s, int rst)
 void
 stream_fin(struct stream *s)
 {
-	finish(s, 0);
+	finish(s, 0, link_owe);
+}
+
+void
+stream_fin_lazily(struct stream *s)
+{
+	finish(s, 0, link_owe_lazily);
 }
 
 void
 stream_reset(struct stream *s)
 {
-	finish(s, 1);
+	finish(s, 1, link_owe);
 }
 
 int

@@ -114,6 +114,7 @@ long stream_write(struct stream *, const struct iovec *, int n, int fin, int64_t
 void stream_credit(struct stream *, size_t n, int queued);
 /* End our direction; the stream's writer has returned. Never blocks; mtx may be held. */
 void stream_fin(struct stream *);
+void stream_fin_lazily(struct stream *);	/* the same in the reader, when nobody waits for it: see link_owe_lazily */
 /* RST: nothing is sent or called back after it; a writer that waits returns. Never blocks; mtx may be held. */
 void stream_reset(struct stream *);
 int stream_dead(struct stream *);	/* reset by either side, or the session has ended */

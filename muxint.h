@@ -55,6 +55,6 @@ void mux_acked_locked(struct mux *, struct stream *);
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
 int mux_retire_locked(struct mux *, struct stream *);
 void mux_owe_locked(struct mux *, struct stream *);	/* put it into the list of those that owe */
-size_t mux_owed(void *mux, uint8_t *buf, size_t cap, int64_t rtt_us);	/* link_ops.owed */
+size_t mux_owed(void *mux, uint8_t *buf, size_t cap, int64_t rtt_us, int *more);	/* link_ops.owed */
 
 #endif

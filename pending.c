@@ -6,8 +6,7 @@
 #include "pending.h"
 
 struct slot {			/* guarded by the map's mtx */
-	pthread_cond_t cond;	/* signalled when state leaves PENDING_WAITING */
-	enum pending_state state;
+	int taken;
 	uint16_t gen;		/* upper half of the id */
 	int next_free;
 	unsigned *held;		/* the tunnel's count */
@@ -38,10 +37,8 @@ pending_new(int slots)
 	pthread_mutex_init(&p->mtx, NULL);
 	p->slots = slots;
 	p->last = &p->first;
-	for (i = 0; i < slots; i++) {
-		cond_init(&p->slot[i].cond);
+	for (i = 0; i < slots; i++)
 		p->slot[i].next_free = i + 1;
-	}
 	return p;
 }
 
@@ -58,7 +55,7 @@ take_locked(struct pending *p, unsigned *held)
 	struct slot *s = &p->slot[i];
 
 	p->first_free = s->next_free;
-	s->state = PENDING_WAITING;
+	s->taken = 1;
 	if (++s->gen == 0)
 		s->gen = 1;	/* so that no id is 0 */
 	s->held = held;
@@ -127,37 +124,7 @@ find_locked(struct pending *p, uint32_t id)
 {
 	struct slot *s = &p->slot[id & 0xffff];
 
-	return s->gen == id >> 16 && s->state != PENDING_FREE ? s : NULL;
-}
-
-void
-pending_set(struct pending *p, uint32_t id, enum pending_state state)
-{
-	struct slot *s;
-
-	pthread_mutex_lock(&p->mtx);
-	if ((s = find_locked(p, id)) != NULL && s->state == PENDING_WAITING) {
-		s->state = state;
-		pthread_cond_signal(&s->cond);
-	}
-	pthread_mutex_unlock(&p->mtx);
-}
-
-enum pending_state
-pending_wait(struct pending *p, uint32_t id, int64_t ms)
-{
-	struct timespec until;
-	struct slot *s = &p->slot[id & 0xffff];
-	enum pending_state state;
-	int rc = 0;
-
-	deadline_in(&until, ms);
-	pthread_mutex_lock(&p->mtx);
-	while (s->state == PENDING_WAITING && rc == 0)
-		rc = pthread_cond_timedwait(&s->cond, &p->mtx, &until);
-	state = s->state;	/* an answer that raced the clock still counts */
-	pthread_mutex_unlock(&p->mtx);
-	return state;
+	return s->gen == id >> 16 && s->taken ? s : NULL;
 }
 
 void
@@ -167,7 +134,7 @@ pending_give(struct pending *p, uint32_t id)
 
 	pthread_mutex_lock(&p->mtx);
 	if ((s = find_locked(p, id)) != NULL) {
-		s->state = PENDING_FREE;
+		s->taken = 0;
 		--*s->held;
 		s->next_free = p->first_free;
 		p->first_free = (int)(id & 0xffff);

@@ -10,8 +10,6 @@
 
 struct pending;
 
-enum pending_state { PENDING_FREE, PENDING_WAITING, PENDING_ANSWERED, PENDING_LOST };
-
 struct pending *pending_new(int slots);		/* at most 65535; NULL: no memory */
 
 /*
@@ -21,12 +19,6 @@ struct pending *pending_new(int slots);		/* at most 65535; NULL: no memory */
  */
 uint32_t pending_take(struct pending *, unsigned *held, int64_t ms);
 
-/* From a reader: the head has come, or never will. A stale id is ignored. */
-void pending_set(struct pending *, uint32_t id, enum pending_state);
-
-/* Sleep until the slot has been answered or lost, or for ms milliseconds. Its state then. */
-enum pending_state pending_wait(struct pending *, uint32_t id, int64_t ms);
-
-void pending_give(struct pending *, uint32_t id);	/* the slot is free again */
+void pending_give(struct pending *, uint32_t id);	/* the slot is free again; never blocks, a stale id is ignored */
 
 #endif

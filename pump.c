@@ -36,6 +36,14 @@ pump_wake_locked(struct pump *p)
 	wake_post(p->wake);
 }
 
+void
+pump_awake_locked(struct pump *p)
+{
+	if (!p->sleeping)	/* somebody has posted */
+		wake_clear(p->wake);
+	p->sleeping = 0;
+}
+
 static void
 fail_locked(struct pump *p)
 {

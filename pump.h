@@ -41,6 +41,7 @@ void pump_end(struct pump *);	/* after stream_leave */
 void pump_put_locked(struct pump *, const struct iovec *, int n, size_t taken);
 
 void pump_wake_locked(struct pump *);	/* end the owner's sleep, if it sleeps */
+void pump_awake_locked(struct pump *);	/* the owner is back: nobody need wake it */
 
 /* Under s->mtx: send what is queued. 1: nothing is left, 0: some is, -1: the connection is broken. */
 int pump_drain_locked(struct pump *);

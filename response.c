@@ -9,6 +9,23 @@
 
 /* All of this runs with the stream's mutex held. */
 
+/* The owner has something to do. */
+static void
+wake_locked(struct exchange *x)
+{
+	x->lazy = 0;
+	pump_wake_locked(&x->pump);
+}
+
+/* The final head has come, or never will. */
+static void
+give_slot_locked(struct exchange *x)
+{
+	if (x->slot != 0)
+		pending_give(x->c->d->pending, x->slot);
+	x->slot = 0;
+}
+
 static void
 bad_locked(struct exchange *x, const char *why)
 {
@@ -19,15 +36,19 @@ bad_locked(struct exchange *x, const char *why)
 	else
 		return;
 	x->why = why;
-	pending_set(x->c->d->pending, x->slot, PENDING_LOST);
-	pump_wake_locked(&x->pump);
+	give_slot_locked(x);
+	wake_locked(x);
 }
 
 static void
 done_locked(struct exchange *x)
 {
 	x->res = RES_DONE;
-	pump_wake_locked(&x->pump);
+	if (x->lazy && !x->closing && x->pump.q.len == 0 && !x->pump.failed) {
+		x->finned = 1;
+		stream_fin_lazily(x->s);
+	} else
+		wake_locked(x);
 }
 
 /* Pass body bytes on. lead: bytes to send before them (the head), or none. */
@@ -129,8 +150,9 @@ head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
 		x->body.encode = x->head.framing == HTTP_TO_EOF && c->minor > 0;
 		body_locked(x, lead, p, len, taken);
 	}
-	pending_set(c->d->pending, x->slot, PENDING_ANSWERED);
-	pump_wake_locked(&x->pump);
+	give_slot_locked(x);
+	if (x->res != RES_DONE && (!x->lazy || x->status == 101))
+		wake_locked(x);
 }
 
 /* Bytes while no final head has come. Returns how many were used. */
@@ -217,7 +239,8 @@ on_fin(void *arg)
 		done_locked(x);
 	} else if (x->res == RES_HEAD || x->res == RES_BODY)
 		bad_locked(x, "the answer ended early");
-	pump_wake_locked(&x->pump);
+	if (x->res != RES_DONE || !x->req_done)
+		wake_locked(x);
 }
 
 static void
@@ -227,7 +250,7 @@ on_reset(void *arg)
 
 	x->reset = 1;
 	bad_locked(x, mux_ended(x->s->mux) ? "the session ended" : "the client reset the stream");
-	pump_wake_locked(&x->pump);
+	wake_locked(x);
 }
 
 static void
@@ -236,7 +259,7 @@ on_writable(void *arg)
 	struct exchange *x = arg;
 
 	x->opened = 1;
-	pump_wake_locked(&x->pump);
+	wake_locked(x);
 }
 
 const struct stream_ops response_ops = { on_data, on_fin, on_reset, on_writable };

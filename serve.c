@@ -1,4 +1,4 @@
-/* serve.c: one exchange at the local service, on a worker's thread; see local.h. */
+/* serve.c: exchanges at the local service, on a job's thread; see localint.h. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -50,16 +50,14 @@ may_sleep(struct job *j, const struct snapshot *was)
 static int
 sleep_until(struct job *j, const struct snapshot *was, int events, int64_t deadline)
 {
-	int ev, woken;
+	int ev;
 
 	if (!may_sleep(j, was))
 		return 0;
-	ev = conn_wait(&j->conn, events, deadline, j->wake.rd, &woken);
+	ev = conn_wait(&j->conn, events, deadline, j->wake.rd, NULL);
 	pthread_mutex_lock(&j->s->mtx);
-	j->pump.sleeping = 0;
+	pump_awake_locked(&j->pump);
 	pthread_mutex_unlock(&j->s->mtx);
-	if (woken)
-		wake_clear(&j->wake);
 	return (ev & POLLIN) != 0;
 }
 
@@ -70,17 +68,15 @@ error(struct job *j, const char *what)
 	return j->headed ? V_CUT : V_ERROR;
 }
 
-/* A connection to the service, kept or fresh. */
+/* A fresh connection to the service. */
 static enum verdict
-dial(struct job *j, int fresh)
+dial(struct job *j)
 {
 	const struct local_target *t = &j->l->conf.target;
 	enum net_fail fail;
 	int fd;
 
-	j->reused = !fresh && local_pool_get(j->l, &j->conn, j->idempotent ? IDLE_MS : FRESH_MS);
-	if (j->reused)
-		return V_GO_ON;
+	conn_close(&j->conn);
 	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) :
 	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, &fail);
 	if (fd == -1)
@@ -368,6 +364,19 @@ report(struct job *j)
 	j->l->conf.request(j->l->conf.arg, &r);
 }
 
+/* The reader has sent the request on the kept connection. */
+static int
+attached(struct job *j)
+{
+	int yes;
+
+	pthread_mutex_lock(&j->s->mtx);
+	pump_awake_locked(&j->pump);
+	yes = j->pump.attached;
+	pthread_mutex_unlock(&j->s->mtx);
+	return yes;
+}
+
 /* Once more on a fresh connection? Only where it does no harm (RFC 9110, 9.2.2). */
 static int
 may_retry(struct job *j)
@@ -377,33 +386,26 @@ may_retry(struct job *j)
 	pthread_mutex_lock(&j->s->mtx);
 	ok = j->reused && j->idempotent && !j->begun && j->req.done && j->req.seen == 0 && !j->reset;
 	j->pump.attached = j->pump.failed = 0;
+	queue_free(&j->pump.q);		/* the rest of the head */
 	pthread_mutex_unlock(&j->s->mtx);
+	j->reused = j->eof = j->keep = 0;
+	j->at = j->len = 0;
 	return ok;
 }
 
-void
-local_serve(void *arg)
+/* One exchange. 1 if the connection may serve another. */
+static int
+serve(struct job *j)
 {
-	struct job *j = arg;
 	struct snapshot now;
-	enum verdict v;
-	int fresh = 0;
+	enum verdict v = V_RETRY;
 
-	j->began = clock_ms(CLOCK_STEADY);
-	for (;;) {
-		if ((v = dial(j, fresh)) == V_GO_ON && (v = send_head(j)) == V_GO_ON)
-			v = relay(j);
-		if (v != V_RETRY)
-			break;
-		if (!may_retry(j)) {
-			v = error(j, "protocol");
-			break;
-		}
-		conn_close(&j->conn);
-		j->eof = j->keep = 0;
-		j->at = j->len = 0;
-		fresh = 1;
-	}
+	if (attached(j) && (v = relay(j)) == V_RETRY && !may_retry(j))
+		v = error(j, "protocol");
+	if (v == V_RETRY && (v = dial(j)) == V_GO_ON && (v = send_head(j)) == V_GO_ON)
+		v = relay(j);
+	if (v == V_RETRY)
+		v = error(j, "protocol");
 	look(j, &now);
 	if (v == V_ERROR && !now.reset)
 		answer_error(j);
@@ -412,11 +414,18 @@ local_serve(void *arg)
 	if (now.reset && j->error == NULL && v != V_DONE)
 		j->error = "the caller left";
 	stream_leave(j->s);	/* the reader writes to the connection no more */
-	if (v == V_DONE && j->keep && !j->raw && now.req_done && now.drained == 1 && j->at == j->len)
-		local_pool_put(j->l, &j->conn);
-	else
-		conn_close(&j->conn);
 	report(j);
 	pump_end(&j->pump);
-	local_job_put(j);
+	return v == V_DONE && j->keep && !j->raw && now.req_done && now.drained == 1 && j->at == j->len;
+}
+
+void
+local_serve(void *arg)
+{
+	struct job *j = arg;
+
+	while (serve(j) && local_park(j))
+		;
+	conn_close(&j->conn);
+	local_job_free(j);
 }

@@ -111,7 +111,7 @@ data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **
 
 /* One FIN a call, so that several calls are needed. */
 static size_t
-owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us)
+owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us, int *more)
 {
 	struct side *s = arg;
 	size_t n = 0;
@@ -128,6 +128,7 @@ owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt_us)
 			n = HDR;
 		}
 	pthread_mutex_unlock(&s->mtx);
+	*more = n > 0;
 	return n;
 }
 

@@ -504,8 +504,10 @@ def many_streams(r):
     for t in ts:
         t.join()
     r.equal("10 connections with 40 requests each", len(done), 10)
+    # an exchange that nobody needs to be woken for is counted off a moment later
+    r.until("none of them runs any more", lambda: d.status()[0]["running"] == 0)
     st = d.status()[0]
-    r.equal("status counts them", (st["running"], st["requests"]), (0, 700))
+    r.equal("status counts them", st["requests"], 700)
     r.check("and their bytes", st["in"] > 400 * 3000 and st["out"] > 0, st)
 
 
