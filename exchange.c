@@ -355,8 +355,7 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 	if (c->wake.rd == -1)
 		earlier(&deadline, clock_ms(CLOCK_STEADY) + 50);
 	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, NULL);
-	pthread_mutex_lock(&x->s->mtx);
-	pump_awake_locked(&x->pump);
+	pump_awake_lock(&x->pump);
 	x->lazy = 0;
 	pthread_mutex_unlock(&x->s->mtx);
 	if (ev & POLLERR || (watching && ev & POLLIN && look_at_caller(x)))

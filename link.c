@@ -11,7 +11,10 @@
 #include "random.h"
 
 enum {
-	IN_SIZE = 64 * 1024,	/* read at once, bytes */
+	IN_FIRST = 4096,	/* read at once, bytes, */
+	IN_SIZE = 64 * 1024,	/* and when more comes than that */
+	DISTURBED_MS = 5,	/* without the bell after it was rung for another */
+	QUIET_MS = 1000,	/* buffers are given back when nothing has come for so long */
 	CLOSE_MS = 2000		/* for the other side's close frame and the end */
 };
 
@@ -23,11 +26,11 @@ link_new(const struct conn *c, const struct link_conf *conf, const struct link_o
 
 	if (l == NULL)
 		return NULL;
-	l->wake.rd = l->wake.wr = l->unblock.rd = l->unblock.wr = -1;
-	if (nearly > IN_SIZE || (nearly > 0 && (l->in = malloc(IN_SIZE)) == NULL) ||
+	l->own.rd = l->own.wr = l->unblock.rd = l->unblock.wr = -1;
+	l->in_cap = nearly > IN_FIRST ? nearly : IN_FIRST;
+	if ((nearly > 0 && (l->in = malloc(l->in_cap)) == NULL) ||
 	    random_bytes(&l->mask_state, sizeof(l->mask_state)) == -1 ||
-	    wake_open(&l->wake) == -1 || wake_open(&l->unblock) == -1) {
-		wake_close(&l->wake);
+	    (l->bell = wake_join()) == NULL) {
 		free(l->in);
 		free(l);
 		return NULL;
@@ -48,7 +51,9 @@ link_new(const struct conn *c, const struct link_conf *conf, const struct link_o
 void
 link_free(struct link *l)
 {
-	wake_close(&l->wake);
+	if (l->bell != &l->own)
+		wake_leave(l->bell);
+	wake_close(&l->own);
 	wake_close(&l->unblock);
 	pthread_cond_destroy(&l->quiet);
 	pthread_mutex_destroy(&l->mtx);
@@ -207,22 +212,34 @@ frames(struct link *l, const char **why)
 	return rc < 0 ? rc : 0;
 }
 
+/* A read has filled the buffer: there will be more. */
+static void
+grow(struct link *l)
+{
+	uint8_t *in = realloc(l->in, IN_SIZE);
+
+	if (in == NULL)
+		return;
+	l->in = in;
+	l->in_cap = IN_SIZE;
+}
+
 /* Read once and handle what came. */
 static void
 take_input(struct link *l)
 {
 	const char *why = "";
 	ssize_t n;
-	int rc;
+	int rc, full;
 
-	if (l->in == NULL && (l->in = malloc(IN_SIZE)) == NULL) {
+	if (l->in == NULL && (l->in = malloc(l->in_cap)) == NULL) {
 		l->why = "no memory";
 		l->over = 1;
 		return;
 	}
 	if (l->deaf || l->got_close != 0)	/* nothing counts after that but the end */
 		l->nin = 0;
-	n = conn_read(&l->conn, l->in + l->nin, IN_SIZE - l->nin);
+	n = conn_read(&l->conn, l->in + l->nin, l->in_cap - l->nin);
 	if (n == -1 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
@@ -237,16 +254,60 @@ take_input(struct link *l)
 	if (l->deaf || l->got_close != 0)
 		return;
 	l->nin += (size_t)n;
+	full = l->nin == l->in_cap;
 	if ((rc = frames(l, &why)) < 0)
 		fail(l, -rc, why);
+	if (l->in_cap == IN_SIZE)
+		return;
+	if (full)
+		grow(l);
+	else if (l->nin == 0) {	/* an idle link holds no memory */
+		free(l->in);
+		l->in = NULL;
+	}
+}
+
+/* A quiet link holds no buffers, and no descriptors but its connection. */
+static void
+trim(struct link *l)
+{
+	struct wake *shared;
+
+	if (l->nin == 0) {
+		free(l->in);
+		l->in = NULL;
+		l->in_cap = IN_FIRST;
+	}
+	pthread_mutex_lock(&l->mtx);
+	linkout_trim_locked(l);
+	if (l->bell == &l->own && !l->rung && (shared = wake_join()) != NULL) {
+		l->bell = shared;
+		wake_close(&l->own);
+	}
+	pthread_mutex_unlock(&l->mtx);
+}
+
+/* The bell has been rung, for us or for another link. */
+static void
+answer_bell(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	l->disturbed = !l->rung;
+	if (l->rung) {
+		wake_take(l->bell);
+		l->rung = 0;
+		if (l->bell != &l->own && wake_open(&l->own) == 0) {
+			wake_leave(l->bell);
+			l->bell = &l->own;
+		}
+	}
+	pthread_mutex_unlock(&l->mtx);
 }
 
 /* Ping in time; end the link if nothing came since the last one. */
 static void
-tick(struct link *l)
+ping(struct link *l, int64_t now)
 {
-	int64_t now = clock_ms(CLOCK_STEADY);
-
 	if (l->conf.ping_ms == 0 || now < l->next_ping)
 		return;
 	if (l->next_ping != 0 && !l->heard) {
@@ -257,21 +318,15 @@ tick(struct link *l)
 	}
 	l->next_ping = now + l->conf.ping_ms;
 	l->heard = 0;
-	if (l->nin == 0) {	/* a quiet link holds no buffers */
-		free(l->in);
-		l->in = NULL;
-	}
 	pthread_mutex_lock(&l->mtx);
-	linkout_trim_locked(l);
 	l->ping = 1;
 	pthread_mutex_unlock(&l->mtx);
 }
 
 /* Is it over? After a close was asked for: when to stop waiting, and whether everything has been said. */
 static void
-closing(struct link *l)
+closing(struct link *l, int64_t now)
 {
-	int64_t now = clock_ms(CLOCK_STEADY);
 	int asked, said, ended;
 
 	pthread_mutex_lock(&l->mtx);
@@ -310,18 +365,18 @@ lazy_owed(struct link *l)
 static int
 await_input(struct link *l)
 {
-	int64_t until = CONN_FOREVER;
+	int64_t until = CONN_FOREVER, now = clock_ms(CLOCK_STEADY);
 	int events, ev, woken, lazy;
 
-	tick(l);
+	ping(l, now);
 	if (l->ops->idle != NULL)
 		l->ops->idle(l->arg);
-	if ((lazy = lazy_owed(l)) && clock_ms(CLOCK_STEADY) >= l->lazy_until) {
+	if ((lazy = lazy_owed(l)) && now >= l->lazy_until) {
 		link_owe_later(l);
 		lazy = 0;
 	}
 	events = linkout_now(l) ? POLLOUT : 0;
-	closing(l);
+	closing(l, now);
 	if (l->over)
 		return 0;
 	if (!l->eof)
@@ -330,11 +385,24 @@ await_input(struct link *l)
 		until = l->next_ping;
 	if (lazy && l->lazy_until < until)
 		until = l->lazy_until;
+	if (!l->idle && now >= l->busy_ms + QUIET_MS) {
+		trim(l);
+		l->idle = 1;
+	}
+	if (!l->idle && l->busy_ms + QUIET_MS < until)
+		until = l->busy_ms + QUIET_MS;
 	if (l->give_up != 0 && l->give_up < until)
 		until = l->give_up;
-	ev = conn_wait(&l->conn, events, until, l->wake.rd, &woken);
+	if (l->disturbed && now + DISTURBED_MS < until)
+		until = now + DISTURBED_MS;
+	ev = conn_wait(&l->conn, events, until, l->disturbed ? -1 : l->bell->rd, &woken);
+	l->disturbed = 0;
 	if (woken)
-		wake_clear(&l->wake);
+		answer_bell(l);
+	if (ev != 0 || (woken && !l->disturbed)) {
+		l->busy_ms = now;
+		l->idle = 0;
+	}
 	return !l->eof && (ev & POLLIN);
 }
 

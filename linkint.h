@@ -10,7 +10,7 @@
 #include "link.h"
 #include "wake.h"
 
-enum { LINK_PONGS = 2048 };	/* payloads of pongs owed, bytes */
+enum { LINK_PONGS = 512 };	/* payloads of pongs owed, bytes */
 
 struct writer;
 
@@ -19,10 +19,12 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	struct link_conf conf;	/* [c] */
 	const struct link_ops *ops;	/* [c] */
 	void *arg;		/* [c] */
-	struct wake wake;	/* [c] ends the reader's sleep */
-	struct wake unblock;	/* [c] ends a writer's wait for the socket */
 
 	pthread_mutex_t mtx;
+	struct wake own;	/* [m] ends the reader's sleep, */
+	struct wake *bell;	/* [m] or one that idle links share, which is dear when it is rung often */
+	int rung;		/* [m] a post for us is in it */
+	struct wake unblock;	/* [m] ends a writer's wait for the socket; opened for the first */
 	pthread_cond_t quiet;	/* writing has become 0 */
 	struct writer *first, **last;	/* [m] waiting writers, in turn */
 	struct writer *active;	/* [m] for whose sake somebody writes, or NULL */
@@ -32,6 +34,8 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int parted;		/* [m] a message's first frame is in out, its last is not */
 	int owed;		/* [m] ask the owed callback */
 	int lazy;		/* [m] but not for its sake alone before lazy_until */
+	int64_t burst_ms;	/* [m] clock_ms of the last urgent message, */
+	int burst, crowd;	/* [m] how many there were in that millisecond, and in the one before */
 	int ended;		/* [m] nothing can be sent any more */
 	int aborted;		/* [m] nor shall anything be read */
 	int close_code;		/* [m] not 0: close asked for */
@@ -45,9 +49,14 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int64_t rtt_us;		/* [m] */
 	uint64_t mask_state;	/* [m] */
 	size_t out_at, nout;	/* [m] out[out_at..nout) is still to go */
-	uint8_t *out;		/* [w] framed bytes on their way; NULL until the first */
+	uint8_t *out;		/* [w] framed bytes on their way; NULL: none */
+	size_t out_cap;		/* [w] its size: little for what is owed alone */
 
 	uint8_t *in;		/* [r] NULL while nothing comes */
+	size_t in_cap;		/* [r] its size: little until a read fills it */
+	int64_t busy_ms;	/* [r] clock_ms when something last happened */
+	int disturbed;		/* [r] the bell was another's */
+	int idle;		/* [r] the buffers have been given back since */
 	size_t in_at, nin;	/* [r] in[in_at..nin) is still to be read */
 	struct ws_hdr hdr;	/* [r] of the frame under way */
 	uint64_t left;		/* [r] bytes of its payload to come */

@@ -1,6 +1,7 @@
 /* linkout.c: a link's writers: whoever writes, writes for all; see link.h. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,7 +16,10 @@ enum {
 	QUEUE_FULL = 64 * 1024,	/* above this an urgent message waits its turn like bulk */
 	FRAME_MAX = 64 * 1024,	/* payload of a frame: a longer message is sent in several */
 	/* written at once, bytes: all that is urgent and owed leaves room for a frame in turn */
-	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + LINK_OWED_MAX + 2 * LINK_PONGS,
+	OUT_OWED = LINK_OWED_MAX + 6 * LINK_PONGS + 256,	/* for what is owed, empty pongs too, and a close frame */
+	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + OUT_OWED,
+	CROWD = 12,		/* urgent messages in one to two milliseconds */
+	BLIND_MS = 50,		/* between looks, when there is no descriptor to be woken by */
 	LAZY_MS = 50,		/* what nobody waits for may take so long */
 	MORE_ROUNDS = 4		/* how often a writer goes on for others before the reader must */
 };
@@ -62,7 +66,7 @@ hdr_init_locked(struct link *l, struct ws_hdr *h, uint8_t opcode, size_t len)
 		new_key_locked(l, h->key);
 }
 
-/* Frame h->len bytes of iov, from byte at on, at p, which has room for it; the frame's length. */
+/* Frame h->len bytes of iov, from byte at on, at p, which has room for it; they may stand WS_HDR_MAX behind it. The frame's length. */
 static size_t
 frame_put(uint8_t *p, const struct ws_hdr *h, const struct iovec *iov, size_t at)
 {
@@ -79,7 +83,7 @@ frame_put(uint8_t *p, const struct ws_hdr *h, const struct iovec *iov, size_t at
 		if (h->masked)
 			phase = ws_mask(p + k, src, n, h->key, phase);
 		else
-			memcpy(p + k, src, n);
+			memmove(p + k, src, n);
 		k += n;
 		at = 0;
 	}
@@ -166,15 +170,38 @@ linkout_end_locked(struct link *l)
 	conn_shutdown(&l->conn, SHUT_RDWR);
 }
 
+/* Memory for out, which is empty: much only if there is much to send. */
+static int
+out_room_locked(struct link *l)
+{
+	size_t need = l->nqueue > 0 || l->first != NULL ? OUT_SIZE : OUT_OWED;
+
+	l->out_at = l->nout = 0;
+	if (l->out_cap >= need)
+		return 1;
+	free(l->out);
+	l->out_cap = 0;
+	if ((l->out = malloc(need)) != NULL)
+		l->out_cap = need;
+	return l->out != NULL;
+}
+
+static void
+drop_out_locked(struct link *l)
+{
+	free(l->out);
+	l->out = NULL;
+	l->out_cap = l->out_at = l->nout = 0;
+}
+
 void
 linkout_trim_locked(struct link *l)
 {
 	if (l->writing || l->out_at < l->nout || l->nqueue > 0)
 		return;
-	free(l->out);
+	drop_out_locked(l);
 	free(l->queue);
-	l->out = l->queue = NULL;
-	l->out_at = l->nout = 0;
+	l->queue = NULL;
 }
 
 static int
@@ -196,6 +223,22 @@ static int
 reader_wanted_locked(const struct link *l)
 {
 	return stuck_locked(l) || (l->close_sent && !l->writing);
+}
+
+static void
+ring_locked(struct link *l)
+{
+	if (l->rung)
+		return;
+	l->rung = 1;
+	wake_post(l->bell);
+}
+
+static void
+want_reader_locked(struct link *l)
+{
+	if (reader_wanted_locked(l))
+		ring_locked(l);
 }
 
 /* Filling out. */
@@ -229,20 +272,21 @@ fill_control_locked(struct link *l)
 static void
 fill_urgent_locked(struct link *l)
 {
-	uint8_t buf[LINK_OWED_MAX];
-	size_t n = 0;
+	uint8_t *buf;
+	size_t n;
 
 	if (l->nqueue > 0) {
 		memcpy(l->out + l->nout, l->queue, l->nqueue);
 		l->nout += l->nqueue;
 		l->nqueue = 0;
 	}
-	if (l->owed) {
-		l->owed = l->lazy = 0;
-		if (l->ops->owed != NULL)
-			n = l->ops->owed(l->arg, buf, sizeof(buf), l->rtt_us, &l->owed);
-	}
-	if (n > 0)
+	if (!l->owed)
+		return;
+	l->owed = l->lazy = 0;
+	if (l->ops->owed == NULL)
+		return;
+	buf = l->out + l->nout + WS_HDR_MAX;	/* its header goes in front of it */
+	if ((n = l->ops->owed(l->arg, buf, LINK_OWED_MAX, l->rtt_us, &l->owed)) > 0)
 		out_put_locked(l, WS_BINARY, buf, n);
 }
 
@@ -299,7 +343,10 @@ fill_turn_locked(struct link *l)
 static void
 fill_locked(struct link *l)
 {
-	l->out_at = l->nout = 0;
+	if (!out_room_locked(l)) {
+		linkout_end_locked(l);	/* without memory this session goes, the rest stay */
+		return;
+	}
 	if (l->close_sent)
 		return;
 	fill_control_locked(l);
@@ -311,8 +358,27 @@ fill_locked(struct link *l)
 	}
 	/* A writer whose urgent message came meanwhile must not overtake it with its next. */
 	while (l->first != NULL && !l->ended && (l->parted || l->nqueue == 0) &&
-	    OUT_SIZE - l->nout >= WS_HDR_MAX + next_len(l->first))
+	    l->out_cap - l->nout >= WS_HDR_MAX + next_len(l->first))
 		fill_turn_locked(l);
+}
+
+/* Sleep until the socket takes more, or somebody wants us to look again. 0 at the deadline. */
+static int
+await_room_locked(struct link *l, int64_t deadline)
+{
+	int64_t blind = clock_ms(CLOCK_STEADY) + BLIND_MS, until = deadline;
+	int ev, woken;
+
+	if (l->unblock.rd == -1)	/* most links never need it */
+		wake_open(&l->unblock);
+	if (l->unblock.rd == -1 && blind < until)
+		until = blind;
+	pthread_mutex_unlock(&l->mtx);
+	ev = conn_wait(&l->conn, POLLOUT, until, l->unblock.rd, &woken);
+	if (woken)
+		wake_clear(&l->unblock);
+	pthread_mutex_lock(&l->mtx);
+	return ev != 0 || woken || until < deadline;
 }
 
 /*
@@ -324,18 +390,13 @@ flush_locked(struct link *l, const struct writer *me, int64_t deadline)
 {
 	struct iovec iov;
 	ssize_t n;
-	int err, woken = 0, go_on = me != NULL && (me->turn == QUEUED || !me->leave);
+	int err;
 
 	iov.iov_base = l->out + l->out_at;
 	iov.iov_len = l->nout - l->out_at;
 	pthread_mutex_unlock(&l->mtx);
 	n = conn_writev(&l->conn, &iov, 1);
 	err = n == -1 ? errno : 0;
-	if (err == EAGAIN && go_on) {
-		go_on = conn_wait(&l->conn, POLLOUT, deadline, l->unblock.rd, &woken) != 0 || woken;
-		if (woken)
-			wake_clear(&l->unblock);
-	}
 	pthread_mutex_lock(&l->mtx);
 	if (n > 0) {
 		l->out_at += (size_t)n;
@@ -343,7 +404,8 @@ flush_locked(struct link *l, const struct writer *me, int64_t deadline)
 	}
 	if (err != EAGAIN)
 		linkout_end_locked(l);
-	return err == EAGAIN && go_on;
+	return err == EAGAIN && me != NULL && (me->turn == QUEUED || !me->leave) &&
+	    await_room_locked(l, deadline);
 }
 
 /*
@@ -357,8 +419,6 @@ write_locked(struct link *l, struct writer *me, int64_t deadline)
 
 	l->writing = 1;
 	l->active = me;
-	if (l->out == NULL && (l->out = malloc(OUT_SIZE)) == NULL)
-		linkout_end_locked(l);	/* without memory this session goes, the rest stay */
 	while (!l->ended) {
 		if (l->out_at == l->nout) {
 			if ((me == NULL || me->turn != QUEUED) &&
@@ -371,10 +431,37 @@ write_locked(struct link *l, struct writer *me, int64_t deadline)
 		if (!flush_locked(l, me, deadline))
 			break;
 	}
+	if (l->out_at == l->nout && l->out_cap == OUT_OWED)
+		drop_out_locked(l);
 	l->writing = 0;
 	l->active = NULL;
 	pthread_cond_broadcast(&l->quiet);
 	pass_on_locked(l);
+}
+
+/* Many urgent messages go out these milliseconds: others are about to follow. */
+static int
+crowded_locked(struct link *l)
+{
+	int64_t now = clock_ms(CLOCK_STEADY);
+
+	if (now != l->burst_ms) {
+		l->crowd = now == l->burst_ms + 1 ? l->burst : 0;
+		l->burst_ms = now;
+		l->burst = 0;
+	}
+	return ++l->burst + l->crowd >= CROWD;
+}
+
+/* Let other threads put their messages beside ours: one system call, and one wake-up over there, for all. */
+static void
+gather_locked(struct link *l)
+{
+	l->writing = 1;
+	pthread_mutex_unlock(&l->mtx);
+	sched_yield();
+	pthread_mutex_lock(&l->mtx);
+	l->writing = 0;
 }
 
 int
@@ -413,37 +500,30 @@ link_owe_lazily(struct link *l)
 void
 link_owe(struct link *l)
 {
-	int wake;
-
 	pthread_mutex_lock(&l->mtx);
 	l->owed = 1;
 	l->lazy = 0;
 	if (stuck_locked(l))
 		write_locked(l, NULL, 0);
-	wake = reader_wanted_locked(l);
+	want_reader_locked(l);
 	pthread_mutex_unlock(&l->mtx);
-	if (wake)
-		wake_post(&l->wake);
 }
 
 void
 link_close(struct link *l, int code, const char *reason)
 {
-	int unblock;
-
 	pthread_mutex_lock(&l->mtx);
 	if (l->close_code == 0) {
 		l->close_code = code;
 		strncpy(l->close_reason, reason, sizeof(l->close_reason) - 1);
 		refuse_writers_locked(l);
 	}
-	unblock = l->active != NULL;
+	if (l->active != NULL)
+		wake_post(&l->unblock);
 	if (stuck_locked(l))
 		write_locked(l, NULL, 0);
+	ring_locked(l);		/* the reader begins to wait for the other side's close */
 	pthread_mutex_unlock(&l->mtx);
-	if (unblock)
-		wake_post(&l->unblock);
-	wake_post(&l->wake);	/* the reader begins to wait for the other side's close */
 }
 
 void
@@ -452,15 +532,14 @@ link_abort(struct link *l)
 	pthread_mutex_lock(&l->mtx);
 	l->aborted = 1;
 	linkout_end_locked(l);
+	ring_locked(l);		/* for a reader that waits for its answer to go out only */
 	pthread_mutex_unlock(&l->mtx);
-	wake_post(&l->wake);	/* for a reader that waits for its answer to go out only */
 }
 
 void
 link_cancel(struct link *l, const void *key)
 {
 	struct writer **p = &l->first;
-	int unblock, wake;
 
 	pthread_mutex_lock(&l->mtx);
 	while (*p != NULL)
@@ -468,16 +547,13 @@ link_cancel(struct link *l, const void *key)
 			dismiss_locked(l, p, CANCELLED);
 		else
 			p = &(*p)->next;
-	unblock = l->active != NULL && l->active->key == key;
-	if (unblock)
+	if (l->active != NULL && l->active->key == key) {
 		l->active->leave = 1;
-	pass_on_locked(l);	/* whose turn it was may be gone */
-	wake = reader_wanted_locked(l);
-	pthread_mutex_unlock(&l->mtx);
-	if (unblock)
 		wake_post(&l->unblock);
-	if (wake)
-		wake_post(&l->wake);
+	}
+	pass_on_locked(l);	/* whose turn it was may be gone */
+	want_reader_locked(l);
+	pthread_mutex_unlock(&l->mtx);
 }
 
 /* Give up: the deadline has passed. */
@@ -548,7 +624,7 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 {
 	struct ws_hdr h;
 	size_t len = iov_len(iov, n);
-	int err = 0, wake;
+	int err = 0;
 
 	pthread_mutex_lock(&l->mtx);
 	if (l->ended || l->close_code != 0)
@@ -560,13 +636,14 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 	else {
 		hdr_init_locked(l, &h, opcode, len);
 		l->nqueue += frame_put(l->queue + l->nqueue, &h, iov, 0);
-		if (!l->writing)
+		if (!l->writing) {
+			if (crowded_locked(l))
+				gather_locked(l);
 			write_locked(l, NULL, 0);
+		}
 	}
-	wake = reader_wanted_locked(l);
+	want_reader_locked(l);
 	pthread_mutex_unlock(&l->mtx);
-	if (wake)
-		wake_post(&l->wake);
 	if (err != 0)
 		errno = err;
 	return err == 0 ? 0 : -1;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include "clock.h"
 #include "log.h"
 
-enum { LINE_SIZE = 4096, VALUE_MAX = 512 };
+enum { LINE_SIZE = 4096, LINE_USUAL = 512, VALUE_MAX = 512 };
 
 static const char cut_mark[] = " cut=yes\n";	/* ends a line that lacks pairs */
 
@@ -117,34 +118,49 @@ put_pair(struct buf *b, const char *key, const char *value)
 		b->len = len;
 }
 
+/* The line as a whole into b; cut if it is full. */
+static void
+format(struct buf *b, enum log_level level, const char *event, va_list ap)
+{
+	const char *key, *value;
+
+	b->cap -= sizeof(cut_mark) - 1;
+	if (log_stamp)
+		put_time(b, clock_ms(CLOCK_WALL));
+	buf_str(b, "level=");
+	buf_str(b, level_name(level));
+	put_pair(b, "event", event);
+	while (!b->full && (key = va_arg(ap, const char *)) != NULL) {
+		value = va_arg(ap, const char *);
+		if (value != NULL)
+			put_pair(b, key, value);
+	}
+	b->cap += sizeof(cut_mark) - 1;	/* the room kept for the end */
+	buf_str(b, b->full ? cut_mark : "\n");
+}
+
 void
 log_line(enum log_level level, const char *event, ...)
 {
-	char line[LINE_SIZE];
+	char line[LINE_USUAL], *big = NULL;	/* stacks are small, and there are many */
 	struct buf b;
-	const char *key, *value;
 	int saved = errno;
 	va_list ap;
 
 	if (level < log_least)
 		return;
-	buf_init(&b, line, sizeof(line) - (sizeof(cut_mark) - 1));
-	if (log_stamp)
-		put_time(&b, clock_ms(CLOCK_WALL));
-	buf_str(&b, "level=");
-	buf_str(&b, level_name(level));
-	put_pair(&b, "event", event);
+	buf_init(&b, line, sizeof(line));
 	va_start(ap, event);
-	while (!b.full && (key = va_arg(ap, const char *)) != NULL) {
-		value = va_arg(ap, const char *);
-		if (value != NULL)
-			put_pair(&b, key, value);
-	}
+	format(&b, level, event, ap);
 	va_end(ap);
-
-	b.cap = sizeof(line);	/* the room kept for the end */
-	buf_str(&b, b.full ? cut_mark : "\n");
-	while (write(STDERR_FILENO, line, b.len) == -1 && errno == EINTR)
+	if (b.full && (big = malloc(LINE_SIZE)) != NULL) {
+		buf_init(&b, big, LINE_SIZE);
+		va_start(ap, event);
+		format(&b, level, event, ap);
+		va_end(ap);
+	}
+	while (write(STDERR_FILENO, b.p, b.len) == -1 && errno == EINTR)
 		;	/* otherwise there is nowhere left to complain */
+	free(big);
 	errno = saved;
 }

@@ -79,24 +79,39 @@ mux_find_locked(struct mux *m, uint32_t id)
 }
 
 struct stream *
-mux_new_stream_locked(struct mux *m, uint32_t id)
+mux_new_stream(struct mux *m)
 {
-	struct stream *s = calloc(1, sizeof(*s)), **head = &m->table[id / 2 % TABLE];
+	struct stream *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return NULL;
 	pthread_mutex_init(&s->mtx, NULL);
 	s->mux = m;
-	s->id = id;
 	s->send_window = s->recv_window = s->recv_max = YAMUX_WINDOW;
 	s->epoch_us = clock_us(CLOCK_STEADY);
 	s->refs = 2;		/* the table's and the user's */
+	return s;
+}
+
+/* A stream that has not got into the table. */
+static void
+drop_stream(struct stream *s)
+{
+	pthread_mutex_destroy(&s->mtx);
+	free(s);
+}
+
+void
+mux_add_locked(struct mux *m, struct stream *s, uint32_t id)
+{
+	struct stream **head = &m->table[id / 2 % TABLE];
+
+	s->id = id;
 	s->queued = 1;
 	s->next = *head;
 	*head = s;
 	m->nstreams++;
 	m->refs++;
-	return s;
 }
 
 void
@@ -114,8 +129,7 @@ mux_stream_unref(struct mux *m, struct stream *s)
 		m->conf.budget->left += s->recv_max - YAMUX_WINDOW;
 		pthread_mutex_unlock(&m->conf.budget->mtx);
 	}
-	pthread_mutex_destroy(&s->mtx);
-	free(s);
+	drop_stream(s);
 	mux_unref(m);
 }
 
@@ -187,8 +201,11 @@ grant_locked(struct mux *m, struct stream *s, int64_t rtt)
 
 	if (rtt < RTT_FLOOR_US)
 		rtt = RTT_FLOOR_US;
-	/* half a window went in less than a round trip: the window is what holds the sender up */
-	if (!s->backed_up && now - s->epoch_us < rtt && s->recv_max < m->conf.window_max) {
+	/*
+	 * Half a window went in hardly more than a round trip: the window is what holds the sender up.
+	 * More, because a sender that stands still for the update comes back just after one.
+	 */
+	if (!s->backed_up && 2 * (now - s->epoch_us) < 3 * rtt && s->recv_max < m->conf.window_max) {
 		room = m->conf.window_max - s->recv_max;
 		more = s->recv_max < room ? s->recv_max : room;
 		if (m->conf.budget != NULL) {
@@ -268,6 +285,10 @@ put_control_locked(struct mux *m, uint8_t *buf, size_t cap)
 	memcpy(buf + at, m->ctl, n);
 	m->nctl -= n;
 	memmove(m->ctl, m->ctl + n, m->nctl);
+	if (m->nctl == 0) {
+		free(m->ctl);
+		m->ctl = NULL;
+	}
 	m->ctl_window -= (uint32_t)n;
 	return at + n;
 }
@@ -316,14 +337,15 @@ mux_owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt, int *more)
 int
 mux_control(struct mux *m, const char *line, size_t len)
 {
+	char *p;
 	int rc = 0;
 
 	pthread_mutex_lock(&m->mtx);
-	if (m->ctl == NULL)
-		m->ctl = malloc(MUX_CONTROL_QUEUE);
-	if (m->ctl == NULL || m->ended || len >= MUX_CONTROL_QUEUE - m->nctl)
+	if (m->ended || len >= MUX_CONTROL_QUEUE - m->nctl ||
+	    (p = realloc(m->ctl, m->nctl + len + 1)) == NULL)
 		rc = -1;
 	else {
+		m->ctl = p;
 		memcpy(m->ctl + m->nctl, line, len);
 		m->nctl += len;
 		m->ctl[m->nctl++] = '\n';
@@ -410,20 +432,26 @@ struct stream *
 mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 {
 	struct timespec until;
-	struct stream *s = NULL;
-	int rc = 0, full;
+	struct stream *s = mux_new_stream(m);
+	int rc = 0, err = 0, full;
 
-	deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
+	if (s == NULL) {
+		errno = ENOMEM;
+		return NULL;
+	}
 	pthread_mutex_lock(&m->mtx);
+	if (m->unacked >= MUX_UNACKED_MAX)
+		deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
 	while (m->unacked >= MUX_UNACKED_MAX && !m->ended && rc == 0)
 		rc = pthread_cond_timedwait(&m->acks, &m->mtx, &until);
 	if (m->ended)
-		errno = EPIPE;
+		err = EPIPE;
 	else if (m->unacked >= MUX_UNACKED_MAX)
-		errno = ETIMEDOUT;
+		err = ETIMEDOUT;
 	else if (m->nstreams >= m->conf.streams_max || m->next_id > UINT32_MAX - 2)
-		errno = EMFILE;
-	else if ((s = mux_new_stream_locked(m, m->next_id)) != NULL) {
+		err = EMFILE;
+	else {
+		mux_add_locked(m, s, m->next_id);
 		m->next_id += 2;
 		m->unacked++;
 		s->counted = 1;
@@ -435,7 +463,11 @@ mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 	pthread_mutex_unlock(&m->mtx);
 	if (full)
 		link_owe(m->link);
-	return s;
+	if (err == 0)
+		return s;
+	drop_stream(s);
+	errno = err;
+	return NULL;
 }
 
 /* Flags for the stream's next frame, and how many of want bytes may go. */

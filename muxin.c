@@ -42,8 +42,9 @@ accept_stream(struct mux *m, uint32_t id)
 
 	pthread_mutex_lock(&m->mtx);
 	/* in any order: threads that open streams overtake each other on their way out */
-	if (m->conf.client && id % 2 == 0 && m->nstreams < m->conf.streams_max)
-		s = mux_new_stream_locked(m, id);
+	if (m->conf.client && id % 2 == 0 && m->nstreams < m->conf.streams_max &&
+	    (s = mux_new_stream(m)) != NULL)
+		mux_add_locked(m, s, id);
 	if (s != NULL) {
 		s->syn_sent = 1;
 		s->owe_ack = 1;
@@ -219,15 +220,11 @@ frame(struct mux *m, const char **why)
 }
 
 static int
-control_data(struct mux *m, const uint8_t *p, size_t n, const char **why)
+control_data(struct mux *m, uint8_t *p, size_t n, const char **why)
 {
-	const uint8_t *nl;
+	uint8_t *nl;
 	size_t k;
 
-	if (m->line == NULL && (m->line = malloc(MUX_LINE_MAX + 1)) == NULL) {
-		*why = "no memory";
-		return -WS_INTERNAL;
-	}
 	pthread_mutex_lock(&m->mtx);
 	m->ctl_credit += (uint32_t)n;
 	pthread_mutex_unlock(&m->mtx);
@@ -237,13 +234,23 @@ control_data(struct mux *m, const uint8_t *p, size_t n, const char **why)
 		k = nl != NULL ? (size_t)(nl - p) : n;
 		if (k > MUX_LINE_MAX - m->nline)
 			return broken(m, why, "control line too long");
-		memcpy(m->line + m->nline, p, k);
-		m->nline += k;
-		if (nl != NULL) {
-			k++;
-			m->line[m->nline] = '\0';
-			m->ops->line(m->arg, m->line, m->nline);
-			m->nline = 0;
+		if (nl != NULL && m->nline == 0) {
+			*nl = '\0';
+			m->ops->line(m->arg, (const char *)p, k++);
+		} else if (m->line == NULL && (m->line = malloc(MUX_LINE_MAX + 1)) == NULL) {
+			*why = "no memory";
+			return -WS_INTERNAL;
+		} else {
+			memcpy(m->line + m->nline, p, k);
+			m->nline += k;
+			if (nl != NULL) {
+				k++;
+				m->line[m->nline] = '\0';
+				m->ops->line(m->arg, m->line, m->nline);
+				m->nline = 0;
+				free(m->line);
+				m->line = NULL;
+			}
 		}
 		p += k;
 		n -= k;
@@ -252,7 +259,7 @@ control_data(struct mux *m, const uint8_t *p, size_t n, const char **why)
 }
 
 static int
-data(struct mux *m, const uint8_t *p, size_t n, const char **why)
+data(struct mux *m, uint8_t *p, size_t n, const char **why)
 {
 	struct stream *s = m->to;
 	int rc = 0;

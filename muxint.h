@@ -33,7 +33,7 @@ struct mux {
 	uint32_t resets[RESETS];	/* ids refused, owed an RST */
 	int nresets;
 	uint32_t pong_value, away_reason;
-	char *ctl;			/* control lines to be sent; NULL until the first */
+	char *ctl;			/* control lines to be sent; NULL: none */
 	size_t nctl;
 	uint32_t ctl_window;		/* what we may send on stream 1 */
 	int ctl_open, ctl_syn, ctl_ack;	/* stream 1 exists; its SYN, its ACK is owed */
@@ -44,12 +44,13 @@ struct mux {
 	struct yamux_hdr h;		/* of the data under way */
 	uint32_t left;			/* bytes of it to come */
 	struct stream *to;		/* whose, NULL: dropped or control */
-	char *line;			/* control line under way; NULL until the first */
+	char *line;			/* control line that comes in pieces; NULL: none */
 	size_t nline;
 };
 
 struct stream *mux_find_locked(struct mux *, uint32_t id);
-struct stream *mux_new_stream_locked(struct mux *, uint32_t id);	/* with the table's reference and the user's */
+struct stream *mux_new_stream(struct mux *);	/* NULL: no memory */
+void mux_add_locked(struct mux *, struct stream *, uint32_t id);	/* with the table's reference and the user's */
 void mux_stream_unref(struct mux *, struct stream *);
 void mux_acked_locked(struct mux *, struct stream *);
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */

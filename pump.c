@@ -5,7 +5,10 @@
 #include "clock.h"
 #include "pump.h"
 
-enum { DRAIN_IOV = 16 };
+enum {
+	DRAIN_IOV = 16,
+	SPINS = 200
+};
 
 void
 pump_init(struct pump *p, struct conn *c, struct stream *s, struct wake *wake, int attached)
@@ -37,8 +40,15 @@ pump_wake_locked(struct pump *p)
 }
 
 void
-pump_awake_locked(struct pump *p)
+pump_awake_lock(struct pump *p)
 {
+	int i, busy = 1;
+
+	/* often the reader is still in the very send whose effect has woken us: a moment's patience spares two context switches */
+	for (i = 0; i < SPINS && busy; i++)
+		busy = pthread_mutex_trylock(&p->s->mtx);
+	if (busy)
+		pthread_mutex_lock(&p->s->mtx);
 	if (!p->sleeping)	/* somebody has posted */
 		wake_clear(p->wake);
 	p->sleeping = 0;

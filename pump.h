@@ -41,7 +41,8 @@ void pump_end(struct pump *);	/* after stream_leave */
 void pump_put_locked(struct pump *, const struct iovec *, int n, size_t taken);
 
 void pump_wake_locked(struct pump *);	/* end the owner's sleep, if it sleeps */
-void pump_awake_locked(struct pump *);	/* the owner is back: nobody need wake it */
+/* The owner is back from its sleep: take s->mtx; nobody need wake it any more. */
+void pump_awake_lock(struct pump *);
 
 /* Under s->mtx: send what is queued. 1: nothing is left, 0: some is, -1: the connection is broken. */
 int pump_drain_locked(struct pump *);

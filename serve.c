@@ -55,8 +55,7 @@ sleep_until(struct job *j, const struct snapshot *was, int events, int64_t deadl
 	if (!may_sleep(j, was))
 		return 0;
 	ev = conn_wait(&j->conn, events, deadline, j->wake.rd, NULL);
-	pthread_mutex_lock(&j->s->mtx);
-	pump_awake_locked(&j->pump);
+	pump_awake_lock(&j->pump);
 	pthread_mutex_unlock(&j->s->mtx);
 	return (ev & POLLIN) != 0;
 }
@@ -370,8 +369,7 @@ attached(struct job *j)
 {
 	int yes;
 
-	pthread_mutex_lock(&j->s->mtx);
-	pump_awake_locked(&j->pump);
+	pump_awake_lock(&j->pump);
 	yes = j->pump.attached;
 	pthread_mutex_unlock(&j->s->mtx);
 	return yes;

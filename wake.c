@@ -1,5 +1,6 @@
 /* wake.c: a descriptor that ends somebody's poll(2); see wake.h. */
-#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "net.h"
@@ -50,4 +51,65 @@ wake_clear(struct wake *w)
 
 	while (read(w->rd, buf, sizeof(buf)) == (ssize_t)sizeof(buf))
 		;
+}
+
+enum { SHARERS = 32 };
+
+struct shared {
+	struct wake wake;	/* first: what sharers know */
+	struct shared *next;
+	int users;
+};
+
+static pthread_mutex_t shared_mtx = PTHREAD_MUTEX_INITIALIZER;	/* guards the list and its users */
+static struct shared *shared_first;
+
+struct wake *
+wake_join(void)
+{
+	struct shared *s;
+
+	pthread_mutex_lock(&shared_mtx);
+	for (s = shared_first; s != NULL && s->users == SHARERS; s = s->next)
+		;
+	if (s == NULL && (s = malloc(sizeof(*s))) != NULL) {
+		if (wake_open(&s->wake) == -1) {
+			free(s);
+			s = NULL;
+		} else {
+			s->users = 0;
+			s->next = shared_first;
+			shared_first = s;
+		}
+	}
+	if (s != NULL)
+		s->users++;
+	pthread_mutex_unlock(&shared_mtx);
+	return s != NULL ? &s->wake : NULL;
+}
+
+void
+wake_leave(struct wake *w)
+{
+	struct shared *s = (struct shared *)(void *)w, **p;
+
+	pthread_mutex_lock(&shared_mtx);
+	if (--s->users == 0) {
+		for (p = &shared_first; *p != s; p = &(*p)->next)
+			;
+		*p = s->next;
+		wake_close(&s->wake);
+		free(s);
+	}
+	pthread_mutex_unlock(&shared_mtx);
+}
+
+void
+wake_take(struct wake *w)
+{
+	char c;
+	ssize_t n;
+
+	n = read(w->rd, &c, 1);
+	(void)n;
 }
