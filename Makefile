@@ -24,6 +24,7 @@ TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
 	test/opt_test test/rewrite_test test/scope_test test/sha1_test \
 	test/sha256_test test/store_test test/ws_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock
+BENCHES = bench/load bench/sink bench/delay bench/sessions
 
 all: tunneld tunnel
 
@@ -56,6 +57,7 @@ test/tunneld-clock: tunneld.o test/clock.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o test/clock.o libtunnel.a $(LDLIBS)
 
 $(TESTS) test/wsecho: libtunnel.a test/test.h $(HDR)
+$(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)
 
 # The README's two commands: they install what is missing, or say how.
 demo:
@@ -69,6 +71,12 @@ test:
 
 check: all $(TESTS) $(HELPERS)
 	./test/run.sh
+
+# Figures beside nginx and ssh, in 6 to 7 minutes: bench/README.md. make bench ARGS='--only get32'
+bench:
+	./setup.sh bench
+	$(MAKE) all $(BENCHES)
+	./bench/bench.py $(ARGS)
 
 install: all
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
@@ -86,13 +94,14 @@ uninstall:
 
 dist: clean
 	mkdir -p tunnel-$(VERSION)
-	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man test \
+	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man test bench \
 		tunnel-$(VERSION)
 	tar -cf - tunnel-$(VERSION) | gzip >tunnel-$(VERSION).tar.gz
 	rm -rf tunnel-$(VERSION)
 
 clean:
-	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS)
-	rm -rf tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__
+	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS) $(BENCHES)
+	rm -rf tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
+		bench/__pycache__ bench/result.json
 
-.PHONY: all demo test check install uninstall dist clean
+.PHONY: all demo test check bench install uninstall dist clean

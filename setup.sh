@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh build|test|ci: install what building and the demo, the tests, or CI
-# need and is not there yet, through apt-get, apk or pkg_add. Says nothing if all is there.
+# setup.sh build|test|ci|bench: install what building and the demo, the tests, CI, or the
+# benchmark need and is not there yet, through apt-get, apk or pkg_add. Says nothing if all is there.
 # Without root it prints the line to run and exits 1.
 set -u
 
@@ -28,6 +28,11 @@ compiler() {
 
 header() {
 	[ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]
+}
+
+# A program, also where only root's PATH leads to.
+program() {
+	command -v "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/sbin/$1" ]
 }
 
 # clang links with both sanitizers.
@@ -68,6 +73,13 @@ needs_apt() {
 		need bmake
 		need mandoc
 		need shellcheck ;;
+	bench)
+		need python3
+		need nginx-light program nginx
+		need wrk program wrk
+		need openssh-server program sshd
+		need openssh-client program ssh
+		need valgrind program valgrind ;;
 	esac
 }
 
@@ -89,6 +101,12 @@ needs_apk() {
 		need bmake
 		need mandoc
 		need shellcheck ;;
+	bench)
+		need python3
+		need nginx program nginx
+		need wrk program wrk
+		need openssh program sshd
+		need valgrind program valgrind ;;
 	esac
 }
 
@@ -105,6 +123,10 @@ needs_pkg() {
 	ci)
 		need bmake
 		need shellcheck ;;
+	bench)	# bench.py itself knows Linux only
+		need python3 command -v python3
+		need nginx program nginx
+		need wrk program wrk ;;
 	esac
 }
 
@@ -181,8 +203,9 @@ case ${1-} in
 build) levels="build" ;;
 test) levels="build test" ;;
 ci) levels="build test ci" ;;
+bench) levels="build bench" ;;
 *)
-	echo "usage: setup.sh build|test|ci" >&2
+	echo "usage: setup.sh build|test|ci|bench" >&2
 	exit 2 ;;
 esac
 
