@@ -7,6 +7,7 @@
 #define BUF_H
 
 #include <stddef.h>
+#include <string.h>
 
 struct buf {
 	char *p;		/* the caller's memory */
@@ -16,10 +17,35 @@ struct buf {
 };
 
 void buf_init(struct buf *, void *, size_t);
-void buf_put(struct buf *, const void *, size_t);
-void buf_str(struct buf *, const char *);
-void buf_char(struct buf *, char);
 void buf_u64(struct buf *, unsigned long long);		/* decimal */
 void buf_hex(struct buf *, const void *, size_t);	/* two digits a byte */
+
+/* Here, so that the length of a literal is the compiler's to count. */
+static inline void
+buf_put(struct buf *b, const void *p, size_t len)
+{
+	if (len > b->cap - b->len) {
+		b->full = 1;
+		len = b->cap - b->len;
+	}
+	if (len > 0)
+		memcpy(b->p + b->len, p, len);
+	b->len += len;
+}
+
+static inline void
+buf_str(struct buf *b, const char *s)
+{
+	buf_put(b, s, strlen(s));
+}
+
+static inline void
+buf_char(struct buf *b, char c)
+{
+	if (b->len < b->cap)
+		b->p[b->len++] = c;
+	else
+		b->full = 1;
+}
 
 #endif

@@ -179,7 +179,7 @@ give_slot(struct exchange *x)
 	if (x->s != NULL)
 		pthread_mutex_unlock(&x->s->mtx);
 	if (slot != 0)
-		pending_give(x->c->d->pending, slot);
+		pending_give(x->c->d->pending, slot, 0);
 }
 
 /* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
@@ -509,7 +509,7 @@ open_stream(struct exchange *x)
 	struct caller *c = x->c;
 	struct session *s = x->holder->session;
 
-	x->slot = pending_take(c->d->pending, registry_held(x->holder), SLOT_MS);
+	x->slot = pending_take(c->d->pending, registry_share(x->holder), SLOT_MS);
 	if (x->slot == 0)
 		return ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
 	x->s = s->dialect->open(s, x->holder->tally,

@@ -33,12 +33,13 @@ is_alnum(char c)
 	return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
 }
 
+/* A bit for each byte: !#$%&'*+-. and digits, letters with ^_`|~ */
+static const uint32_t tchars[8] = { 0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff, 0, 0, 0, 0 };
+
 int
 http_is_tchar(unsigned char c)
 {
-	static const char marks[] = "!#$%&'*+-.^_`|~";
-
-	return is_alnum((char)c) || memchr(marks, c, sizeof(marks) - 1) != NULL;
+	return tchars[c >> 5] >> (c & 31) & 1;
 }
 
 int
@@ -65,14 +66,14 @@ same(struct str s, const char *lit)
 }
 
 int
-http_is(struct str s, const char *lit)
+http_same(const char *a, const char *b, size_t len)
 {
 	size_t i;
 
-	for (i = 0; i < s.len; i++)
-		if (lit[i] == '\0' || lower(s.p[i]) != lower(lit[i]))
+	for (i = 0; i < len; i++)
+		if (a[i] != b[i] && lower(a[i]) != lower(b[i]))
 			return 0;
-	return lit[i] == '\0';
+	return 1;
 }
 
 static struct str
@@ -94,10 +95,10 @@ trim(const char *p, size_t len)
 const struct str *
 http_field(const struct http_head *h, const char *name)
 {
-	size_t i;
+	size_t i, len = strlen(name);
 
 	for (i = 0; i < h->nfields; i++)
-		if (http_is(h->field[i].name, name))
+		if (h->field[i].name.len == len && http_same(h->field[i].name.p, name, len))
 			return &h->field[i].value;
 	return NULL;
 }
@@ -123,10 +124,10 @@ http_list_next(const struct http_head *h, const char *name, size_t *at, struct s
 {
 	const size_t base = HTTP_HEAD_MAX;	/* at is field * base + offset */
 	struct str rest;
-	size_t i, off, n;
+	size_t i, off, n, len = strlen(name);
 
 	for (i = *at / base, off = *at % base; i < h->nfields; i++, off = 0) {
-		if (!http_is(h->field[i].name, name))
+		if (h->field[i].name.len != len || !http_same(h->field[i].name.p, name, len))
 			continue;
 		rest = h->field[i].value;
 		while (off < rest.len) {
@@ -310,39 +311,70 @@ field_line(struct http_head *h, struct str line, const char **why)
 	return 0;
 }
 
-/* Judge the next byte: 1 if it ends a line, 0, or a verdict. */
+/*
+ * Eight bytes at once that are all text: nothing below SP, no DEL. What it calls no text may be some yet.
+ */
 static int
-head_byte(struct http_head *h, const char *buf, const char **why)
+all_text(const char *p)
 {
-	int cr = h->scanned > 0 && buf[h->scanned - 1] == '\r';
-	unsigned char c = (unsigned char)buf[h->scanned++];
+	const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+	uint64_t w, del;
 
+	memcpy(&w, p, sizeof(w));
+	del = w ^ ones * 0x7f;
+	return ((((w - ones * ' ') & ~w) | ((del - ones) & ~del)) & high) == 0;
+}
+
+/* Judge the bytes up to the next line's end: 1 if it is there, 0, or a verdict. */
+static int
+scan_line(struct http_head *h, const char *buf, size_t len, const char **why)
+{
+	size_t at = h->scanned;
+	unsigned char c = 0;
+
+	if (at > 0 && at < len && buf[at - 1] == '\r')
+		at--;			/* its LF is still to be seen */
+	while (at < len && http_is_text(c = (unsigned char)buf[at]))
+		for (at++; len - at >= 8 && all_text(buf + at); at += 8)
+			;
+	h->scanned = at;
+	if (at == len)
+		return 0;
+	h->scanned++;
 	if (c == '\n')
-		return cr ? 1 : bad(why, 400, "bare LF in the head");
-	if (cr)
-		return bad(why, 400, "bare CR in the head");
-	if (c != '\r' && !http_is_text(c))
+		return bad(why, 400, "bare LF in the head");
+	if (c != '\r')
 		return bad(why, 400, "control byte in the head");
-	if (c == ' ')
-		h->blanks++;
-	else if (h->blanks == 1 && c != '\r')
-		h->ntarget++;
-	return 0;
+	if (h->scanned == len)
+		return 0;
+	return buf[h->scanned++] == '\n' ? 1 : bad(why, 400, "bare CR in the head");
+}
+
+/* Bytes of the request-target, as far as it has come. */
+static size_t
+target_len(const char *line, size_t len)
+{
+	const char *end = line + len, *sp = memchr(line, ' ', len), *sp2;
+
+	if (sp++ == NULL)
+		return 0;
+	while (end[-1] == '\n' || end[-1] == '\r')
+		end--;
+	sp2 = memchr(sp, ' ', (size_t)(end - sp));
+	return (size_t)((sp2 != NULL ? sp2 : end) - sp);
 }
 
 /*
- * As head_byte, up to the line's end or len. A target is judged before its
- * line is whole, or it would be called too long only where the head is. (A
+ * A target is judged before its line is whole, or it would be called too long only where the head is. (A
  * response has no target, and no status code of such a length either.)
  */
 static int
 next_line(struct http_head *h, const char *buf, size_t len, const char **why)
 {
-	int rc = 0;
+	int rc = scan_line(h, buf, len, why);
 
-	while (rc == 0 && h->scanned < len)
-		rc = head_byte(h, buf, why);
-	if (h->line == h->start && h->ntarget > HTTP_TARGET_MAX)
+	if (h->line == h->start && h->scanned - h->line > HTTP_TARGET_MAX &&
+	    target_len(buf + h->line, h->scanned - h->line) > HTTP_TARGET_MAX)
 		return bad(why, 414, "request-target too long");
 	return rc;
 }
@@ -382,7 +414,7 @@ head_parse(struct http_head *h, const char *buf, size_t len, int is_req, const c
 	int rc, resumed = h->scanned > 0;
 
 	if (!resumed)
-		h->start = h->line = h->blanks = h->ntarget = h->nfields = 0;
+		h->start = h->line = h->nfields = 0;
 	while ((rc = next_line(h, buf, max, why)) > 0) {
 		if (h->scanned - h->line > 2) {
 			rc = take_line(h, buf, h->scanned - 2, is_req, why);

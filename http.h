@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "buf.h"
@@ -40,7 +41,6 @@ enum http_framing {		/* how a message's body ends, RFC 9112 section 6.3 */
 struct http_head {
 	size_t scanned;		/* parser's own: set to 0 before the first call */
 	size_t start, line;	/* parser's own: where the start line is, and this line */
-	size_t blanks, ntarget;	/* parser's own: SPs so far, and bytes behind the first */
 	int minor;		/* HTTP/1.minor, 0 or 1 (anything above counts as 1) */
 	struct str method;	/* requests */
 	struct str target;	/* requests: origin-form or "*", absolute-form is split */
@@ -93,7 +93,15 @@ int http_is_text(unsigned char c);
 const struct str *http_field(const struct http_head *h, const char *name);
 
 /* Comparison ignoring ASCII case; s may hold NUL bytes, lit is a C string. */
-int http_is(struct str s, const char *lit);
+int http_same(const char *a, const char *b, size_t len);
+
+static inline int
+http_is(struct str s, const char *lit)
+{
+	size_t len = strlen(lit);	/* counted by the compiler */
+
+	return s.len == len && http_same(s.p, lit, len);
+}
 
 /*
  * Walk a comma-separated list (RFC 9110 section 5.6.1) that may be spread

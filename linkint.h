@@ -34,8 +34,8 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int parted;		/* [m] a message's first frame is in out, its last is not */
 	int owed;		/* [m] ask the owed callback */
 	int lazy;		/* [m] but not for its sake alone before lazy_until */
-	int64_t burst_ms;	/* [m] clock_ms of the last urgent message, */
-	int burst, crowd;	/* [m] how many there were in that millisecond, and in the one before */
+	int64_t burst_at;	/* [m] when the last urgent message was sent, in periods, */
+	int burst, crowd;	/* [m] how many there were in that period, and in the one before */
 	int ended;		/* [m] nothing can be sent any more */
 	int aborted;		/* [m] nor shall anything be read */
 	int close_code;		/* [m] not 0: close asked for */

@@ -18,7 +18,7 @@ enum {
 	/* written at once, bytes: all that is urgent and owed leaves room for a frame in turn */
 	OUT_OWED = LINK_OWED_MAX + 6 * LINK_PONGS + 256,	/* for what is owed, empty pongs too, and a close frame */
 	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + OUT_OWED,
-	CROWD = 12,		/* urgent messages in one to two milliseconds */
+	CROWD = 160, CROWD_MS = 8,	/* so many urgent messages in one to two times so many milliseconds are many */
 	BLIND_MS = 50,		/* between looks, when there is no descriptor to be woken by */
 	LAZY_MS = 50,		/* what nobody waits for may take so long */
 	MORE_ROUNDS = 4		/* how often a writer goes on for others before the reader must */
@@ -408,6 +408,33 @@ flush_locked(struct link *l, const struct writer *me, int64_t deadline)
 	    await_room_locked(l, deadline);
 }
 
+static void
+count_urgent_locked(struct link *l)
+{
+	int64_t now = clock_ms(CLOCK_STEADY) / CROWD_MS;
+
+	if (now != l->burst_at) {
+		l->crowd = now == l->burst_at + 1 ? l->burst : 0;
+		l->burst_at = now;
+		l->burst = 0;
+	}
+	l->burst++;
+}
+
+/*
+ * When many urgent messages go out, others are about to follow: let their threads put them
+ * beside ours, for then one system call, and one wake-up over there, does for all. [w]
+ */
+static void
+gather_locked(struct link *l)
+{
+	if (l->burst + l->crowd < CROWD || l->nqueue == 0)
+		return;
+	pthread_mutex_unlock(&l->mtx);
+	sched_yield();
+	pthread_mutex_lock(&l->mtx);
+}
+
 /*
  * Write what there is, and do not leave before me's message is out, if there is a
  * me. Nobody writes, mtx is held; it is given up for system calls.
@@ -424,6 +451,7 @@ write_locked(struct link *l, struct writer *me, int64_t deadline)
 			if ((me == NULL || me->turn != QUEUED) &&
 			    (rounds++ >= MORE_ROUNDS || (rounds > 1 && l->first != NULL)))
 				break;	/* our own is out: somebody else's turn */
+			gather_locked(l);
 			fill_locked(l);
 			if (l->out_at == l->nout)
 				break;
@@ -437,31 +465,6 @@ write_locked(struct link *l, struct writer *me, int64_t deadline)
 	l->active = NULL;
 	pthread_cond_broadcast(&l->quiet);
 	pass_on_locked(l);
-}
-
-/* Many urgent messages go out these milliseconds: others are about to follow. */
-static int
-crowded_locked(struct link *l)
-{
-	int64_t now = clock_ms(CLOCK_STEADY);
-
-	if (now != l->burst_ms) {
-		l->crowd = now == l->burst_ms + 1 ? l->burst : 0;
-		l->burst_ms = now;
-		l->burst = 0;
-	}
-	return ++l->burst + l->crowd >= CROWD;
-}
-
-/* Let other threads put their messages beside ours: one system call, and one wake-up over there, for all. */
-static void
-gather_locked(struct link *l)
-{
-	l->writing = 1;
-	pthread_mutex_unlock(&l->mtx);
-	sched_yield();
-	pthread_mutex_lock(&l->mtx);
-	l->writing = 0;
 }
 
 int
@@ -636,11 +639,9 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 	else {
 		hdr_init_locked(l, &h, opcode, len);
 		l->nqueue += frame_put(l->queue + l->nqueue, &h, iov, 0);
-		if (!l->writing) {
-			if (crowded_locked(l))
-				gather_locked(l);
+		count_urgent_locked(l);
+		if (!l->writing)
 			write_locked(l, NULL, 0);
-		}
 	}
 	want_reader_locked(l);
 	pthread_mutex_unlock(&l->mtx);

@@ -159,7 +159,7 @@ job_new(struct local *l)
 	j->l = l;
 	j->conn.fd = -1;
 	j->threaded = j->parked = j->waiting = 0;
-	j->partial = j->request = NULL;
+	j->partial = NULL;
 	return j;
 }
 
@@ -167,7 +167,6 @@ void
 local_job_free(struct job *j)
 {
 	free(j->partial);
-	free(j->request);
 	wake_close(&j->wake);
 	free(j);
 }
@@ -177,8 +176,8 @@ static void
 job_init_locked(struct job *j, struct stream *s)
 {
 	free(j->partial);
-	free(j->request);
-	j->partial = j->request = NULL;
+	j->partial = NULL;
+	j->nrequest = 0;
 	j->started = 0;
 	j->s = s;
 	j->state = ST_PREFACE;
@@ -264,7 +263,6 @@ compose_locked(struct job *j)
 	struct http_head *h = &j->head;
 	struct str host;
 	struct buf out;
-	size_t cap = HTTP_HEAD_MAX + NET_HOST_MAX + 64;
 
 	host.p = j->l->conf.host_header;
 	host.len = strlen(host.p);
@@ -273,9 +271,7 @@ compose_locked(struct job *j)
 	j->is_head = strcmp(j->method, "HEAD") == 0;
 	j->upgrade = h->upgrade.len > 0;
 	j->idempotent = http_idempotent(h->method);
-	if ((j->request = malloc(cap)) == NULL)
-		return -1;
-	buf_init(&out, j->request, cap);
+	buf_init(&out, j->request, sizeof(j->request));
 	rewrite_local(&out, h, host);
 	j->nrequest = out.len;
 	http_body_init(&j->req, h, j->req_trailers, 0);
@@ -413,7 +409,7 @@ on_data(void *arg, const uint8_t *buf, size_t len)
 		abandon_locked(j);
 		return;
 	}
-	if (j->request == NULL)
+	if (j->nrequest == 0)
 		return;		/* more is needed */
 	if (begin_locked(j, p + n, len - (size_t)n) == -1) {
 		j->threaded = 0;

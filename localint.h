@@ -50,8 +50,8 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	size_t npartial;	/* [s] */
 	struct http_head head;	/* the reader's for the request, then the thread's for the response */
 	struct http_body req;	/* [s] */
-	char *request;		/* the head as it goes to the service; set before the thread starts */
-	size_t nrequest;
+	char request[HTTP_HEAD_MAX + NET_HOST_MAX + 64];	/* the head as it goes to the service */
+	size_t nrequest;	/* 0: it is not whole yet; set before the thread starts */
 	char method[32], target[256];	/* for the log, cut */
 	int is_head, upgrade, idempotent;
 	int reused;		/* the connection has served before */

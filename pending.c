@@ -2,20 +2,23 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "deadline.h"
 #include "pending.h"
+
+enum { PERIOD_MS = 50 };	/* two of them are the tenth of a second */
 
 struct slot {			/* guarded by the map's mtx */
 	int taken;
 	uint16_t gen;		/* upper half of the id */
 	int next_free;
-	unsigned *held;		/* the tunnel's count */
+	struct pending_share *share;
 };
 
 struct waiter {			/* on the stack of a thread that wants a slot */
 	struct waiter *next;
 	pthread_cond_t cond;	/* signalled when id is set */
-	unsigned *held;
+	struct pending_share *share;
 	uint32_t id;
 };
 
@@ -43,13 +46,34 @@ pending_new(int slots)
 }
 
 static int
-may_have_locked(const struct pending *p, const unsigned *held)
+may_have_locked(const struct pending *p, const struct pending_share *share)
 {
-	return p->first_free < p->slots && *held < (unsigned)(p->slots + 1) / 2;
+	int64_t period;
+
+	if (p->first_free == p->slots)
+		return 0;
+	if (share->held < (unsigned)(p->slots + 1) / 2)
+		return 1;
+	period = clock_ms(CLOCK_STEADY) / PERIOD_MS;
+	return p->slots - p->used > (p->slots + 7) / 8 && period - share->period <= 1 &&
+	    share->heads + share->before >= share->held;
+}
+
+static void
+count_head_locked(struct pending_share *share, int64_t now)
+{
+	int64_t period = now / PERIOD_MS;
+
+	if (period != share->period) {
+		share->before = period == share->period + 1 ? share->heads : 0;
+		share->period = period;
+		share->heads = 0;
+	}
+	share->heads++;
 }
 
 static uint32_t
-take_locked(struct pending *p, unsigned *held)
+take_locked(struct pending *p, struct pending_share *share)
 {
 	int i = p->first_free;
 	struct slot *s = &p->slot[i];
@@ -58,8 +82,8 @@ take_locked(struct pending *p, unsigned *held)
 	s->taken = 1;
 	if (++s->gen == 0)
 		s->gen = 1;	/* so that no id is 0 */
-	s->held = held;
-	++*held;
+	s->share = share;
+	share->held++;
 	p->used++;
 	return (uint32_t)s->gen << 16 | (uint32_t)i;
 }
@@ -83,16 +107,16 @@ serve_waiters_locked(struct pending *p)
 
 	for (w = p->first; w != NULL && p->first_free < p->slots; w = next) {
 		next = w->next;
-		if (!may_have_locked(p, w->held))
+		if (!may_have_locked(p, w->share))
 			continue;
 		unqueue_locked(p, w);
-		w->id = take_locked(p, w->held);
+		w->id = take_locked(p, w->share);
 		pthread_cond_signal(&w->cond);
 	}
 }
 
 uint32_t
-pending_take(struct pending *p, unsigned *held, int64_t ms)
+pending_take(struct pending *p, struct pending_share *share, int64_t ms)
 {
 	struct timespec until;
 	struct waiter me;
@@ -100,13 +124,13 @@ pending_take(struct pending *p, unsigned *held, int64_t ms)
 
 	me.id = 0;
 	pthread_mutex_lock(&p->mtx);
-	if (may_have_locked(p, held))
-		me.id = take_locked(p, held);
+	if (may_have_locked(p, share))
+		me.id = take_locked(p, share);
 	else {
 		deadline_in(&until, ms);
 		cond_init(&me.cond);
 		me.next = NULL;
-		me.held = held;
+		me.share = share;
 		*p->last = &me;
 		p->last = &me.next;
 		while (me.id == 0 && rc == 0)
@@ -128,14 +152,16 @@ find_locked(struct pending *p, uint32_t id)
 }
 
 void
-pending_give(struct pending *p, uint32_t id)
+pending_give(struct pending *p, uint32_t id, int64_t now)
 {
 	struct slot *s;
 
 	pthread_mutex_lock(&p->mtx);
 	if ((s = find_locked(p, id)) != NULL) {
 		s->taken = 0;
-		--*s->held;
+		s->share->held--;
+		if (now != 0)
+			count_head_locked(s->share, now);
 		s->next_free = p->first_free;
 		p->first_free = (int)(id & 0xffff);
 		p->used--;

@@ -10,15 +10,22 @@
 
 struct pending;
 
+struct pending_share {		/* one tunnel's; guarded by the map, all 0 at first */
+	unsigned held;		/* slots */
+	int64_t period;		/* of heads that have come: the last one, */
+	unsigned heads, before;	/* how many in it, and in the one before */
+};
+
 struct pending *pending_new(int slots);		/* at most 65535; NULL: no memory */
 
 /*
- * A slot's id; or 0 if for ms milliseconds none was free, or *held was half of
- * them already. *held counts the slots of one tunnel; guarded by the map.
- * Who waits is served in turn.
+ * A slot's id; or 0 if for ms milliseconds none was to be had. Who waits is served in turn. A
+ * tunnel may hold half of the slots. One that answers at once, so that a slot is its for a tenth of a
+ * second only, may go on until an eighth is left for the others: it is busy, and does not hang.
  */
-uint32_t pending_take(struct pending *, unsigned *held, int64_t ms);
+uint32_t pending_take(struct pending *, struct pending_share *, int64_t ms);
 
-void pending_give(struct pending *, uint32_t id);	/* the slot is free again; never blocks, a stale id is ignored */
+/* The slot is free again; never blocks, a stale id is ignored. now: clock_ms if the head has come, else 0. */
+void pending_give(struct pending *, uint32_t id, int64_t now);
 
 #endif

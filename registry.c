@@ -22,7 +22,7 @@ struct tunnel {			/* a name that is held or in its grace period */
 	int waiting;		/* exchanges */
 	int refs;		/* the table's, one a holder, one a waiting exchange */
 	int linked;		/* in the table */
-	unsigned held;		/* slots; guarded by the pending map */
+	struct pending_share share;	/* guarded by the pending map */
 	struct tunnel *next;
 };
 
@@ -455,10 +455,10 @@ registry_done(struct registry *r, struct holder *h)
 	session_unref(r, s);
 }
 
-unsigned *
-registry_held(struct holder *h)
+struct pending_share *
+registry_share(struct holder *h)
 {
-	return &h->tunnel->held;
+	return &h->tunnel->share;
 }
 
 int

@@ -13,6 +13,7 @@
 #include "auth.h"
 #include "mux.h"
 #include "net.h"
+#include "pending.h"
 
 enum { INSTANCE_MAX = 64, SESSION_TUNNELS_MAX = 64 };
 
@@ -109,7 +110,7 @@ enum pick_result registry_pick(struct registry *, const char *name, int need_pat
     int *queued, struct holder **);
 void registry_leave(struct registry *, const char *name, int *queued);
 void registry_done(struct registry *, struct holder *);	/* the exchange is over */
-unsigned *registry_held(struct holder *);	/* the tunnel's slots in the pending map */
+struct pending_share *registry_share(struct holder *);	/* the tunnel's in the pending map */
 
 /* 1 if name is held, or in its grace period. need_path: and reachable by path. */
 int registry_has(struct registry *, const char *name, int need_path);

@@ -17,12 +17,12 @@ wake_locked(struct exchange *x)
 	pump_wake_locked(&x->pump);
 }
 
-/* The final head has come, or never will. */
+/* The final head has come, now, or (0) never will. */
 static void
-give_slot_locked(struct exchange *x)
+give_slot_locked(struct exchange *x, int64_t now)
 {
 	if (x->slot != 0)
-		pending_give(x->c->d->pending, x->slot);
+		pending_give(x->c->d->pending, x->slot, now);
 	x->slot = 0;
 }
 
@@ -36,7 +36,7 @@ bad_locked(struct exchange *x, const char *why)
 	else
 		return;
 	x->why = why;
-	give_slot_locked(x);
+	give_slot_locked(x, 0);
 	wake_locked(x);
 }
 
@@ -150,7 +150,7 @@ head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
 		x->body.encode = x->head.framing == HTTP_TO_EOF && c->minor > 0;
 		body_locked(x, lead, p, len, taken);
 	}
-	give_slot_locked(x);
+	give_slot_locked(x, x->heard);
 	if (x->res != RES_DONE && (!x->lazy || x->status == 101))
 		wake_locked(x);
 }

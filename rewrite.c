@@ -4,30 +4,34 @@
 #include "rewrite.h"
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define NAME(lit) { lit, sizeof(lit) - 1 }
 
 /* Fields of one connection (RFC 9110 section 7.6.1), and framing, which is written anew. */
-static const char *const hop[] = {
-	"Connection", "Content-Length", "HTTP2-Settings", "Keep-Alive",
-	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
-	"Proxy-Connection", "TE", "Transfer-Encoding", "Upgrade"
+static const struct str hop[] = {
+	NAME("Connection"), NAME("Content-Length"), NAME("HTTP2-Settings"), NAME("Keep-Alive"),
+	NAME("Proxy-Authenticate"), NAME("Proxy-Authentication-Info"),
+	NAME("Proxy-Authorization"), NAME("Proxy-Connection"), NAME("TE"),
+	NAME("Transfer-Encoding"), NAME("Upgrade")
 };
 
 /* Fields that say where a request came from: believed from trusted peers only. */
-static const char *const claims[] = {
-	"Forwarded", "X-Forwarded-", "X-Real-IP", "X-Request-Id"
+static const struct str claims[] = {
+	NAME("Forwarded"), NAME("X-Forwarded-"), NAME("X-Real-IP"), NAME("X-Request-Id")
 };
 
 /*
  * RFC 9110 section 6.5.1: what a recipient may already have acted upon, or
  * would act upon differently, when it comes behind the content.
  */
-static const char *const not_trailers[] = {
-	"Age", "Authorization", "Cache-Control", "Content-Disposition",
-	"Content-Encoding", "Content-Language", "Content-Location", "Content-Range",
-	"Content-Type", "Cookie", "Date", "Expect", "Expires", "Host", "If-Match",
-	"If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since",
-	"Location", "Max-Forwards", "Origin", "Pragma", "Range", "Retry-After",
-	"Set-Cookie", "Trailer", "Vary", "Warning", "WWW-Authenticate"
+static const struct str not_trailers[] = {
+	NAME("Age"), NAME("Authorization"), NAME("Cache-Control"), NAME("Content-Disposition"),
+	NAME("Content-Encoding"), NAME("Content-Language"), NAME("Content-Location"),
+	NAME("Content-Range"), NAME("Content-Type"), NAME("Cookie"), NAME("Date"), NAME("Expect"),
+	NAME("Expires"), NAME("Host"), NAME("If-Match"), NAME("If-Modified-Since"),
+	NAME("If-None-Match"), NAME("If-Range"), NAME("If-Unmodified-Since"), NAME("Location"),
+	NAME("Max-Forwards"), NAME("Origin"), NAME("Pragma"), NAME("Range"), NAME("Retry-After"),
+	NAME("Set-Cookie"), NAME("Trailer"), NAME("Vary"), NAME("Warning"),
+	NAME("WWW-Authenticate")
 };
 
 static char
@@ -49,14 +53,14 @@ fold(char c)
  * that ends in "-" stands for every name that begins so.
  */
 static int
-folds_to(struct str name, const char *lit)
+folds_to(struct str name, struct str lit)
 {
-	size_t i, n = strlen(lit);
+	size_t i;
 
-	if (name.len != n && !(name.len > n && lit[n - 1] == '-'))
+	if (name.len != lit.len && !(name.len > lit.len && lit.p[lit.len - 1] == '-'))
 		return 0;
-	for (i = 0; i < n; i++)
-		if (fold(name.p[i]) != fold(lit[i]))
+	for (i = 0; i < lit.len; i++)
+		if (name.p[i] != lit.p[i] && fold(name.p[i]) != fold(lit.p[i]))
 			return 0;
 	return 1;
 }
@@ -64,18 +68,11 @@ folds_to(struct str name, const char *lit)
 static int
 same_name(struct str a, struct str b)
 {
-	size_t i;
-
-	if (a.len != b.len)
-		return 0;
-	for (i = 0; i < a.len; i++)
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return 0;
-	return 1;
+	return a.len == b.len && http_same(a.p, b.p, a.len);
 }
 
 static int
-is_among(struct str name, const char *const *list, size_t n)
+is_among(struct str name, const struct str *list, size_t n)
 {
 	while (n > 0)
 		if (folds_to(name, list[--n]))
@@ -168,7 +165,9 @@ keep_claim(struct str name, const struct rewrite_via *via)
 static int
 keep_in_request(const struct http_head *h, struct str name, const struct rewrite_via *via)
 {
-	if (is_among(name, hop, LEN(hop)) || folds_to(name, "Host"))
+	static const struct str host = NAME("Host");
+
+	if (is_among(name, hop, LEN(hop)) || folds_to(name, host))
 		return 0;
 	if (is_among(name, claims, LEN(claims)))
 		return keep_claim(name, via);
