@@ -13,7 +13,7 @@
 enum {
 	CALLER_HEAD_MAX = 32768,	/* a request head, bytes; rewriting may add to it */
 	CALLER_FIELDS_MAX = 128,
-	CALLER_IN = HTTP_HEAD_MAX	/* read at once, bytes */
+	CALLER_IN = 65536	/* read at once, bytes: a head, or a bulk frame of content */
 };
 
 struct caller {			/* its own thread's, but for what exchange.h says */

@@ -12,7 +12,7 @@
 
 enum {
 	IN_FIRST = 4096,	/* read at once, bytes, */
-	IN_SIZE = 64 * 1024,	/* and when more comes than that */
+	IN_SIZE = 256 * 1024,	/* and when more comes than that */
 	DISTURBED_MS = 5,	/* without the bell after it was rung for another */
 	QUIET_MS = 1000,	/* buffers are given back when nothing has come for so long */
 	CLOSE_MS = 2000		/* for the other side's close frame and the end */

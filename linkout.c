@@ -14,7 +14,7 @@
 enum {
 	QUEUE_SIZE = 128 * 1024,	/* urgent messages waiting, bytes */
 	QUEUE_FULL = 64 * 1024,	/* above this an urgent message waits its turn like bulk */
-	FRAME_MAX = 64 * 1024,	/* payload of a frame: a longer message is sent in several */
+	FRAME_MAX = 64 * 1024 + 64,	/* payload of a frame, a bulk one of a mux with its header: a longer message is sent in several */
 	/* written at once, bytes: all that is urgent and owed leaves room for a frame in turn */
 	OUT_OWED = LINK_OWED_MAX + 6 * LINK_PONGS + 256,	/* for what is owed, empty pongs too, and a close frame */
 	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + OUT_OWED,
@@ -627,7 +627,7 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 {
 	struct ws_hdr h;
 	size_t len = iov_len(iov, n);
-	int err = 0;
+	int err = 0, step_aside = 0;
 
 	pthread_mutex_lock(&l->mtx);
 	if (l->ended || l->close_code != 0)
@@ -644,7 +644,15 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 			write_locked(l, NULL, 0);
 	}
 	want_reader_locked(l);
+	/*
+	 * Beside urgent traffic a bulk writer does not use its time slice up: small messages cross several
+	 * threads at both ends, and each of these would wait for a slice of a few milliseconds.
+	 */
+	if (class == LINK_BULK)
+		step_aside = clock_ms(CLOCK_STEADY) / CROWD_MS - l->burst_at <= 1;
 	pthread_mutex_unlock(&l->mtx);
+	if (step_aside)
+		sched_yield();
 	if (err != 0)
 		errno = err;
 	return err == 0 ? 0 : -1;

@@ -19,7 +19,7 @@ enum {
 	DIAL_MS = 10000,
 	WRITE_MS = 30000,
 	PREFACE_MAX = 4096,
-	IN_SIZE = HTTP_HEAD_MAX,
+	IN_SIZE = 65536,		/* a head, or a bulk frame of content */
 	EARLY_MS = 30000	/* for the rest of a request that has been answered */
 };
 
