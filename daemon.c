@@ -32,12 +32,21 @@ daemon_draining(struct daemon *d)
 void
 daemon_request_id(struct daemon *d, char id[17])
 {
+	unsigned char be[4];
+	struct buf b;
 	uint32_t n;
 
 	pthread_mutex_lock(&d->mtx);
 	n = d->requests++;
 	pthread_mutex_unlock(&d->mtx);
-	snprintf(id, 17, "%s%08lx", d->boot, (unsigned long)n);
+	be[0] = (unsigned char)(n >> 24);
+	be[1] = (unsigned char)(n >> 16);
+	be[2] = (unsigned char)(n >> 8);
+	be[3] = (unsigned char)n;
+	buf_init(&b, id, 16);
+	buf_str(&b, d->boot);
+	buf_hex(&b, be, sizeof(be));
+	id[16] = '\0';
 }
 
 struct listener {

@@ -109,6 +109,15 @@ find_holder(struct exchange *x, const char *name, int need_path)
 	return ending(V_ERROR, 503, "no client serves this name", NULL);
 }
 
+static void
+note_request_done(struct exchange *x)
+{
+	pthread_mutex_lock(&x->s->mtx);
+	x->req_done = x->req.done;
+	x->opened = 0;
+	pthread_mutex_unlock(&x->s->mtx);
+}
+
 /* Compose preface and head, and send them with what has come of the content. */
 static struct ending
 send_request(struct exchange *x, struct str prefix)
@@ -153,9 +162,8 @@ send_request(struct exchange *x, struct str prefix)
 	if (n < 0)
 		return ending(V_ERROR, 400, "the request content is malformed", why);
 	c->at += (size_t)n;
-	pthread_mutex_lock(&x->s->mtx);
-	x->req_done = x->req.done;
-	pthread_mutex_unlock(&x->s->mtx);
+	if (x->req.done != x->req_done)
+		note_request_done(x);
 	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1) {
 		if (errno == ETIMEDOUT)
 			return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
@@ -202,15 +210,6 @@ read_more(struct exchange *x)
 	if (n == 0)
 		x->eof = clock_ms(CLOCK_STEADY);
 	return -1;
-}
-
-static void
-note_request_done(struct exchange *x)
-{
-	pthread_mutex_lock(&x->s->mtx);
-	x->req_done = x->req.done;
-	x->opened = 0;
-	pthread_mutex_unlock(&x->s->mtx);
 }
 
 /* Move the request's content on. *stuck: the stream's window is shut, or the stream is gone, which will show in res. */
@@ -276,7 +275,7 @@ await_head(struct exchange *x, int64_t *deadline)
 	const struct daemon_conf *conf = &x->c->d->conf;
 	int64_t t = clock_ms(CLOCK_STEADY);
 
-	if (daemon_draining(x->c->d) == 2)
+	if (x->slept && daemon_draining(x->c->d) == 2)
 		return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
 	if (t - x->forwarded >= conf->timeout_ms)
 		return ending(V_ERROR, 504, "no response in time", "timeout");
@@ -300,7 +299,11 @@ struct snapshot {
 static void
 look(struct exchange *x, struct snapshot *now)
 {
-	pthread_mutex_lock(&x->s->mtx);
+	if (x->asleep) {
+		pump_awake_lock(&x->pump);
+		x->asleep = x->lazy = 0;
+	} else
+		pthread_mutex_lock(&x->s->mtx);
 	now->drained = pump_drain_locked(&x->pump);
 	now->res = x->res;
 	now->fin = x->fin;
@@ -355,9 +358,7 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 	if (c->wake.rd == -1)
 		earlier(&deadline, clock_ms(CLOCK_STEADY) + 50);
 	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, NULL);
-	pump_awake_lock(&x->pump);
-	x->lazy = 0;
-	pthread_mutex_unlock(&x->s->mtx);
+	x->asleep = 1;
 	if (ev & POLLERR || (watching && ev & POLLIN && look_at_caller(x)))
 		x->gone = 1;
 }
@@ -545,14 +546,14 @@ start(struct exchange *x, struct caller *c)
 	x->slot = 0;
 	x->is_head = h->method.len == 4 && memcmp(h->method.p, "HEAD", 4) == 0;
 	x->upgrade = h->upgrade.len > 0 && !http_is(h->upgrade, "h2c");
-	x->keep = h->keep_alive && !daemon_draining(c->d);
+	x->keep = !c->close;	/* the caller's thread has looked whether the daemon drains */
 	x->expect = h->expect_continue;
 	x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
 	x->eof = 0;
 	x->watch = 1;
-	x->gone = x->slept = x->lazy = x->finned = 0;
+	x->gone = x->asleep = x->slept = x->lazy = x->finned = 0;
 	x->res = RES_HEAD;
-	x->req_done = x->closing = x->fin = x->reset = x->continued = x->opened = 0;
+	x->closing = x->fin = x->reset = x->continued = x->opened = 0;
 	x->nothing = 1;
 	x->why = NULL;
 	x->status = 0;
@@ -560,6 +561,7 @@ start(struct exchange *x, struct caller *c)
 	x->partial = NULL;
 	x->npartial = 0;
 	http_body_init(&x->req, h, x->req_trailers, 0);
+	x->req_done = x->req.done;
 }
 
 static void
@@ -590,7 +592,8 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		e = send_request(x, prefix);
 	if (e.v == V_GO_ON)
 		e = relay(x);
-	give_slot(x);
+	if (e.v != V_DONE)	/* the reader has given it when the head came */
+		give_slot(x);
 	if (x->s != NULL)
 		finish_stream(x, e.v);
 	if (x->holder != NULL)

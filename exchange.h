@@ -39,6 +39,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int64_t eof;		/* clock_ms when the caller ended its direction; 0: it has not */
 	int watch;		/* look for the caller leaving; off when it has sent too much ahead */
 	int gone;		/* the caller's connection is broken */
+	int asleep;		/* it was, and the reader does not know yet that it is back */
 	int slept;		/* for the response, once already */
 
 	enum response res;	/* [s] */

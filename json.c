@@ -549,6 +549,12 @@ json_put_str(struct buf *b, const char *s, size_t len)
 
 	buf_char(b, '"');
 	for (; len > 0; s += n, len -= n) {
+		for (n = 0; n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\'; n++)
+			;
+		if (n > 0) {
+			buf_put(b, s, n);
+			continue;
+		}
 		n = utf8_get(s, len, &cp);
 		if (n > 0)
 			put_char(b, cp, s, n);

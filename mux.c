@@ -47,6 +47,18 @@ mux_ref(struct mux *m)
 	pthread_mutex_unlock(&m->mtx);
 }
 
+static void
+mux_free(struct mux *m)
+{
+	if (m->link != NULL)
+		link_free(m->link);
+	pthread_cond_destroy(&m->acks);
+	pthread_mutex_destroy(&m->mtx);
+	free(m->ctl);
+	free(m->line);
+	free(m);
+}
+
 void
 mux_unref(struct mux *m)
 {
@@ -55,15 +67,8 @@ mux_unref(struct mux *m)
 	pthread_mutex_lock(&m->mtx);
 	refs = --m->refs;
 	pthread_mutex_unlock(&m->mtx);
-	if (refs > 0)
-		return;
-	if (m->link != NULL)
-		link_free(m->link);
-	pthread_cond_destroy(&m->acks);
-	pthread_mutex_destroy(&m->mtx);
-	free(m->ctl);
-	free(m->line);
-	free(m);
+	if (refs == 0)
+		mux_free(m);
 }
 
 /* The table and references. A stream in the table holds one, and one of the mux. */
@@ -117,20 +122,27 @@ mux_add_locked(struct mux *m, struct stream *s, uint32_t id)
 void
 mux_stream_unref(struct mux *m, struct stream *s)
 {
-	int refs;
-
 	pthread_mutex_lock(&m->mtx);
-	refs = --s->refs;
+	mux_unref_unlock(m, s);
+}
+
+void
+mux_unref_unlock(struct mux *m, struct stream *s)
+{
+	int gone = --s->refs == 0, last = gone && --m->refs == 0;
+	struct budget *budget = m->conf.budget;	/* the mux may go now */
+
 	pthread_mutex_unlock(&m->mtx);
-	if (refs > 0)
+	if (!gone)
 		return;
-	if (s->recv_max > YAMUX_WINDOW && m->conf.budget != NULL) {
-		pthread_mutex_lock(&m->conf.budget->mtx);
-		m->conf.budget->left += s->recv_max - YAMUX_WINDOW;
-		pthread_mutex_unlock(&m->conf.budget->mtx);
+	if (s->recv_max > YAMUX_WINDOW && budget != NULL) {
+		pthread_mutex_lock(&budget->mtx);
+		budget->left += s->recv_max - YAMUX_WINDOW;
+		pthread_mutex_unlock(&budget->mtx);
 	}
 	drop_stream(s);
-	mux_unref(m);
+	if (last)
+		mux_free(m);
 }
 
 void
@@ -644,8 +656,7 @@ drop_user(struct stream *s)
 	pthread_mutex_lock(&s->mux->mtx);
 	s->tally = NULL;
 	s->left = 1;
-	pthread_mutex_unlock(&s->mux->mtx);
-	mux_stream_unref(s->mux, s);
+	mux_unref_unlock(s->mux, s);
 }
 
 void

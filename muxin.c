@@ -113,15 +113,17 @@ update_locked(struct stream *s, uint32_t n, int *opened)
 	return 0;
 }
 
-/* FIN and RST take effect behind the frame's data. */
+/* FIN and RST take effect behind the frame's data. Gives the reader's reference back. */
 static void
 ending(struct mux *m, struct stream *s, uint16_t flags)
 {
 	enum event e = flags & YAMUX_RST ? RESET : FIN;
-	int news, gone;
+	int news;
 
-	if (!(flags & (YAMUX_FIN | YAMUX_RST)))
+	if (!(flags & (YAMUX_FIN | YAMUX_RST))) {
+		mux_stream_unref(m, s);
 		return;
+	}
 	pthread_mutex_lock(&m->mtx);
 	if (e == RESET) {
 		news = !s->dead;
@@ -136,10 +138,9 @@ ending(struct mux *m, struct stream *s, uint16_t flags)
 	if (news)
 		tell(s, e);
 	pthread_mutex_lock(&m->mtx);
-	gone = mux_retire_locked(m, s);
-	pthread_mutex_unlock(&m->mtx);
-	if (gone)
-		mux_stream_unref(m, s);
+	if (mux_retire_locked(m, s))
+		s->refs--;
+	mux_unref_unlock(m, s);
 }
 
 /* A data or window update header for a stream but the control stream. */
@@ -150,22 +151,24 @@ stream_frame(struct mux *m, const char **why)
 	const struct yamux_hdr *h = &m->h;
 	int opened = 0, bad = 0, deaf;
 
+	if (h->type == YAMUX_DATA)
+		m->left = h->len;
 	pthread_mutex_lock(&m->mtx);
 	if ((s = mux_find_locked(m, h->id)) != NULL)
 		s->refs++;
-	pthread_mutex_unlock(&m->mtx);
 	if (h->flags & YAMUX_SYN) {
 		if (s != NULL) {
-			mux_stream_unref(m, s);
+			mux_unref_unlock(m, s);
 			return broken(m, why, "SYN for a live stream");
 		}
+		pthread_mutex_unlock(&m->mtx);
 		s = accept_stream(m, h->id);
+		pthread_mutex_lock(&m->mtx);
 	}
-	if (h->type == YAMUX_DATA)
-		m->left = h->len;
-	if (s == NULL)
+	if (s == NULL) {
+		pthread_mutex_unlock(&m->mtx);
 		return 0;	/* unknown: read and dropped */
-	pthread_mutex_lock(&m->mtx);
+	}
 	if (h->flags & YAMUX_ACK)
 		mux_acked_locked(m, s);
 	deaf = s->fin_seen || s->dead;
@@ -189,9 +192,7 @@ stream_frame(struct mux *m, const char **why)
 		m->to = s;
 		return 0;
 	}
-	if (!deaf || h->flags & YAMUX_RST)
-		ending(m, s, h->flags);
-	mux_stream_unref(m, s);
+	ending(m, s, deaf ? h->flags & YAMUX_RST : h->flags);
 	return 0;
 }
 
@@ -276,7 +277,6 @@ data(struct mux *m, uint8_t *p, size_t n, const char **why)
 	if (m->left == 0 && s != NULL) {
 		m->to = NULL;
 		ending(m, s, m->h.flags);
-		mux_stream_unref(m, s);
 	}
 	return rc;
 }

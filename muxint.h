@@ -52,6 +52,7 @@ struct stream *mux_find_locked(struct mux *, uint32_t id);
 struct stream *mux_new_stream(struct mux *);	/* NULL: no memory */
 void mux_add_locked(struct mux *, struct stream *, uint32_t id);	/* with the table's reference and the user's */
 void mux_stream_unref(struct mux *, struct stream *);
+void mux_unref_unlock(struct mux *, struct stream *);	/* the same, with the mux's mutex held, which is given back */
 void mux_acked_locked(struct mux *, struct stream *);
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
 int mux_retire_locked(struct mux *, struct stream *);
