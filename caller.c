@@ -17,7 +17,8 @@
 enum {
 	WRITE_MS = 5000,	/* for an answer of our own */
 	LINGER_MS = 1000,	/* see close_caller */
-	LINGER_MAX = 65536
+	LINGER_MAX = 65536,
+	SPARE_MAX = 32		/* memory kept for the next connections */
 };
 
 enum route {
@@ -442,7 +443,6 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 	c->d = d;
 	net_tune(fd);
 	conn_plain(&c->conn, fd);
-	c->wake.rd = c->wake.wr = -1;
 	net_format(peer, c->peer);
 	net_format_host(peer, c->host);
 	c->trusted = 0;
@@ -453,26 +453,56 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 	c->close = c->abort = 0;
 }
 
-/* A daemon on its way out, or one with too many callers, takes no more of them. */
-static int
+/* Memory for a connection. NULL: there are too many already, or there is none. */
+static struct caller *
 enter(struct daemon *d)
 {
+	const char *why = "callers_full";
+	struct caller *c = NULL;
 	int ok;
 
 	pthread_mutex_lock(&d->mtx);
 	ok = d->ncallers < d->conf.callers;
 	if (ok)
 		d->ncallers++;
+	if (ok && (c = d->spare) != NULL) {
+		d->spare = c->next;
+		d->nspare--;
+	}
 	pthread_mutex_unlock(&d->mtx);
-	return ok;
+	if (ok && c == NULL) {
+		if ((c = malloc(sizeof(*c))) != NULL)	/* not zeroed: most of it is never touched */
+			c->wake.rd = c->wake.wr = -1;
+		else {
+			why = "no_memory";
+			pthread_mutex_lock(&d->mtx);
+			d->ncallers--;
+			pthread_mutex_unlock(&d->mtx);
+		}
+	}
+	if (c == NULL)
+		log_line(LOG_WARN, why, "for", "caller", (char *)NULL);
+	return c;
 }
 
 static void
-leave(struct daemon *d)
+leave(struct daemon *d, struct caller *c)
 {
+	int spare;
+
 	pthread_mutex_lock(&d->mtx);
 	d->ncallers--;
+	spare = d->nspare < SPARE_MAX;
+	if (spare) {
+		c->next = d->spare;
+		d->spare = c;
+		d->nspare++;
+	}
 	pthread_mutex_unlock(&d->mtx);
+	if (spare)
+		return;
+	wake_close(&c->wake);
+	free(c);
 }
 
 void
@@ -497,15 +527,8 @@ caller_run(struct daemon *d, int fd, const struct sockaddr_storage *peer)
 	const char *why = "";
 	int rc, wait;
 
-	if (!enter(d)) {
-		log_line(LOG_WARN, "callers_full", (char *)NULL);
+	if ((c = enter(d)) == NULL) {
 		caller_refuse(fd);
-		return;
-	}
-	if ((c = malloc(sizeof(*c))) == NULL) {	/* not zeroed: most of it is never touched */
-		log_line(LOG_WARN, "no_memory", "for", "caller", (char *)NULL);
-		caller_refuse(fd);
-		leave(d);
 		return;
 	}
 	init(c, d, fd, peer);
@@ -520,11 +543,9 @@ caller_run(struct daemon *d, int fd, const struct sockaddr_storage *peer)
 		} else
 			s = serve(c);
 	}
-	wake_close(&c->wake);
 	if (s == NULL)
 		close_caller(c);
-	free(c);
-	leave(d);
+	leave(d, c);
 	if (s != NULL)
 		native_run(d, s);
 }

@@ -18,6 +18,7 @@ enum {
 
 struct caller {			/* its own thread's, but for what exchange.h says */
 	struct daemon *d;
+	struct caller *next;	/* of those that wait for another connection, their wake open */
 	struct conn conn;
 	struct wake wake;	/* opened when first needed */
 	char peer[NET_ADDR_MAX];	/* address and port */

@@ -43,6 +43,8 @@ struct daemon {
 	pthread_mutex_t mtx;		/* guards what follows */
 	int draining;			/* 1: no new connections; 2: nor any more waiting */
 	int ncallers;
+	struct caller *spare;		/* memory and wakes for the next connections */
+	int nspare;
 	uint32_t requests;
 };
 
