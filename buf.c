@@ -13,6 +13,18 @@ buf_init(struct buf *b, void *p, size_t cap)
 }
 
 void
+buf_put(struct buf *b, const void *p, size_t len)
+{
+	if (len > b->cap - b->len) {
+		b->full = 1;
+		len = b->cap - b->len;
+	}
+	if (len > 0)
+		memcpy(b->p + b->len, p, len);
+	b->len += len;
+}
+
+void
 buf_u64(struct buf *b, unsigned long long n)
 {
 	char digits[20];

@@ -17,22 +17,11 @@ struct buf {
 };
 
 void buf_init(struct buf *, void *, size_t);
+void buf_put(struct buf *, const void *, size_t);
 void buf_u64(struct buf *, unsigned long long);		/* decimal */
 void buf_hex(struct buf *, const void *, size_t);	/* two digits a byte */
 
 /* Here, so that the length of a literal is the compiler's to count. */
-static inline void
-buf_put(struct buf *b, const void *p, size_t len)
-{
-	if (len > b->cap - b->len) {
-		b->full = 1;
-		len = b->cap - b->len;
-	}
-	if (len > 0)
-		memcpy(b->p + b->len, p, len);
-	b->len += len;
-}
-
 static inline void
 buf_str(struct buf *b, const char *s)
 {
