@@ -21,8 +21,9 @@ HDR = agent.h auth.h base64.h buf.h caller.h cidr.h clock.h conn.h control.h \
 	store.h tokens.h tunnel.h wake.h workers.h ws.h yamux.h
 TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
 	test/http_test test/json_test test/link_test test/log_test \
-	test/opt_test test/rewrite_test test/scope_test test/sha1_test \
-	test/sha256_test test/store_test test/ws_test test/yamux_test
+	test/opt_test test/pending_test test/rewrite_test test/scope_test \
+	test/sha1_test test/sha256_test test/store_test test/wake_test \
+	test/ws_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 

@@ -23,7 +23,7 @@ enum {
 	SETTLED_MS = 5000,	/* a session that lasted so long starts the back-off anew */
 	LEAVE_MS = 60000,	/* for the running exchanges of a session that is leaving */
 	LOOK_MS = 100,		/* how often it is looked whether they are done */
-	TICK_MS = 1000,		/* how often kept connections are looked through */
+	TICK_MS = 1000,		/* how often the client looks after its lanes */
 	END_MS = 3000,		/* for running exchanges when all is over */
 	NODES = 64,
 	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,

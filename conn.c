@@ -135,6 +135,20 @@ conn_write_all(struct conn *c, const void *buf, size_t len, int64_t deadline)
 	return 0;
 }
 
+int
+conn_quiet(struct conn *c)
+{
+	char byte;
+	ssize_t n;
+
+	if (c->type->pending(c))
+		return 0;
+	do
+		n = recv(c->fd, &byte, 1, MSG_PEEK);
+	while (n == -1 && errno == EINTR);
+	return n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 void
 conn_shutdown(struct conn *c, int how)
 {

@@ -92,7 +92,8 @@ find_holder(struct exchange *x, const char *name, int need_path)
 	int queued = 0;
 
 	do {
-		rc = registry_pick(r, name, need_path, LOOK_MS, &queued, &x->holder);
+		rc = registry_pick(r, name, need_path, LOOK_MS, &queued, &x->holder,
+		    &x->alone);
 		if (rc == PICK_WAIT && caller_left(x)) {
 			registry_leave(r, name, &queued);
 			return ending(V_LEFT, 0, NULL, "caller_left");
@@ -336,7 +337,7 @@ may_sleep(struct exchange *x, const struct snapshot *was)
 	    !x->pump.failed && !x->opened && !(was->drained == 1 && x->pump.q.len > 0);
 	x->pump.sleeping = same;
 	x->lazy = same && !x->slept && x->res == RES_HEAD && request_out(x) && x->keep &&
-	    x->watch && x->eof == 0;
+	    x->watch && x->eof == 0 && x->c->at == x->c->len && x->alone;
 	x->slept |= same && x->res == RES_HEAD && request_out(x);
 	pthread_mutex_unlock(&x->s->mtx);
 	return same;

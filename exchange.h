@@ -40,6 +40,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int watch;		/* look for the caller leaving; off when it has sent too much ahead */
 	int gone;		/* the caller's connection is broken */
 	int asleep;		/* it was, and the reader does not know yet that it is back */
+	int alone;		/* nobody else holds the name: who has the fewest running is not asked */
 	int slept;		/* for the response, once already */
 
 	enum response res;	/* [s] */

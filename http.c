@@ -356,8 +356,9 @@ target_len(const char *line, size_t len)
 {
 	const char *end = line + len, *sp = memchr(line, ' ', len), *sp2;
 
-	if (sp++ == NULL)
+	if (sp == NULL)
 		return 0;
+	sp++;
 	while (end[-1] == '\n' || end[-1] == '\r')
 		end--;
 	sp2 = memchr(sp, ' ', (size_t)(end - sp));

@@ -431,6 +431,9 @@ link_run(struct link *l, const char **why)
 	linkout_end_locked(l);
 	while (l->writing)
 		pthread_cond_wait(&l->quiet, &l->mtx);
+	if (l->rung)
+		wake_take(l->bell);
+	l->rung = 1;		/* nobody is there to be woken any more */
 	code = l->got_close != 0 ? l->got_close :
 	    l->close_code != 0 ? l->close_code : WS_ABNORMAL;
 	pthread_mutex_unlock(&l->mtx);

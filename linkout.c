@@ -202,6 +202,7 @@ linkout_trim_locked(struct link *l)
 	drop_out_locked(l);
 	free(l->queue);
 	l->queue = NULL;
+	wake_close(&l->unblock);
 }
 
 static int

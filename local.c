@@ -323,8 +323,11 @@ begin_locked(struct job *j, const char *p, size_t len)
 
 	j->began = clock_ms(CLOCK_STEADY);
 	j->state = ST_BODY;
-	/* a kept connection may be dead by the time it is used: what must not be repeated wants a fresh one */
-	if (j->threaded && (j->idempotent || j->began - j->since < FRESH_MS)) {
+	/*
+	 * A kept connection may be dead by the time it is used: what must not be repeated wants a fresh one.
+	 * Bytes that nobody asked for must not become the answer.
+	 */
+	if (j->threaded && (j->idempotent || j->began - j->since < FRESH_MS) && conn_quiet(&j->conn)) {
 		j->reused = j->pump.attached = 1;
 		lead.p = j->request;
 		lead.len = j->nrequest;

@@ -158,6 +158,15 @@ mux_acked_locked(struct mux *m, struct stream *s)
 	}
 }
 
+void
+mux_uncount_locked(struct mux *m, struct stream *s)
+{
+	if (s->over || !s->queued || !s->fin_seen)
+		return;
+	s->over = 1;
+	m->nstreams--;
+}
+
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
 int
 mux_retire_locked(struct mux *m, struct stream *s)
@@ -170,7 +179,8 @@ mux_retire_locked(struct mux *m, struct stream *s)
 		;
 	*p = s->next;
 	s->queued = 0;
-	m->nstreams--;
+	if (!s->over)
+		m->nstreams--;
 	mux_acked_locked(m, s);
 	if (s->owe_ack)
 		m->acks_owed--;
@@ -612,6 +622,8 @@ finish(struct stream *s, int rst, void (*owe_it)(struct link *))
 		mux_owe_locked(m, s);
 	else
 		gone = mux_retire_locked(m, s);
+	if (s->owe_fin)
+		mux_uncount_locked(m, s);
 	pthread_mutex_unlock(&m->mtx);
 	if (rst)
 		link_cancel(m->link, s);

@@ -50,7 +50,7 @@ struct stream {
 	uint32_t credit;		/* delivered, not granted again yet */
 	int refs;
 	unsigned owed:1, owe_ack:1, owe_fin:1, owe_rst:1, owe_update:1, syn_sent:1, acked:1,
-	    fin_sent:1, fin_seen:1, dead:1, left:1, blocked:1, backed_up:1, queued:1, counted:1;
+	    fin_sent:1, fin_seen:1, dead:1, left:1, blocked:1, backed_up:1, queued:1, counted:1, over:1;
 	uint64_t *tally;		/* bytes [0] received, [1] sent; NULL: not counted */
 };
 

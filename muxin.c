@@ -131,6 +131,8 @@ ending(struct mux *m, struct stream *s, uint16_t flags)
 	} else {
 		news = !s->fin_seen && !s->dead;
 		s->fin_seen = 1;
+		if (s->owe_fin)
+			mux_uncount_locked(m, s);
 	}
 	pthread_mutex_unlock(&m->mtx);
 	if (e == RESET)

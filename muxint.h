@@ -54,6 +54,8 @@ void mux_add_locked(struct mux *, struct stream *, uint32_t id);	/* with the tab
 void mux_stream_unref(struct mux *, struct stream *);
 void mux_unref_unlock(struct mux *, struct stream *);	/* the same, with the mux's mutex held, which is given back */
 void mux_acked_locked(struct mux *, struct stream *);
+/* Both sides are done, though our FIN may wait to go out: its place among those open is free. */
+void mux_uncount_locked(struct mux *, struct stream *);
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
 int mux_retire_locked(struct mux *, struct stream *);
 void mux_owe_locked(struct mux *, struct stream *);	/* put it into the list of those that owe */

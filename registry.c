@@ -377,8 +377,8 @@ use_locked(struct registry *r, struct holder *h)
 }
 
 enum pick_result
-registry_pick(struct registry *r, const char *name, int need_path, int64_t wait_ms, int *queued,
-    struct holder **out)
+registry_pick(struct registry *r, const char *name, int need_path, int64_t wait_ms,
+    int *queued, struct holder **out, int *alone)
 {
 	struct timespec until;
 	enum pick_result rc = PICK_NONE;
@@ -405,6 +405,7 @@ registry_pick(struct registry *r, const char *name, int need_path, int64_t wait_
 	if (t != NULL && t->holders != NULL && !(need_path && !t->path)) {
 		*out = best_locked(t);
 		use_locked(r, *out);
+		*alone = t->holders->next == NULL;
 		rc = PICK_OK;
 	}
 	if (rc != PICK_WAIT && *queued) {

@@ -103,11 +103,11 @@ enum pick_result {
 	PICK_FULL		/* as many wait already as may */
 };
 /*
- * A holder for one exchange, the one with the fewest running. Waits up to wait_ms while the name is in its grace period; *queued
+ * A holder for one exchange, the one with the fewest running; alone: it is the only one. Waits up to wait_ms while the name is in its grace period; *queued
  * is the caller's, 0 before the first call for an exchange: keep it over PICK_WAIT, and call registry_leave if it gives up after one.
  */
 enum pick_result registry_pick(struct registry *, const char *name, int need_path, int64_t wait_ms,
-    int *queued, struct holder **);
+    int *queued, struct holder **, int *alone);
 void registry_leave(struct registry *, const char *name, int *queued);
 void registry_done(struct registry *, struct holder *);	/* the exchange is over */
 struct pending_share *registry_share(struct holder *);	/* the tunnel's in the pending map */

@@ -239,7 +239,7 @@ on_fin(void *arg)
 		done_locked(x);
 	} else if (x->res == RES_HEAD || x->res == RES_BODY)
 		bad_locked(x, "the answer ended early");
-	if (x->res != RES_DONE || !x->req_done)
+	if (!x->finned)
 		wake_locked(x);
 }
 

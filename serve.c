@@ -285,7 +285,8 @@ relay(struct job *j)
 		}
 		if (state == 1 && !finned && may_end(j, &now))
 			continue;	/* FIN is all that is left to push */
-		if (finned && (!j->raw || (now.fin && now.drained == 1)))
+		/* a service that has answered early may read on */
+		if (finned && (j->raw ? now.fin && now.drained == 1 : now.drained != 0))
 			return V_DONE;
 		events = now.drained == 0 ? POLLOUT : 0;
 		if (state == 1 && !j->eof) {
@@ -300,7 +301,7 @@ relay(struct job *j)
 		if (state == 1 && j->headed && !j->raw && j->res.done && deadline == CONN_FOREVER)
 			deadline = clock_ms(CLOCK_STEADY) + EARLY_MS;
 		if (clock_ms(CLOCK_STEADY) >= deadline)
-			return V_CUT;
+			return finned ? V_DONE : V_CUT;
 		sleep_until(j, &now, events, deadline);
 	}
 }
@@ -382,7 +383,8 @@ may_retry(struct job *j)
 	int ok;
 
 	pthread_mutex_lock(&j->s->mtx);
-	ok = j->reused && j->idempotent && !j->begun && j->req.done && j->req.seen == 0 && !j->reset;
+	ok = j->reused && j->idempotent && !j->begun && j->req.done && j->req.seen == 0 &&
+	    j->req.framing != HTTP_CHUNKED && !j->reset;
 	j->pump.attached = j->pump.failed = 0;
 	queue_free(&j->pump.q);		/* the rest of the head */
 	pthread_mutex_unlock(&j->s->mtx);

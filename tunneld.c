@@ -525,13 +525,13 @@ drained(void)
 static void
 raise_limits(void)
 {
-	/* a busy session's connection and wake-ups, a caller's, and some */
-	rlim_t want = (rlim_t)(3 * (conf.d.sessions + conf.d.callers) + 64);
+	/* what busy sessions and callers need, and some */
+	rlim_t want = (rlim_t)(5 * conf.d.sessions + 3 * conf.d.callers + 64);
 	struct rlimit rl;
 
-	if (getrlimit(RLIMIT_NOFILE, &rl) == -1 || rl.rlim_cur >= want)
+	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
 		return;
-	rl.rlim_cur = want < rl.rlim_max ? want : rl.rlim_max;
+	rl.rlim_cur = rl.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &rl);
 	if (rl.rlim_max < want) {	/* root may */
 		rl.rlim_cur = rl.rlim_max = want;

@@ -14,7 +14,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, Curl, TUNNEL, alive, client, children, direct, fake_daemon, free_port, run_tool
+from client import Client, Curl, TUNNEL, alive, children, client, cpu, direct, fake_daemon, free_port, run_tool
+from frames import DATA, FIN, RST, WINDOW, FrameDaemon
 from rig import ENV, HERE, PEER, PYTHON, SANITIZED, Peer, main, serving, test
 
 TOKEN = "tn_" + "A" * 43
@@ -753,6 +754,266 @@ def broken_first_chunk(r):
     client(r, d, s.target, "--name", "a")
     got = Curl(d)
     r.equal("a head and a broken chunk in one segment", (got.status, got.get("X-Tunnel-Error")), (502, "protocol"))
+
+
+# ---- connections that are kept, each with its thread ------------------------------------
+
+def echo(c, method="GET", body=""):
+    """One request to /echo of the origin: which connection it came by, and its how-manieth it was there."""
+    c.send(f"{method} /echo HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    obj = c.response(method).json()
+    return obj.get("connection"), obj.get("request")
+
+
+def parked():
+    """Time for a connection to be kept: an answer goes out a moment before its thread is parked, and nothing tells."""
+    time.sleep(0.05)
+
+
+@test
+def kept_and_closed_by_the_service(r):
+    """Nobody notices that a kept connection was ended."""
+    d = r.daemon()
+    for how in ("half_close", "reset"):
+        def once(conn, _, how=how):
+            conn.send(OK)
+            getattr(conn, how)()
+            s.note(conn.over() if how == "half_close" else "")
+        s = r.service(once)
+        c = client(r, d, s.target, "--name", "a")
+        k = r.caller(d)
+        for i, method in enumerate(("GET", "POST", "GET", "PUT")):
+            k.send(f"{method} / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 2\r\n\r\nxx")
+            r.equal(f"{how}: {method} {i}", k.response().status, 200)
+            s.wait(lambda i=i, s=s: len(s.ends) > i, "the end of a connection")
+            if how == "reset":
+                time.sleep(0.05)        # nothing tells that it has been seen
+        r.equal(f"{how}: one connection each", len(s.heads), 4)
+        # the next request meets the end on its way
+        for i in range(40):
+            k.send("GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+            r.equal(f"{how}: at once, {i}", k.response().status, 200)
+        r.equal(f"{how}: no request came twice", len(s.heads), 44)
+        c.says(r"/ 200 ", start=43)
+        r.equal(f"{how}: no error is shown", [l for l in c.errs if l and not re.search(r" / 200 ", l)], [])
+        c.stop()
+
+
+@test
+def kept_and_dead(r):
+    """The service takes the request, and ends the connection in place of an answer."""
+    d, o = r.daemon(), r.origin()
+    client(r, d, o.target, "--name", "a")
+    for reset in ("", "&reset=1"):
+        for method, want in (("GET", 200), ("HEAD", 200), ("PUT", 200), ("DELETE", 200), ("OPTIONS", 200), ("POST", 502), ("PATCH", 502)):
+            Curl(d, "/echo")
+            parked()
+            got = r.get(d, path=f"/die-before?reused=1{reset}", method=method)
+            r.equal(f"{method}{reset}", got.status, want)
+
+
+@test
+def kept_too_long(r):
+    """What must not be repeated goes to no connection that has been idle for a second."""
+    d, o = r.daemon(), r.origin()
+    client(r, d, o.target, "--name", "a")
+    k = r.caller(d)
+    r.equal("the first", echo(k, "POST", "x"), (1, 1))
+    parked()
+    r.equal("at once", echo(k, "POST", "x"), (1, 2))
+    time.sleep(1.1)
+    r.equal("after a second, a PUT", echo(k, "PUT", "x"), (1, 3))
+    parked()
+    r.equal("and a POST behind it", echo(k, "POST", "x"), (1, 4))
+    time.sleep(1.1)
+    r.equal("after a second, a POST", echo(k, "POST", "x")[1], 1)
+    parked()
+    r.equal("then that connection is kept", echo(k)[1], 2)
+    r.equal("and the old one closed", direct(o, "/conns?open=2")["open"], 2)
+
+
+@test
+def kept_at_most(r):
+    """300 at once; 256 connections stay."""
+    d, go = r.daemon("--slots", "1000"), threading.Event()
+
+    def handle(conn, _):
+        go.wait(20)
+        try:
+            while True:
+                conn.send(OK)
+                conn.until(b"\r\n\r\n")
+        finally:
+            s.note("")
+    s = r.service(handle)
+    client(r, d, s.target, "--name", "a", "--quiet")
+    ks = [r.caller(d, "GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n") for _ in range(300)]
+    s.wait(lambda: len(s.heads) == 300, "300 requests")
+    start = time.monotonic()
+    go.set()
+    r.equal("all are answered", [k.response().status for k in ks].count(200), 300)
+    s.wait(lambda: len(s.ends) >= 44, "the surplus closed")
+    for k in ks[:30]:
+        k.send("GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+    r.equal("30 more", [k.response().status for k in ks[:30]].count(200), 30)
+    if r.check("before any has been idle for long", time.monotonic() - start < 3.5) or not SANITIZED:
+        r.equal("256 were kept, and used again", (len(s.heads), len(s.ends)), (300, 44))
+
+
+@test
+def kept_and_busy(r):
+    """Content of any size goes over a connection that has served before, as fast as it is read, and comes whole."""
+    d, sums = r.daemon(), []
+    big = os.urandom(5000000)
+
+    def handle(conn, head):     # pylint: disable=inconsistent-return-statements
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        while True:
+            n, digest = int((re.search(r"(?i)^Content-Length: (\d+)", head, re.M) or [0, 0])[1]), hashlib.sha256()
+            if "/early" in head:
+                conn.send(OK)
+            while n:
+                data = conn.exactly(min(n, 100000))
+                if not data:
+                    return s.note("cut")
+                digest.update(data)
+                n -= len(data)
+                if "slowly" in head:
+                    time.sleep(0.01)
+            sums.append(digest.digest())
+            if "/early" not in head:
+                conn.send(OK)
+            s.note("")
+            head = conn.until(b"\r\n\r\n").decode("latin-1")
+    s = r.service(handle)
+    client(r, d, s.target, "--name", "a")
+    k = r.caller(d)
+    k.send("GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+    r.equal("the first", k.response().status, 200)
+    for path in ("/slowly", "/", "/slowly"):
+        parked()
+        k.send(f"PUT {path} HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: {len(big)}\r\n\r\n".encode() + big)
+        r.equal(f"{path}: 5 MB", k.response().status, 200)
+    # an answer that comes before the content does, by a service that reads on
+    parked()
+    k.send(f"PUT /early-slowly HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: {len(big)}\r\n\r\n".encode() + big[:1000])
+    res = k.response()
+    r.equal("an early answer", (res.status, res.get("Connection")), (200, "close"))
+    k.send(big[1000:])
+    s.wait(lambda: len(s.ends) == 5, "all of it")
+    r.equal("early: the connection ends", k.over(), "fin")
+    r.equal("all of them byte for byte", [x == hashlib.sha256(big).digest() for x in sums], [False] + [True] * 4)
+    parked()
+    r.equal("and the next", r.get(d).status, 200)
+    r.equal("over one connection", len(s.heads), 1)
+
+
+START, END = b"GET / HTTP/1.1\r\nHo", b"st: a\r\n\r\n"
+GOOD = (b"HTTP/1.1 200 OK", b"ok\n")
+
+
+def by_hand(r, s):
+    """A client of the service s, and its daemon, which is the test."""
+    f = r.keep(FrameDaemon())
+    c = client(r, f, s.target, "--name", "a", ready=False)
+    f.ready()
+    c.ready()
+    return f, c
+
+
+def half(f):
+    """Half a head, which a kept connection has been taken for."""
+    parked()
+    stream = f.open(START)
+    f.session.ping()
+    return stream
+
+
+def rest(f, stream, *pieces):
+    for piece in pieces:
+        f.session.send((DATA, 0, stream, piece))
+        f.session.ping()
+    head, content = f.response(stream)
+    return head.split(b"\r\n")[0], content
+
+
+@test
+def kept_and_half_a_head(r):
+    """A request comes in pieces to a kept connection, or not to its end."""
+    def handle(conn, head):
+        while True:
+            if head.startswith("PUT"):
+                s.note(conn.exactly(11))
+            conn.send(OK)
+            head = conn.until(b"\r\n\r\n").decode("latin-1")
+    s = r.service(handle)
+    f, c = by_hand(r, s)
+    r.equal("the first", rest(f, f.open(START + END)), GOOD)
+    r.equal("in two pieces", rest(f, half(f), END), GOOD)
+    r.equal("byte by byte", rest(f, half(f), *(END[i:i + 1] for i in range(len(END)))), GOOD)
+    parked()
+    r.equal("cut inside the preface", rest(f, f.open(b"", cut=9), START, END), GOOD)
+    f.session.send((WINDOW, RST, half(f), 0))
+    r.equal("after one that was reset", rest(f, half(f), END), GOOD)
+    stream = half(f)
+    f.session.send((WINDOW, FIN, stream, 0))
+    f.session.flagged(stream, RST, "RST for half a request")
+    r.equal("after one that ended", rest(f, half(f), END), GOOD)
+    stream = half(f)
+    f.session.send((DATA, 0, stream, b"broken\r\n\r\n"))
+    f.session.flagged(stream, RST, "RST for what is no request")
+    r.equal("after one that was none", rest(f, half(f), END), GOOD)
+    for cut in (36, 40, 60):
+        parked()
+        put = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world"
+        r.equal(f"with content, cut at {cut}", rest(f, f.open(put[:cut]), put[cut:]), GOOD)
+    r.equal("the content", s.ends, [b"hello world"] * 3)
+    r.equal("one connection for all of them", len(s.heads), 1)
+    used = cpu(c)
+    time.sleep(0.2)             # nothing tells of what does not happen
+    used = cpu(c) - used
+    r.check("no spinning", used < 0.1, used)
+    half(f)
+    f.session.close()
+    c.says("trying again")
+    f.ready()
+    r.equal("when the session has ended inside it, the next one", rest(f, half(f), END), GOOD)
+    r.equal("over the same connection", len(s.heads), 1)
+    half(f)
+    t = time.monotonic()
+    c.stop(what="stopped inside a head")
+    r.check("at once", time.monotonic() - t < 1.5 * SHORT, time.monotonic() - t)
+
+
+@test
+def half_a_head_and_closed(r):
+    """The service ends a kept connection while half a head has it: that shows when the rest comes."""
+    for what, how in (("the rest", "half_close"), ("the rest", "reset"), ("a reset", "half_close")):
+        gate = threading.Event()
+
+        def handle(conn, _, gate=gate, how=how):
+            conn.send(OK)
+            gate.wait(20)
+            getattr(conn, how)()
+            if how == "half_close":
+                s.note(conn.over())
+        s = r.service(handle)
+        f, c = by_hand(r, s)
+        r.equal(f"{what}: the first", rest(f, f.open(START + END)), GOOD)
+        stream = half(f)
+        used = cpu(c)
+        gate.set()
+        time.sleep(0.3)         # nothing tells of what does not happen
+        used = cpu(c) - used
+        r.check(f"{what}, {how}: no spinning", used < 0.1, used)
+        r.check(f"{what}: the connection is left alone", not s.ends, s.ends)
+        if what == "the rest":
+            r.equal(f"{how}: the request is served by a fresh one", rest(f, stream, END), GOOD)
+        else:
+            f.session.send((WINDOW, RST, stream, 0))
+        if how == "half_close":
+            s.wait(lambda s=s: s.ends, "the end of the old connection")
+        r.equal(f"{what}: the next", rest(f, half(f), END), GOOD)
 
 
 main()

@@ -6,7 +6,11 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
-from rig import Caller, Miss, SANITIZED, main, serving, test    # pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from client import cpu
+from frames import FIN, RST, FrameClient
+from rig import Caller, Miss, SANITIZED, main, serving, test
+# pylint: enable=wrong-import-position
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOST = "Host: a.localhost\r\n"
@@ -1065,6 +1069,196 @@ def leaves_behind_a_byte(r):
         n.wait_line(n.lines, lambda _, i=i: len(n.seen(event="reset")) > i, "reset", wait=5)
         s.wait(lambda i=i: len(s.ends) > i, "the end")
     r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0], wait=5)
+
+
+# ---- the client's side frame by frame ------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+SHORT = 5 if SANITIZED else 1       # times what is short elsewhere
+
+
+def by_hand(r, *args):
+    d = r.daemon(*args)
+    return d, r.keep(FrameClient(d, "a"))
+
+
+def finished(r, d, what, f, n):
+    """So many exchanges ended well, on both sides."""
+    r.until(f"{what}: nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
+    for k in range(1, n + 1):
+        f.flagged(2 * k, FIN | RST, f"the end of stream {2 * k}")
+    r.equal(f"{what}: no stream is reset", [x for x in f.frames if x.flags & RST], [])
+    r.equal(f"{what}: none counts as failed", d.logged("event=(exchange_failed|refused)"), 0)
+
+
+@test
+def slow_answers(r):
+    """An answer that comes after the caller's thread has fallen asleep for good, and the next request."""
+    d, f = by_hand(r)
+    c, k = r.caller(d), 0
+    for before, inside in ((0.2, 0.2), (0.2, 0), (0, 0.2), (0, 0), (0.03, 0.03)):
+        for last in (0, FIN):   # with the last byte, or behind it
+            k += 1
+            c.send(GET)
+            s = f.request(k)
+            time.sleep(before)
+            f.answer(s, HEAD + b"ab", 0)
+            c.interim()
+            time.sleep(inside)
+            f.answer(s, b"cd", last)
+            r.equal(f"answered after {before} and {inside} s, FIN {last}", c.exactly(4), b"abcd")
+            if not last:
+                f.answer(s, b"")
+    finished(r, d, "slow answers", f, k)
+
+
+@test
+def sent_ahead(r):
+    """A caller sends its next request while the answer comes, or before."""
+    d, f = by_hand(r)
+    c = r.caller(d)
+    for k, when in ((1, "head"), (3, "body"), (5, "half")):
+        c.send(GET)
+        s = f.request(k)
+        if when == "head":      # while it is waited for
+            c.send(GET)
+        f.answer(s, HEAD + b"ab", 0)
+        c.interim()
+        if when == "body":
+            c.send(GET)
+        elif when == "half":
+            c.send(GET[:20])
+            time.sleep(0.1)
+        f.answer(s, b"cd")
+        r.equal(f"{when}: the answer", c.exactly(4), b"abcd")
+        if when == "half":
+            c.send(GET[20:])
+        f.answer(f.request(k + 1), OK)
+        r.equal(f"{when}: the next one", c.response().body, b"ok")
+    # far ahead: more than the daemon reads of it
+    c.send(GET)
+    s = f.request(7)
+    n = 3000
+    t = threading.Thread(target=c.send, args=("GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * n,))
+    t.start()
+    f.answer(s, HEAD + b"ab", 0)
+    used = cpu(d)
+    time.sleep(0.3)     # nothing tells of what does not happen
+    used = cpu(d) - used
+    r.check("far ahead: no spinning", used < 0.1, used)
+    f.answer(s, b"cd")
+    r.equal("far ahead: the answer", c.response().body, b"abcd")
+    r.equal("and all of the others", [c.response().body for _ in range(n)].count(b"ok\n"), n)
+    t.join()
+    finished(r, d, "sent ahead", f, 7)
+
+
+@test
+def leaves_with_the_answer(r):
+    """Callers that half-close with their request, or reset when they have the answer."""
+    d, f = by_hand(r)
+    k = 0
+    for wait in (0, 0, 0.08):
+        k += 1
+        c = r.caller(d, GET)
+        c.half_close()
+        s = f.request(k)
+        time.sleep(wait)
+        f.answer(s, OK)
+        r.equal(f"half-closed, {wait} s", (c.response().body, c.over()), (b"ok", "fin"))
+    for wait in (0, 0, 0, 0, 0.03, 0.08):
+        for last in (0, FIN):
+            k += 1
+            c = r.caller(d, GET)
+            s = f.request(k)
+            time.sleep(wait)
+            f.answer(s, OK, last)
+            r.equal(f"reset behind the answer, {wait} s", c.response().body, b"ok")
+            c.reset()
+            if not last:
+                time.sleep(0.02)
+                f.answer(s, b"")
+    finished(r, d, "leaves with the answer", f, k)
+
+
+@test
+def leaves_before_the_answer(r):
+    """The client is told at once that a caller has left."""
+    d, f = by_hand(r)
+    k, took = 0, {}
+    for what, ahead in (("asleep", b""), ("behind a byte", b"x"), ("behind more than is read of it", b"x" * 300000)):
+        took[what] = []
+        for _ in range(3):
+            k += 1
+            c = r.caller(d, GET)
+            s = f.request(k)
+            c.send(ahead)       # the kernel holds what the daemon does not read
+            time.sleep(0.08)    # beyond its thread's first, short sleep
+            at = time.monotonic()
+            c.reset()
+            took[what].append(f.flagged(s, RST, "RST", wait=10).at - at)
+    for what, times in took.items():
+        r.check(f"{what}: at once", min(times) < 0.1 * SHORT, times)
+    r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
+    r.equal("each is logged once", d.logged("event=exchange_failed .*reason=caller_left"), k)
+
+
+@test
+def ends_in_time(r):
+    """What nobody is woken for is over a moment later all the same."""
+    d, f = by_hand(r, "--timeout", "400ms")
+    c, fins, quiet = r.caller(d), [], []
+    for k in range(1, 4):
+        c.send(GET)
+        s = f.request(k)
+        f.answer(s, OK)
+        r.equal("answered", c.response().body, b"ok")
+        at = time.monotonic()
+        fins.append(f.flagged(s, FIN, "FIN, with nothing else to send", wait=10).at - at)
+        r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
+        quiet.append(time.monotonic() - at)
+    r.check("FIN, which waits for company, but not for long", max(fins) > 0.03 and min(fins) < 0.12 * SHORT, fins)
+    r.check("running: 0", min(quiet) < 0.2 * SHORT, quiet)
+    at = time.monotonic()
+    c.send(GET)
+    r.equal("504 to one who sleeps", c.response().status, 504)
+    took = time.monotonic() - at
+    r.check("in time", 0.39 < took < 0.4 + 0.4 * SHORT, took)
+    c.send(GET)
+    f.answer(f.request(5), OK)
+    r.equal("the connection goes on", c.response().body, b"ok")
+    d.ended = True
+    at = time.monotonic()
+    d.kill(signal.SIGTERM)
+    r.equal("SIGTERM behind an answer: exit", d.exit(), 0)
+    took = time.monotonic() - at
+    r.check("at once", took < 0.6 * SHORT, took)
+
+
+@test
+def quick_and_many(r):
+    """More connections than half of the slots, to a tunnel that answers at once: none is refused, none waits long."""
+    d, f = by_hand(r, "--slots", "8")
+    done, worst, callers, each = [], [], 20, 25
+
+    def answer():
+        for k in range(1, callers * each + 1):
+            f.answer(f.request(k), OK)
+
+    def ask():
+        with Caller(d.port) as c:
+            for _ in range(each):
+                at = time.monotonic()
+                c.send(GET)
+                done.append(c.response().status)
+                worst.append(time.monotonic() - at)
+    threads = [threading.Thread(target=x, daemon=True) for x in (answer, *[ask] * callers)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    r.equal("none is refused", (len(done), set(done)), (callers * each, {200}))
+    r.check("none waits for a second", max(worst) < 0.9 * SHORT, max(worst))
 
 
 main()

@@ -24,7 +24,7 @@ check(int ok, const char *name, size_t n)
 }
 
 /* A copy of exactly len bytes, so that a sanitizer sees any read past them. */
-static void *
+static inline void *
 exact(const void *p, size_t len)
 {
 	void *copy = malloc(len ? len : 1);

@@ -180,6 +180,13 @@ def hwm(p):
         return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
 
 
+def cpu(p):
+    """Processor seconds that a program has used."""
+    with open(f"/proc/{p.p.pid}/stat", encoding="latin-1") as f:
+        words = f.read().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Relay:
     """TCP in between, so that one connection of several can be cut."""
 
