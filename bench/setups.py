@@ -67,7 +67,7 @@ class Proc:
         self.out, self.err = (place.file(f"{name}.{place.number()}.{end}") for end in ("out", "err"))
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.p = subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=err,    # pylint: disable=consider-using-with
-                                      env={**place.env, **env}, start_new_session=True)
+                                      env={**place.env, **env}, process_group=0)
         place.procs.append(self)
 
     def output(self):
