@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, Curl, TUNNEL, alive, children, client, cpu, direct, fake_daemon, free_port, run_tool
+from client import Client, Curl, TUNNEL, alive, children, client, cpu, direct, fake_daemon, free_port, parked, run_tool
 from frames import DATA, FIN, RST, WINDOW, FrameDaemon
 from rig import ENV, HERE, PEER, PYTHON, SANITIZED, Peer, main, serving, test
 
@@ -765,11 +765,6 @@ def echo(c, method="GET", body=""):
     return obj.get("connection"), obj.get("request")
 
 
-def parked():
-    """Time for a connection to be kept: an answer goes out a moment before its thread is parked, and nothing tells."""
-    time.sleep(0.05)
-
-
 @test
 def kept_and_closed_by_the_service(r):
     """Nobody notices that a kept connection was ended."""
@@ -787,7 +782,7 @@ def kept_and_closed_by_the_service(r):
             r.equal(f"{how}: {method} {i}", k.response().status, 200)
             s.wait(lambda i=i, s=s: len(s.ends) > i, "the end of a connection")
             if how == "reset":
-                time.sleep(0.05)        # nothing tells that it has been seen
+                parked(c)
         r.equal(f"{how}: one connection each", len(s.heads), 4)
         # the next request meets the end on its way
         for i in range(40):
@@ -803,31 +798,35 @@ def kept_and_closed_by_the_service(r):
 def kept_and_dead(r):
     """The service takes the request, and ends the connection in place of an answer."""
     d, o = r.daemon(), r.origin()
-    client(r, d, o.target, "--name", "a")
+    c = client(r, d, o.target, "--name", "a")
     for reset in ("", "&reset=1"):
         for method, want in (("GET", 200), ("HEAD", 200), ("PUT", 200), ("DELETE", 200), ("OPTIONS", 200), ("POST", 502), ("PATCH", 502)):
             Curl(d, "/echo")
-            parked()
+            parked(c)
             got = r.get(d, path=f"/die-before?reused=1{reset}", method=method)
             r.equal(f"{method}{reset}", got.status, want)
+    Curl(d, "/echo")
+    parked(c)
+    got = r.get(d, path="/die-before?reused=1", method="PUT", fields="Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n")
+    r.equal("content that has gone, though it was empty", got.status, 502)
 
 
 @test
 def kept_too_long(r):
     """What must not be repeated goes to no connection that has been idle for a second."""
     d, o = r.daemon(), r.origin()
-    client(r, d, o.target, "--name", "a")
+    c = client(r, d, o.target, "--name", "a")
     k = r.caller(d)
     r.equal("the first", echo(k, "POST", "x"), (1, 1))
-    parked()
+    parked(c)
     r.equal("at once", echo(k, "POST", "x"), (1, 2))
     time.sleep(1.1)
     r.equal("after a second, a PUT", echo(k, "PUT", "x"), (1, 3))
-    parked()
+    parked(c)
     r.equal("and a POST behind it", echo(k, "POST", "x"), (1, 4))
     time.sleep(1.1)
     r.equal("after a second, a POST", echo(k, "POST", "x")[1], 1)
-    parked()
+    parked(c)
     r.equal("then that connection is kept", echo(k)[1], 2)
     r.equal("and the old one closed", direct(o, "/conns?open=2")["open"], 2)
 
@@ -886,16 +885,16 @@ def kept_and_busy(r):
             s.note("")
             head = conn.until(b"\r\n\r\n").decode("latin-1")
     s = r.service(handle)
-    client(r, d, s.target, "--name", "a")
+    c = client(r, d, s.target, "--name", "a")
     k = r.caller(d)
     k.send("GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
     r.equal("the first", k.response().status, 200)
     for path in ("/slowly", "/", "/slowly"):
-        parked()
+        parked(c)
         k.send(f"PUT {path} HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: {len(big)}\r\n\r\n".encode() + big)
         r.equal(f"{path}: 5 MB", k.response().status, 200)
     # an answer that comes before the content does, by a service that reads on
-    parked()
+    parked(c)
     k.send(f"PUT /early-slowly HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: {len(big)}\r\n\r\n".encode() + big[:1000])
     res = k.response()
     r.equal("an early answer", (res.status, res.get("Connection")), (200, "close"))
@@ -903,7 +902,7 @@ def kept_and_busy(r):
     s.wait(lambda: len(s.ends) == 5, "all of it")
     r.equal("early: the connection ends", k.over(), "fin")
     r.equal("all of them byte for byte", [x == hashlib.sha256(big).digest() for x in sums], [False] + [True] * 4)
-    parked()
+    parked(c)
     r.equal("and the next", r.get(d).status, 200)
     r.equal("over one connection", len(s.heads), 1)
 
@@ -921,10 +920,10 @@ def by_hand(r, s):
     return f, c
 
 
-def half(f):
+def half(f, c, start=START):
     """Half a head, which a kept connection has been taken for."""
-    parked()
-    stream = f.open(START)
+    parked(c)
+    stream = f.open(start)
     f.session.ping()
     return stream
 
@@ -949,22 +948,22 @@ def kept_and_half_a_head(r):
     s = r.service(handle)
     f, c = by_hand(r, s)
     r.equal("the first", rest(f, f.open(START + END)), GOOD)
-    r.equal("in two pieces", rest(f, half(f), END), GOOD)
-    r.equal("byte by byte", rest(f, half(f), *(END[i:i + 1] for i in range(len(END)))), GOOD)
-    parked()
+    r.equal("in two pieces", rest(f, half(f, c), END), GOOD)
+    r.equal("byte by byte", rest(f, half(f, c), *(END[i:i + 1] for i in range(len(END)))), GOOD)
+    parked(c)
     r.equal("cut inside the preface", rest(f, f.open(b"", cut=9), START, END), GOOD)
-    f.session.send((WINDOW, RST, half(f), 0))
-    r.equal("after one that was reset", rest(f, half(f), END), GOOD)
-    stream = half(f)
+    f.session.send((WINDOW, RST, half(f, c), 0))
+    r.equal("after one that was reset", rest(f, half(f, c), END), GOOD)
+    stream = half(f, c)
     f.session.send((WINDOW, FIN, stream, 0))
     f.session.flagged(stream, RST, "RST for half a request")
-    r.equal("after one that ended", rest(f, half(f), END), GOOD)
-    stream = half(f)
+    r.equal("after one that ended", rest(f, half(f, c), END), GOOD)
+    stream = half(f, c)
     f.session.send((DATA, 0, stream, b"broken\r\n\r\n"))
     f.session.flagged(stream, RST, "RST for what is no request")
-    r.equal("after one that was none", rest(f, half(f), END), GOOD)
+    r.equal("after one that was none", rest(f, half(f, c), END), GOOD)
     for cut in (36, 40, 60):
-        parked()
+        parked(c)
         put = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world"
         r.equal(f"with content, cut at {cut}", rest(f, f.open(put[:cut]), put[cut:]), GOOD)
     r.equal("the content", s.ends, [b"hello world"] * 3)
@@ -973,13 +972,13 @@ def kept_and_half_a_head(r):
     time.sleep(0.2)             # nothing tells of what does not happen
     used = cpu(c) - used
     r.check("no spinning", used < 0.1, used)
-    half(f)
+    half(f, c)
     f.session.close()
     c.says("trying again")
     f.ready()
-    r.equal("when the session has ended inside it, the next one", rest(f, half(f), END), GOOD)
+    r.equal("when the session has ended inside it, the next one", rest(f, half(f, c), END), GOOD)
     r.equal("over the same connection", len(s.heads), 1)
-    half(f)
+    half(f, c)
     t = time.monotonic()
     c.stop(what="stopped inside a head")
     r.check("at once", time.monotonic() - t < 1.5 * SHORT, time.monotonic() - t)
@@ -988,7 +987,7 @@ def kept_and_half_a_head(r):
 @test
 def half_a_head_and_closed(r):
     """The service ends a kept connection while half a head has it: that shows when the rest comes."""
-    for what, how in (("the rest", "half_close"), ("the rest", "reset"), ("a reset", "half_close")):
+    for what, how in (("the rest", "half_close"), ("the rest", "reset"), ("a POST's rest", "half_close"), ("a reset", "half_close")):
         gate = threading.Event()
 
         def handle(conn, _, gate=gate, how=how):
@@ -1000,20 +999,49 @@ def half_a_head_and_closed(r):
         s = r.service(handle)
         f, c = by_hand(r, s)
         r.equal(f"{what}: the first", rest(f, f.open(START + END)), GOOD)
-        stream = half(f)
+        stream = half(f, c, START if what != "a POST's rest" else START.replace(b"GET", b"POST"))
         used = cpu(c)
         gate.set()
         time.sleep(0.3)         # nothing tells of what does not happen
         used = cpu(c) - used
         r.check(f"{what}, {how}: no spinning", used < 0.1, used)
         r.check(f"{what}: the connection is left alone", not s.ends, s.ends)
-        if what == "the rest":
-            r.equal(f"{how}: the request is served by a fresh one", rest(f, stream, END), GOOD)
+        if what != "a reset":
+            r.equal(f"{what}, {how}: the request is served by a fresh one", rest(f, stream, END), GOOD)
         else:
             f.session.send((WINDOW, RST, stream, 0))
         if how == "half_close":
             s.wait(lambda s=s: s.ends, "the end of the old connection")
-        r.equal(f"{what}: the next", rest(f, half(f), END), GOOD)
+        r.equal(f"{what}: the next", rest(f, half(f, c), END), GOOD)
+
+
+@test
+def stray_bytes(r):
+    """What a service says without being asked is no answer to whoever comes next."""
+    gate, sent = threading.Event(), threading.Event()
+
+    def handle(conn, _):
+        conn.send(OK)
+        if len(s.heads) == 1:
+            gate.wait(20)
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstray\n")
+            sent.set()
+        s.note(conn.over())
+    s = r.service(handle)
+    f, c = by_hand(r, s)
+    r.equal("the first", rest(f, f.open(START + END)), GOOD)
+    stream = half(f, c)
+    gate.set()
+    sent.wait(20)
+    r.equal("half a head has the connection", rest(f, stream, END), GOOD)
+    s.wait(lambda: s.ends, "the end of that connection")
+    r.equal("on a fresh one", len(s.heads), 2)
+    # while it is idle
+    late = r.service(lambda conn, _: (conn.send(OK), time.sleep(0.05), conn.send(b"HTTP/1.1 408 Late\r\n\r\n"), late.note(conn.over())))
+    f, c = by_hand(r, late)
+    r.equal("idle: the first", rest(f, f.open(START + END)), GOOD)
+    late.wait(lambda: late.ends, "the end of that connection")
+    r.equal("idle: the next", rest(f, f.open(START + END)), GOOD)
 
 
 main()

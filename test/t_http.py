@@ -7,7 +7,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import cpu
+from client import cpu, parked
 from frames import FIN, RST, FrameClient
 from rig import Caller, Miss, SANITIZED, main, serving, test
 # pylint: enable=wrong-import-position
@@ -1073,6 +1073,14 @@ def leaves_behind_a_byte(r):
 
 # ---- the client's side frame by frame ------------------------------------------
 
+def send_all(c, data):
+    """As much as the daemon wants of it."""
+    try:
+        c.send(data)
+    except OSError:
+        pass
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 SHORT = 5 if SANITIZED else 1       # times what is short elsewhere
 
@@ -1135,9 +1143,17 @@ def sent_ahead(r):
             c.send(GET[20:])
         f.answer(f.request(k + 1), OK)
         r.equal(f"{when}: the next one", c.response().body, b"ok")
+    # all at once: each is taken as soon as the one before it is answered
+    c.send(GET * 20)
+    at = time.monotonic()
+    for k in range(7, 27):
+        f.answer(f.request(k), OK)
+    r.equal("twenty: the answers", [c.response().body for _ in range(20)], [b"ok"] * 20)
+    took = time.monotonic() - at
+    r.check("twenty: nobody waits", took < 0.6 * SHORT, took)
     # far ahead: more than the daemon reads of it
     c.send(GET)
-    s = f.request(7)
+    s = f.request(27)
     n = 3000
     t = threading.Thread(target=c.send, args=("GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * n,))
     t.start()
@@ -1150,7 +1166,7 @@ def sent_ahead(r):
     r.equal("far ahead: the answer", c.response().body, b"abcd")
     r.equal("and all of the others", [c.response().body for _ in range(n)].count(b"ok\n"), n)
     t.join()
-    finished(r, d, "sent ahead", f, 7)
+    finished(r, d, "sent ahead", f, 27)
 
 
 @test
@@ -1236,6 +1252,71 @@ def ends_in_time(r):
 
 
 @test
+def one_after_the_other(r):
+    """What is over makes room at once, though its thread and its FIN take a moment longer."""
+    d, f = by_hand(r, "--streams", "2")
+    cs = [r.caller(d) for _ in range(4)]
+    for k in range(1, 41):
+        cs[k % 4].send(GET)
+        f.answer(f.request(k), OK if k <= 20 else b"HTTP/1.1 200 OK\r\n\r\nto its end")
+        r.equal("--streams 2, one at a time", cs[k % 4].response().status, 200)
+    for k in range(2):
+        cs[k].send(GET)
+        f.request(41 + k)
+    cs[2].send(GET)
+    r.equal("--streams 2, a third beside two", cs[2].response().status, 503)
+    # of several holders, the next is for the one where nothing runs any more
+    d = r.daemon(name="shared")
+    f, g = (r.keep(FrameClient(d, "b", share=True)) for _ in range(2))
+    ask = b"GET / HTTP/1.1\r\nHost: b.localhost\r\n\r\n"
+    r.caller(d, ask)
+    r.until("one request waits", lambda: f.content(2) or g.content(2))
+    if g.content(2):
+        f, g = g, f
+    cs, at = [r.caller(d) for _ in range(2)], {f: 2, g: 1}
+    for k in range(30):
+        cs[k % 2].send(ask)
+        r.until("a request comes", lambda: [x for x in at if b"\r\n\r\n" in x.content(2 * at[x])])
+        x = f if f.content(2 * at[f]) else g
+        x.answer(x.request(at[x]), OK)
+        at[x] += 1
+        r.equal("its answer", cs[k % 2].response().status, 200)
+        time.sleep(0.01)    # the answer is out a moment before it is over
+    r.check("few for the one that is busy", at[f] - 2 < 8, at[f] - 2)
+
+
+@test
+def answered_and_stuck(r):
+    """The answer is whole, and the client grants no window for the rest of the request: its FIN ends the exchange."""
+    d, f = by_hand(r)
+    for k, (what, n, with_answer) in enumerate((
+            ("all of it read", 262144 + 10000, False), ("all of it read", 262144 + 10000, True),
+            ("more than is read of it", 4 << 20, False), ("more than is read of it", 4 << 20, True)), 1):
+        c = r.caller(d)
+        t = threading.Thread(target=send_all, args=(c, f"POST / HTTP/1.1\r\n{HOST}Content-Length: {n}\r\n\r\n" + "x" * n))
+        t.start()
+        s = f.request(k)
+        r.until(f"{what}: the window is used up", lambda s=s: len(f.content(s)) == 262144)
+        parked(d)
+        f.answer(s, OK, FIN if with_answer else 0)
+        res = c.response()
+        r.equal(f"{what}: the answer", (res.body, res.get("Connection")), (b"ok", "close" if n > 1 << 20 else None))
+        if not with_answer:
+            parked(d)
+            f.answer(s, b"")
+        at = time.monotonic()
+        took = f.flagged(s, RST, "RST", wait=10).at - at
+        r.check(f"{what}, FIN {with_answer}: over at once", took < 0.1 * SHORT, took)
+        if n > 1 << 20:
+            r.check(f"{what}: the connection ends", c.over() in ("fin", "reset"))
+        else:
+            c.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            r.equal(f"{what}: the connection goes on", c.response().body, b"ok\n")
+        t.join()
+    r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
+
+
+@test
 def quick_and_many(r):
     """More connections than half of the slots, to a tunnel that answers at once: none is refused, none waits long."""
     d, f = by_hand(r, "--slots", "8")
@@ -1258,7 +1339,7 @@ def quick_and_many(r):
     for t in threads:
         t.join(60)
     r.equal("none is refused", (len(done), set(done)), (callers * each, {200}))
-    r.check("none waits for a second", max(worst) < 0.9 * SHORT, max(worst))
+    r.check("none waits for a second, unless they all do", max(worst) < max(0.9 * SHORT, 10 * sum(worst) / len(worst)), max(worst))
 
 
 main()

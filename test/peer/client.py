@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 from rig import BIN, ENV, FOUND, Miss, PEER, PYTHON, WAIT, Peer, Proc
 
@@ -185,6 +186,21 @@ def cpu(p):
     with open(f"/proc/{p.p.pid}/stat", encoding="latin-1") as f:
         words = f.read().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def parked(p):
+    """All of a program's threads sleep: what an answer leaves to be done behind it, which nothing tells of, is done."""
+    end, quiet = time.monotonic() + WAIT, 0
+    while quiet < 4 and time.monotonic() < end:
+        time.sleep(0.01)
+        quiet += 1
+        for task in os.listdir(f"/proc/{p.p.pid}/task"):
+            try:
+                with open(f"/proc/{p.p.pid}/task/{task}/stat", encoding="latin-1") as f:
+                    if f.read().rpartition(")")[2].split()[0] != "S":
+                        quiet = 0
+            except OSError:
+                pass        # it has ended
 
 
 class Relay:

@@ -168,7 +168,7 @@ class Session:
 class FrameClient(Session):
     """A client of the daemon d that holds a name.  It acknowledges streams, and does nothing else of its own."""
 
-    def __init__(self, d, name):
+    def __init__(self, d, name, share=False):
         sock = socket.create_connection(("127.0.0.1", d.port), WAIT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall((f"GET /_tunnel/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -180,7 +180,7 @@ class FrameClient(Session):
         super().__init__(sock, buf, True)
         self.line(SYN, op="hello", version="1.0.0", agent="frames/1", instance=os.urandom(8).hex(),
                   endpoint=f"http://127.0.0.1:{d.port}")
-        self.line(0, op="listen", id=1, kind="http", name=name)
+        self.line(0, op="listen", id=1, kind="http", name=name, share=share)
         self.until(1, b'"ready"')
 
     def request(self, k):
