@@ -770,17 +770,19 @@ def kept_and_closed_by_the_service(r):
     """Nobody notices that a kept connection was ended."""
     d = r.daemon()
     for how in ("half_close", "reset"):
-        def once(conn, _, how=how):
+        ends = []
+
+        def once(conn, _, how=how, ends=ends):
             conn.send(OK)
             getattr(conn, how)()
-            s.note(conn.over() if how == "half_close" else "")
+            ends.append(conn.over() if how == "half_close" else "")
         s = r.service(once)
         c = client(r, d, s.target, "--name", "a")
         k = r.caller(d)
         for i, method in enumerate(("GET", "POST", "GET", "PUT")):
             k.send(f"{method} / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 2\r\n\r\nxx")
             r.equal(f"{how}: {method} {i}", k.response().status, 200)
-            s.wait(lambda i=i, s=s: len(s.ends) > i, "the end of a connection")
+            r.until(f"{how}: its connection is over, {i}", lambda i=i, e=ends: len(e) > i)
             if how == "reset":
                 parked(c)
         r.equal(f"{how}: one connection each", len(s.heads), 4)
@@ -988,14 +990,14 @@ def kept_and_half_a_head(r):
 def half_a_head_and_closed(r):
     """The service ends a kept connection while half a head has it: that shows when the rest comes."""
     for what, how in (("the rest", "half_close"), ("the rest", "reset"), ("a POST's rest", "half_close"), ("a reset", "half_close")):
-        gate = threading.Event()
+        gate, ends = threading.Event(), []
 
-        def handle(conn, _, gate=gate, how=how):
+        def handle(conn, _, gate=gate, how=how, ends=ends):
             conn.send(OK)
             gate.wait(20)
             getattr(conn, how)()
             if how == "half_close":
-                s.note(conn.over())
+                ends.append(conn.over())
         s = r.service(handle)
         f, c = by_hand(r, s)
         r.equal(f"{what}: the first", rest(f, f.open(START + END)), GOOD)
@@ -1005,13 +1007,13 @@ def half_a_head_and_closed(r):
         time.sleep(0.3)         # nothing tells of what does not happen
         used = cpu(c) - used
         r.check(f"{what}, {how}: no spinning", used < 0.1, used)
-        r.check(f"{what}: the connection is left alone", not s.ends, s.ends)
+        r.check(f"{what}, {how}: the connection is left alone", not ends, ends)
         if what != "a reset":
             r.equal(f"{what}, {how}: the request is served by a fresh one", rest(f, stream, END), GOOD)
         else:
             f.session.send((WINDOW, RST, stream, 0))
         if how == "half_close":
-            s.wait(lambda s=s: s.ends, "the end of the old connection")
+            r.until(f"{what}: the old connection ends", lambda e=ends: e)
         r.equal(f"{what}: the next", rest(f, half(f, c), END), GOOD)
 
 
