@@ -20,10 +20,10 @@ HDR = agent.h auth.h base64.h buf.h caller.h cidr.h clock.h conn.h control.h \
 	opt.h pending.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h \
 	store.h tokens.h tunnel.h wake.h workers.h ws.h yamux.h
 TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
-	test/http_test test/json_test test/link_test test/log_test \
-	test/opt_test test/pending_test test/rewrite_test test/scope_test \
-	test/sha1_test test/sha256_test test/store_test test/wake_test \
-	test/ws_test test/yamux_test
+	test/http_test test/json_test test/link_test test/linkidle_test \
+	test/log_test test/opt_test test/pending_test test/rewrite_test \
+	test/scope_test test/sha1_test test/sha256_test test/store_test \
+	test/wake_test test/ws_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 
@@ -57,7 +57,7 @@ hello: demo.o libtunnel.a
 test/tunneld-clock: tunneld.o test/clock.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o test/clock.o libtunnel.a $(LDLIBS)
 
-$(TESTS) test/wsecho: libtunnel.a test/test.h $(HDR)
+$(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)
 
 # The README's two commands: they install what is missing, or say how.
