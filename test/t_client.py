@@ -400,8 +400,9 @@ def statuses_of_the_handshake(r):
     for code in (429, 503):
         f = fake_daemon(r, "--reject", str(code), "--reject-times", "1", "--stay")
         c = client(r, f, "3000")
-        r.equal(f"{code} at the handshake: it tries again", len(f.seen(event="handshake")), 2)
         c.stop()
+        f.exit()
+        r.equal(f"{code} at the handshake: it tries again", len(f.seen(event="handshake")), 2)
 
 
 @test
@@ -412,8 +413,8 @@ def told_by_the_daemon(r):
         f = fake_daemon(r, *args)
         c = client(r, f, "3000", ready=False)
         c.ends(" ".join(args), want)
-        r.equal(f"{' '.join(args)}: one session", len(f.seen(event="handshake")), 1)
         r.equal(f"{' '.join(args)}: the daemon's view", f.exit(), 0)
+        r.equal(f"{' '.join(args)}: one session", len(f.seen(event="handshake")), 1)
     f = fake_daemon(r, "--error", "limit", "--accept-many")
     client(r, f, "3000", ready=False)
     r.until("--error limit: it tries again", lambda: len(f.seen(event="handshake")) >= 2)
