@@ -54,9 +54,9 @@ may_have_locked(const struct pending *p, const struct pending_share *share)
 		return 0;
 	if (share->held < (unsigned)(p->slots + 1) / 2)
 		return 1;
-	period = clock_ms(CLOCK_STEADY) / PERIOD_MS;
-	return p->slots - p->used > (p->slots + 7) / 8 && period - share->period <= 1 &&
-	    share->heads + share->before >= share->held;
+	period = clock_ms(CLOCK_STEADY) / PERIOD_MS - share->period;
+	return p->slots - p->used > (p->slots + 7) / 8 && period <= 1 &&
+	    share->heads + (period == 0 ? share->before : 0) >= share->held;
 }
 
 static void
