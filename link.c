@@ -396,6 +396,7 @@ await_input(struct link *l)
 	if (l->disturbed && now + DISTURBED_MS < until)
 		until = now + DISTURBED_MS;
 	ev = conn_wait(&l->conn, events, until, l->disturbed ? -1 : l->bell->rd, &woken);
+	now = clock_ms(CLOCK_STEADY);
 	l->disturbed = 0;
 	if (woken)
 		answer_bell(l);

@@ -25,6 +25,7 @@ enum {
 };
 
 enum turn { QUEUED, TAKEN, DONE, GONE, CANCELLED };
+enum for_whom { FOR_SENDER, FOR_READER };
 
 struct writer {			/* on a waiting writer's stack */
 	struct writer *next;
@@ -424,7 +425,8 @@ count_urgent_locked(struct link *l)
 
 /*
  * When many urgent messages go out, others are about to follow: let their threads put them
- * beside ours, for then one system call, and one wake-up over there, does for all. [w]
+ * beside ours, for then one system call, and one wake-up over there, does for all. Not for
+ * a reader, which has more to read, or a stream's lock. [w]
  */
 static void
 gather_locked(struct link *l)
@@ -437,11 +439,11 @@ gather_locked(struct link *l)
 }
 
 /*
- * Write what there is, and do not leave before me's message is out, if there is a
- * me. Nobody writes, mtx is held; it is given up for system calls.
+ * Write what there is, for a sender after it has gathered what others send, and do not leave before
+ * me's message is out, if there is a me. Nobody writes, mtx is held; it is given up for system calls.
  */
 static void
-write_locked(struct link *l, struct writer *me, int64_t deadline)
+write_locked(struct link *l, enum for_whom who, struct writer *me, int64_t deadline)
 {
 	int rounds = me != NULL;
 
@@ -452,7 +454,10 @@ write_locked(struct link *l, struct writer *me, int64_t deadline)
 			if ((me == NULL || me->turn != QUEUED) &&
 			    (rounds++ >= MORE_ROUNDS || (rounds > 1 && l->first != NULL)))
 				break;	/* our own is out: somebody else's turn */
-			gather_locked(l);
+			if (who == FOR_SENDER)
+				gather_locked(l);
+			if (l->ended)
+				break;
 			fill_locked(l);
 			if (l->out_at == l->nout)
 				break;
@@ -475,7 +480,7 @@ linkout_now(struct link *l)
 
 	pthread_mutex_lock(&l->mtx);
 	if (stuck_locked(l))
-		write_locked(l, NULL, 0);
+		write_locked(l, FOR_READER, NULL, 0);
 	stuck = stuck_locked(l);
 	pthread_mutex_unlock(&l->mtx);
 	return stuck;
@@ -508,7 +513,7 @@ link_owe(struct link *l)
 	l->owed = 1;
 	l->lazy = 0;
 	if (stuck_locked(l))
-		write_locked(l, NULL, 0);
+		write_locked(l, FOR_READER, NULL, 0);
 	want_reader_locked(l);
 	pthread_mutex_unlock(&l->mtx);
 }
@@ -525,7 +530,7 @@ link_close(struct link *l, int code, const char *reason)
 	if (l->active != NULL)
 		wake_post(&l->unblock);
 	if (stuck_locked(l))
-		write_locked(l, NULL, 0);
+		write_locked(l, FOR_READER, NULL, 0);
 	ring_locked(l);		/* the reader begins to wait for the other side's close */
 	pthread_mutex_unlock(&l->mtx);
 }
@@ -594,7 +599,7 @@ wait_turn_locked(struct link *l, struct writer *me, int64_t deadline)
 		if (me->turn == QUEUED && late)
 			return late_locked(l, me);
 		if (me->turn == QUEUED && !l->writing) {
-			write_locked(l, me, deadline);
+			write_locked(l, FOR_SENDER, me, deadline);
 			late = 1;	/* else it would not have come back with the message */
 		} else if (deadline == CONN_FOREVER || me->turn == TAKEN)
 			pthread_cond_wait(&me->cond, &l->mtx);
@@ -642,7 +647,7 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 		l->nqueue += frame_put(l->queue + l->nqueue, &h, iov, 0);
 		count_urgent_locked(l);
 		if (!l->writing)
-			write_locked(l, NULL, 0);
+			write_locked(l, FOR_SENDER, NULL, 0);
 	}
 	want_reader_locked(l);
 	/*
