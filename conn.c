@@ -29,10 +29,17 @@ plain_writev(struct conn *c, const struct iovec *iov, int n)
 }
 
 static int
-plain_pending(struct conn *c)
+plain_poll(struct conn *c, int *events)
 {
 	(void)c;
+	(void)events;
 	return 0;
+}
+
+static void
+plain_shutdown(struct conn *c, int how)
+{
+	shutdown(c->fd, how);
 }
 
 static void
@@ -41,7 +48,7 @@ plain_close(struct conn *c)
 	close(c->fd);
 }
 
-static const struct conn_type plain = { plain_read, plain_writev, plain_pending, plain_close };
+static const struct conn_type plain = { plain_read, plain_writev, plain_poll, plain_shutdown, plain_close };
 
 void
 conn_plain(struct conn *c, int fd)
@@ -82,12 +89,12 @@ conn_wait(struct conn *c, int events, int64_t deadline, int wakefd, int *woken)
 {
 	struct pollfd pfd[2];
 	int64_t left;
-	int n, ms;
+	int n, ms, ready, asked = events;
 
 	if (woken != NULL)
 		*woken = 0;
-	if (events & POLLIN && c->type->pending(c))
-		return POLLIN;
+	if (events != 0 && (ready = c->type->poll(c, &events)) != 0)
+		return ready;
 	/* without interest in it the connection is left out: a hang-up would spin */
 	pfd[0].fd = events != 0 ? c->fd : -1;
 	pfd[0].events = (short)events;
@@ -108,8 +115,9 @@ conn_wait(struct conn *c, int events, int64_t deadline, int wakefd, int *woken)
 	if (woken != NULL && pfd[1].revents != 0)
 		*woken = 1;
 	if (pfd[0].revents & (POLLERR | POLLHUP | POLLNVAL))
-		return pfd[0].revents | events;
-	return pfd[0].revents;
+		return pfd[0].revents | asked;
+	/* what the type waited for in place of what was asked for: it may go on */
+	return pfd[0].revents & ~asked ? asked : pfd[0].revents;
 }
 
 int
@@ -140,8 +148,9 @@ conn_quiet(struct conn *c)
 {
 	char byte;
 	ssize_t n;
+	int events = POLLIN;
 
-	if (c->type->pending(c))
+	if (c->type->poll(c, &events) != 0)
 		return 0;
 	do
 		n = recv(c->fd, &byte, 1, MSG_PEEK);
@@ -152,7 +161,7 @@ conn_quiet(struct conn *c)
 void
 conn_shutdown(struct conn *c, int how)
 {
-	shutdown(c->fd, how);
+	c->type->shutdown(c, how);
 }
 
 void

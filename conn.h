@@ -13,10 +13,11 @@
 
 struct conn;
 
-struct conn_type {		/* plain is in conn.c; TLS will be a second one */
+struct conn_type {		/* plain is in conn.c, TLS in tls.c */
 	ssize_t (*read)(struct conn *, void *, size_t);
 	ssize_t (*writev)(struct conn *, const struct iovec *, int);
-	int (*pending)(struct conn *);	/* bytes are ready that poll(2) does not know of */
+	int (*poll)(struct conn *, int *events);	/* events that poll(2) need not wait for, or 0; else events says what to poll for */
+	void (*shutdown)(struct conn *, int how);
 	void (*close)(struct conn *);
 };
 
@@ -28,7 +29,10 @@ struct conn {
 
 void conn_plain(struct conn *, int fd);	/* takes the descriptor over */
 
-/* Bytes read or written; 0 from read is the end; -1 with errno, EAGAIN: not now. */
+/*
+ * Bytes read or written; 0 from read is the end; -1 with errno, EAGAIN: not now. What a write has not
+ * taken must come first in the next one, if there is a next one: its record may be half out.
+ */
 ssize_t conn_read(struct conn *, void *, size_t);
 ssize_t conn_writev(struct conn *, const struct iovec *, int n);
 
