@@ -198,9 +198,9 @@ take_input(struct job *j, int *more)
 	return V_GO_ON;
 }
 
-/* The service has ended its direction, or the connection broke. */
+/* The service has ended its direction, in order, or the connection broke: then nothing tells that content without framing is whole. */
 static enum verdict
-at_eof(struct job *j)
+at_eof(struct job *j, int in_order)
 {
 	struct str last = { HTTP_LAST_CHUNK, sizeof(HTTP_LAST_CHUNK) - 1 };
 
@@ -212,7 +212,7 @@ at_eof(struct job *j)
 		return j->reused && !j->begun ? V_RETRY : error(j, "protocol");
 	if (j->res.done)
 		return V_GO_ON;
-	if (http_body_eof(&j->res) == -1)
+	if (!in_order || http_body_eof(&j->res) == -1)
 		return error(j, "cut short");
 	if (j->res.encode)
 		pump_take_raw(&j->pump, last, NULL, 0);
@@ -241,7 +241,7 @@ read_more(struct job *j, enum verdict *v)
 		j->len += (size_t)n;
 		j->begun = 1;
 	} else if (n == 0 || !j->raw)
-		*v = at_eof(j);
+		*v = at_eof(j, n == 0);
 	else
 		*v = V_CUT;
 	return 1;

@@ -515,10 +515,11 @@ def resets(r):
     f.kill()
     got = direct(o, "/dropped?n=3")
     r.check("so does the session's end", got["ok"] and got["hanging"] == 0, got)
-    f = fake_daemon(r, "--request", "GET /die-mid", "--request", "GET /die-mid-chunked", "--stay")
+    paths = ("/die-mid", "/die-mid-chunked", "/die-mid?reset=1&eof=1")
+    f = fake_daemon(r, *(word for path in paths for word in ("--request", f"GET {path}")), "--stay")
     client(r, f, o.target)
-    f.event(event="response", request="GET /die-mid HTTP/1.1", end="reset")
-    f.event(event="response", request="GET /die-mid-chunked HTTP/1.1", end="reset")
+    for path in paths:
+        f.event(event="response", request=f"GET {path} HTTP/1.1", end="reset")
     r.check("a service that dies inside an answer resets the stream", True)
     with open(f"{r.tmp}/upgrade", "wb") as file:
         file.write(b"GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")

@@ -310,7 +310,8 @@ class Connection:
 
     def do_die_mid(self, r):
         n = r.number("n", 100000)
-        self.send(self.head(200, [("Content-Length", n)]) + (BLOCK * (n // len(BLOCK) + 1))[:n // 2])
+        framing = [] if "eof" in r.query else [("Content-Length", n)]
+        self.send(self.head(200, framing) + (BLOCK * (n // len(BLOCK) + 1))[:n // 2])
         if "reset" in r.query:
             self.reset()
         self.keep = False
