@@ -5,25 +5,35 @@ include config.mk
 STD = -std=c99 -D_XOPEN_SOURCE=700 -D_DEFAULT_SOURCE -D_BSD_SOURCE
 DEFS = -DVERSION='"$(VERSION)"' -DSTATEDIR='"$(STATEDIR)"' \
 	-DCONFFILE='"$(CONFFILE)"' -DSTACK_SIZE=$(STACK)
-OWN = $(STD) -pthread $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)
+# The TLS library: its files, and what they are linked with.
+TLSOBJ_bearssl = tls_bearssl.o tls_bearkeys.o
+TLSOBJ_libtls = tls_libtls.o
+TLSOBJ_none = tls_none.o
+TLSLIBS_bearssl = -lbearssl
+TLSLIBS_libtls = -ltls
+LIBS = $(LDLIBS) $(TLSLIBS_$(TLS))
+# Without tables for C++ exceptions: a seventh of a program.
+OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)
 
 # Pure files, then connections, then the core, the client last.
 OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o \
-	rewrite.o ws.o handshake.o yamux.o scope.o tokens.o \
+	rewrite.o ws.o handshake.o yamux.o scope.o tokens.o pem.o x509.o \
 	clock.o deadline.o random.o file.o log.o opt.o wake.o workers.o \
-	net.o conn.o queue.o link.o linkout.o mux.o muxin.o pump.o \
-	store.o auth.o registry.o pending.o control.o exchange.o response.o \
+	net.o conn.o tls.o tlstrust.o $(TLSOBJ_$(TLS)) \
+	proxy.o queue.o link.o linkout.o mux.o muxin.o pump.o \
+	store.o auth.o limit.o registry.o pending.o control.o exchange.o response.o \
 	caller.o native.o daemon.o local.o serve.o agent.o client.o
 HDR = agent.h auth.h base64.h buf.h caller.h cidr.h clock.h conn.h control.h \
 	daemon.h deadline.h exchange.h file.h handshake.h http.h json.h \
-	link.h linkint.h local.h localint.h log.h mux.h muxint.h native.h net.h \
-	opt.h pending.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h \
-	store.h tokens.h tunnel.h wake.h workers.h ws.h yamux.h
+	limit.h link.h linkint.h local.h localint.h log.h mux.h muxint.h native.h net.h \
+	opt.h pem.h pending.h proxy.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h \
+	store.h tls.h tlsint.h tls_bearssl.h tokens.h tunnel.h wake.h workers.h ws.h \
+	x509.h yamux.h
 TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
-	test/http_test test/json_test test/link_test test/linkidle_test \
-	test/log_test test/opt_test test/pending_test test/rewrite_test \
-	test/scope_test test/sha1_test test/sha256_test test/store_test \
-	test/wake_test test/ws_test test/yamux_test
+	test/http_test test/json_test test/limit_test test/link_test test/linkidle_test \
+	test/log_test test/opt_test test/pem_test test/pending_test test/proxy_test \
+	test/rewrite_test test/scope_test test/sha1_test test/sha256_test test/store_test \
+	test/wake_test test/ws_test test/x509_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 
@@ -36,7 +46,7 @@ all: tunneld tunnel
 
 # A test program: one file and the library.
 .c:
-	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LDLIBS)
+	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LIBS)
 
 $(OBJ) tunneld.o tunnel.o demo.o test/clock.o: $(HDR) config.mk
 
@@ -45,19 +55,19 @@ libtunnel.a: $(OBJ)
 	$(AR) rc $@ $(OBJ)
 
 tunneld: tunneld.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o libtunnel.a $(LDLIBS)
+	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o libtunnel.a $(LIBS)
 
 tunnel: tunnel.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ tunnel.o libtunnel.a $(LDLIBS)
+	$(CC) $(OWN) $(LDFLAGS) -o $@ tunnel.o libtunnel.a $(LIBS)
 
 hello: demo.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ demo.o libtunnel.a $(LDLIBS)
+	$(CC) $(OWN) $(LDFLAGS) -o $@ demo.o libtunnel.a $(LIBS)
 
 # The daemon with a clock that a test can move: the library's is not taken.
 test/tunneld-clock: tunneld.o test/clock.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o test/clock.o libtunnel.a $(LDLIBS)
+	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o test/clock.o libtunnel.a $(LIBS)
 
-$(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h $(HDR)
+$(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h test/x509_certs.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)
 
 # The README's two commands: they install what is missing, or say how.
@@ -87,15 +97,19 @@ install: all
 		cp man/*.$$n $(DESTDIR)$(MANPREFIX)/man$$n && \
 		(cd man && for f in *.$$n; do \
 		chmod 644 $(DESTDIR)$(MANPREFIX)/man$$n/$$f; done) || exit 1; done
+	mkdir -p $(DESTDIR)$(DOCDIR)/examples
+	cp -p examples/* $(DESTDIR)$(DOCDIR)/examples
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
 	cd man && for f in *.[1578]; do \
 		rm -f $(DESTDIR)$(MANPREFIX)/man$${f##*.}/$$f; done
+	cd examples && for f in *; do rm -f $(DESTDIR)$(DOCDIR)/examples/$$f; done
+	-rmdir $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)
 
 dist: clean
 	mkdir -p tunnel-$(VERSION)
-	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man test bench \
+	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man examples test bench \
 		tunnel-$(VERSION)
 	tar -cf - tunnel-$(VERSION) | gzip >tunnel-$(VERSION).tar.gz
 	rm -rf tunnel-$(VERSION)

@@ -298,7 +298,7 @@ send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 	return rc;
 }
 
-/* The other side does not speak our protocol: over, unless it once did. 1: try again. */
+/* The other side, or the proxy, will not have us: over, unless it once did. 1: try again. */
 static int
 no_tunneld(struct tunnel_client *c, const char *why)
 {
@@ -325,12 +325,67 @@ refused(struct tunnel_client *c, int status, char *why, size_t whylen)
 		agent_finish(c, TUNNEL_DENIED, "the token's scope does not hold this name (403)", 0);
 		return 0;
 	}
+	if (status == 308 && !c->endpoint.tls) {
+		snprintf(why, whylen, "%.100s wants TLS: use https://%.100s",
+		    c->endpoint.authority, c->endpoint.host);
+		return no_tunneld(c, why);
+	}
 	if (status < 500 && status != 408 && status != 429) {
 		snprintf(why, whylen, "%.150s is no tunneld: it answered %d %s",
 		    c->endpoint.authority, status, http_reason(status));
 		return no_tunneld(c, why);
 	}
 	return 1;
+}
+
+/* 1; 0: try again; -1: it is over. */
+static int
+shake_tls(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
+{
+	char text[TLS_WHY_MAX];
+	enum tls_result rc;
+
+	rc = tls_connect(conn, c->tls, c->endpoint.host, clock_ms(CLOCK_STEADY) + SHAKE_MS, c->wake.rd, text);
+	snprintf(why, whylen, "%s", text);
+	if (rc == TLS_OK)
+		return 1;
+	if (rc == TLS_UNTRUSTED) {
+		agent_finish(c, TUNNEL_UNTRUSTED, why, 0);
+		return -1;
+	}
+	return rc != TLS_REFUSED || no_tunneld(c, why) ? 0 : -1;
+}
+
+/* A connection to the endpoint, through the proxy if there is one: 1; 0: try again; -1: it is over. */
+static int
+dial(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
+{
+	const struct endpoint *e = &c->endpoint;
+	const struct proxy *p = c->proxy.host[0] != '\0' ? &c->proxy : NULL;
+	const char *cause;
+	enum net_fail fail;
+	int fd, rc;
+
+	fd = net_dial(p != NULL ? p->host : e->host, p != NULL ? p->port : e->port,
+	    clock_ms(CLOCK_STEADY) + DIAL_MS, c->wake.rd, &fail);
+	if (fd == -1) {
+		cause = fail == NET_RESOLVE ? "host name not found" : strerror(errno);
+		if (p == NULL)
+			snprintf(why, whylen, "cannot reach %.150s: %.80s", e->authority, cause);
+		else
+			snprintf(why, whylen, strchr(p->host, ':') != NULL ? "cannot reach the proxy [%.100s]:%s: %.80s" :
+			    "cannot reach the proxy %.100s:%s: %.80s", p->host, p->port, cause);
+		return 0;
+	}
+	net_tune(fd);
+	conn_plain(conn, fd);
+	if (p == NULL)
+		return 1;
+	rc = proxy_connect(conn, p, e->host, e->port, clock_ms(CLOCK_STEADY) + SHAKE_MS,
+	    c->wake.rd, why, whylen);
+	if (rc == PROXY_REFUSED)
+		return no_tunneld(c, why) ? 0 : -1;
+	return rc == 0;
 }
 
 /* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
@@ -340,18 +395,12 @@ shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	struct tunnel_client *c = lane->c;
 	char key[WS_KEY_LEN + 1];
 	const char *wrong = "";
-	enum net_fail fail;
-	int fd;
+	int rc;
 
-	fd = net_dial(c->endpoint.host, c->endpoint.port, clock_ms(CLOCK_STEADY) + DIAL_MS,
-	    c->wake.rd, &fail);
-	if (fd == -1) {
-		snprintf(why, whylen, "cannot reach %.150s: %.80s", c->endpoint.authority,
-		    fail == NET_RESOLVE ? "host name not found" : strerror(errno));
-		return 0;
-	}
-	net_tune(fd);
-	conn_plain(&k->conn, fd);
+	if ((rc = dial(c, &k->conn, why, whylen)) != 1)
+		return rc;
+	if (c->endpoint.tls && (rc = shake_tls(c, &k->conn, why, whylen)) != 1)
+		return rc;
 	k->len = 0;
 	if (send_handshake(lane, k, key) == -1) {
 		snprintf(why, whylen, "cannot send the handshake: %s", strerror(errno));

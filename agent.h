@@ -9,6 +9,7 @@
 #include "local.h"
 #include "mux.h"
 #include "net.h"
+#include "proxy.h"
 #include "tunnel.h"
 #include "wake.h"
 
@@ -32,6 +33,7 @@ enum {
 
 struct endpoint {
 	char host[NET_HOST_MAX], port[6];
+	int tls;
 	char authority[NET_HOST_MAX + 8];	/* for Host */
 	char url[NET_HOST_MAX + 16];		/* for hello */
 };
@@ -60,6 +62,8 @@ struct tunnel_client {
 	struct tunnel_events events;
 	void *arg;
 	struct endpoint endpoint;
+	struct proxy proxy;	/* host "": none */
+	struct tls_client *tls;	/* for an endpoint with TLS */
 	char *token;
 	char name[NAME_MAX_];	/* "": the daemon chooses */
 	char target[NET_HOST_MAX + 16];	/* as shown */

@@ -24,7 +24,7 @@ enum {
 enum route {
 	ROUTE_TUNNEL,		/* name, by Host or as default */
 	ROUTE_PATH,		/* name is the first path segment */
-	ROUTE_NATIVE, ROUTE_HEALTH, ROUTE_PAGE,
+	ROUTE_NATIVE, ROUTE_HEALTH, ROUTE_PAGE, ROUTE_ASK,
 	ROUTE_OFF,		/* an endpoint that this daemon does not offer */
 	ROUTE_NOBODY
 };
@@ -93,12 +93,27 @@ route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1])
 	return 1;
 }
 
+/* From this machine itself, and for nobody else: a front proxy would say so. */
+static int
+is_local(const struct caller *c)
+{
+	static const struct cidr net[] = {
+		{ { { [10] = 0xff, [11] = 0xff, [12] = 127 } }, 96 + 8 }, { { { [15] = 1 } }, 128 }
+	};
+
+	return (cidr_match(&net[0], &c->addr) || cidr_match(&net[1], &c->addr)) &&
+	    http_field(&c->head, "X-Forwarded-For") == NULL && http_field(&c->head, "Forwarded") == NULL;
+}
+
 /* Rule 2: the endpoints. ROUTE_NOBODY if it is none. */
 static enum route
-route_endpoint(const struct http_head *h, struct str path)
+route_endpoint(const struct caller *c, struct str path)
 {
+	const struct http_head *h = &c->head;
 	int get = str_is(h->method, "GET");
 
+	if (get && str_is(path, "/_tunnel/ask") && is_local(c))
+		return ROUTE_ASK;
 	if (str_is(path, "/health") || str_is(path, "/healthz"))
 		return get || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
 		    ROUTE_HEALTH : ROUTE_NOBODY;
@@ -136,8 +151,10 @@ route_path(struct daemon *d, struct str path, char name[NAME_LEN_MAX + 1], struc
 
 /* Where a request goes: the order is the whole of routing. */
 static enum route
-route(struct daemon *d, const struct http_head *h, char name[NAME_LEN_MAX + 1], struct str *prefix)
+route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 {
+	struct daemon *d = c->d;
+	const struct http_head *h = &c->head;
 	char host[NAME_LEN_MAX + 1];
 	struct str path = h->target;
 	const char *query = path.len > 0 ? memchr(path.p, '?', path.len) : NULL;
@@ -150,7 +167,7 @@ route(struct daemon *d, const struct http_head *h, char name[NAME_LEN_MAX + 1], 
 	host_fold(h->host, host);
 	if (route_host(d, host, name))
 		return ROUTE_TUNNEL;
-	if ((r = route_endpoint(h, path)) != ROUTE_NOBODY)
+	if ((r = route_endpoint(c, path)) != ROUTE_NOBODY)
 		return r;
 	if (route_path(d, path, name, prefix))
 		return ROUTE_PATH;
@@ -168,12 +185,12 @@ route(struct daemon *d, const struct http_head *h, char name[NAME_LEN_MAX + 1], 
 static void
 answer(struct caller *c, int status, const char *type, const char *fields, struct str content)
 {
-	char text[1024];
+	char *text = c->exchange.text;	/* there is none, or it is over */
 	struct buf b;
 	int64_t deadline = clock_ms(CLOCK_STEADY) + WRITE_MS;
 	int bodiless = c->is_head || status == 204;
 
-	buf_init(&b, text, sizeof(text));
+	buf_init(&b, text, sizeof(c->exchange.text));
 	buf_str(&b, "HTTP/1.1 ");
 	buf_u64(&b, (unsigned)status);
 	buf_str(&b, " ");
@@ -197,7 +214,7 @@ answer(struct caller *c, int status, const char *type, const char *fields, struc
 	else if (c->minor == 0)
 		buf_str(&b, "Connection: keep-alive\r\n");
 	buf_str(&b, "\r\n");
-	if (!bodiless && content.len <= sizeof(text) - b.len) {	/* one packet, where it fits */
+	if (!bodiless && content.len <= sizeof(c->exchange.text) - b.len) {	/* one packet, where it fits */
 		buf_put(&b, content.p, content.len);
 		content.len = 0;
 	}
@@ -259,6 +276,81 @@ page(struct caller *c)
 	content.p = text;
 	content.len = sizeof(text) - 1;
 	answer(c, 200, "text/plain; charset=utf-8", "", content);
+}
+
+/* May a front proxy get a certificate for this name? The answer is for "on demand" certificates. */
+static void
+ask(struct caller *c)
+{
+	static const char key[] = "domain=";
+	struct daemon *d = c->d;
+	char host[NAME_LEN_MAX + 1], name[NAME_LEN_MAX + 1];
+	const char *p = c->head.target.p, *end = p + c->head.target.len, *amp;
+	struct str domain = { "", 0 }, none = { "", 0 };
+	int ok = 0;
+
+	for (p = memchr(p, '?', (size_t)(end - p)); p != NULL; p = amp < end ? amp : NULL) {
+		p++;
+		amp = memchr(p, '&', (size_t)(end - p));
+		amp = amp != NULL ? amp : end;
+		if ((size_t)(amp - p) < sizeof(key) - 1 || memcmp(p, key, sizeof(key) - 1) != 0)
+			continue;
+		domain.p = p + sizeof(key) - 1;
+		domain.len = (size_t)(amp - domain.p);
+		break;
+	}
+	host_fold(domain, host);
+	/* without --domain anybody could have a certificate made for tunnel.SOMETHING */
+	if (d->conf.domain[0] != '\0' && host[0] != '\0')
+		ok = strcmp(host, d->conf.domain) == 0 ||
+		    (route_host(d, host, name) && registry_has(d->registry, name, 0));
+	answer(c, ok ? 200 : 404, "text/plain; charset=utf-8", "", none);
+}
+
+/* A proxy we trust says that its caller came over TLS. */
+static int
+forwarded_secure(const struct caller *c)
+{
+	const struct str *proto = c->trusted ? http_field(&c->head, "X-Forwarded-Proto") : NULL;
+
+	return proto != NULL && http_is(*proto, "https");
+}
+
+/* To the same place over TLS. */
+static void
+redirect(struct caller *c)
+{
+	const struct daemon_conf *conf = &c->d->conf;
+	const struct http_head *h = &c->head;
+	const char *port = c->d->https_port, *url;
+	char host[NAME_LEN_MAX + 1], *field = c->exchange.request;
+	struct str none = { "", 0 };
+	struct buf b;
+
+	c->close = 1;		/* its content is nobody's, its next request for elsewhere */
+	host_fold(h->host, host);
+	if (host[0] == '\0')
+		memcpy(host, conf->domain, strlen(conf->domain) + 1);
+	if (strncmp(conf->url, "https://", 8) == 0) {
+		url = strchr(conf->url + 8, ':');
+		port = url != NULL ? url + 1 : "443";
+	}
+	if (host[0] == '\0' || port[0] == '\0') {
+		caller_error(c, 400, "this is https only, and the request names no host", NULL, "");
+		return;
+	}
+	buf_init(&b, field, sizeof(c->exchange.request));
+	buf_str(&b, "Location: https://");
+	buf_str(&b, host);
+	if (strcmp(port, "443") != 0) {
+		buf_str(&b, ":");
+		buf_put(&b, port, strspn(port, "0123456789"));
+	}
+	if (h->target.p[0] == '/')
+		buf_put(&b, h->target.p, h->target.len);
+	buf_str(&b, "\r\n");
+	buf_put(&b, "", 1);
+	answer(c, 308, "text/plain; charset=utf-8", field, none);
 }
 
 /* Wait for bytes and read them behind those that are there. 1, 0 at the deadline, -1: the end. */
@@ -383,7 +475,11 @@ serve(struct caller *c)
 	c->minor = c->head.minor;
 	c->close = !c->head.keep_alive || daemon_draining(c->d);
 	take_request_id(c);
-	r = route(c->d, &c->head, name, &prefix);
+	r = route(c, name, &prefix);
+	if (c->d->conf.redirect && r != ROUTE_ASK && !c->secure && !forwarded_secure(c)) {
+		redirect(c);
+		return NULL;
+	}
 	if (r == ROUTE_TUNNEL || r == ROUTE_PATH) {
 		exchange_run(c, name, prefix);
 		return NULL;
@@ -398,6 +494,9 @@ serve(struct caller *c)
 		break;
 	case ROUTE_PAGE:
 		page(c);
+		break;
+	case ROUTE_ASK:
+		ask(c);
 		break;
 	case ROUTE_OFF:
 		caller_error(c, 404, "this endpoint is off", NULL, "");
@@ -437,7 +536,6 @@ close_caller(struct caller *c)
 static void
 init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *peer)
 {
-	struct addr a;
 	int i;
 
 	c->d = d;
@@ -445,10 +543,11 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 	conn_plain(&c->conn, fd);
 	net_format(peer, c->peer);
 	net_format_host(peer, c->host);
-	c->trusted = 0;
-	if (addr_parse(&a, c->host) == 0)
+	c->trusted = c->secure = 0;
+	memset(&c->addr, 0, sizeof(c->addr));
+	if (addr_parse(&c->addr, c->host) == 0)
 		for (i = 0; i < d->conf.ntrust; i++)
-			c->trusted |= cidr_match(&d->conf.trust[i], &a);
+			c->trusted |= cidr_match(&d->conf.trust[i], &c->addr);
 	c->at = c->len = 0;
 	c->close = c->abort = 0;
 }
@@ -506,21 +605,51 @@ leave(struct daemon *d, struct caller *c)
 }
 
 void
-caller_refuse(int fd)
+caller_refuse(int fd, int tls)
 {
 	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\n"
 	    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n"
 	    "Retry-After: 1\r\nConnection: close\r\n\r\n503 the daemon is full, come again\n";
 	ssize_t n;
 
-	n = send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+	n = tls ? 0 : send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
 	(void)n;
 	shutdown(fd, SHUT_WR);
 	close(fd);
 }
 
+/* The TLS handshake. 0: there will be no request. */
+static int
+secure(struct caller *c)
+{
+	struct daemon *d = c->d;
+	struct tls_server *s;
+	enum tls_result rc;
+	char why[TLS_WHY_MAX];
+
+	if (!c->trusted && !limit_take(d->handshakes, &c->addr)) {
+		log_line(LOG_WARN, "handshakes_full", "peer", c->peer, (char *)NULL);
+		return 0;
+	}
+	s = daemon_tls(d);
+	rc = tls_accept(&c->conn, s, clock_ms(CLOCK_STEADY) + d->conf.head_ms, why);
+	tls_server_unref(s);
+	if (!c->trusted)
+		limit_give(d->handshakes, &c->addr);
+	c->secure = rc == TLS_OK;
+	if (rc == TLS_OK)
+		return 1;
+	fresh(c);
+	c->close = 1;
+	if (rc == TLS_PLAIN_HTTP)
+		caller_error(c, 400, "this port speaks TLS: use https:// or wss://", NULL, "");
+	else
+		log_line(LOG_INFO, "handshake_failed", "peer", c->peer, "reason", why, (char *)NULL);
+	return 0;
+}
+
 void
-caller_run(struct daemon *d, int fd, const struct sockaddr_storage *peer)
+caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer)
 {
 	struct caller *c;
 	struct session *s = NULL;
@@ -528,10 +657,12 @@ caller_run(struct daemon *d, int fd, const struct sockaddr_storage *peer)
 	int rc, wait;
 
 	if ((c = enter(d)) == NULL) {
-		caller_refuse(fd);
+		caller_refuse(fd, tls);
 		return;
 	}
 	init(c, d, fd, peer);
+	if (tls && !secure(c))
+		c->close = 1;
 	for (wait = 0; s == NULL && !c->close; wait = 1) {
 		rc = read_head(c, clock_ms(CLOCK_STEADY) +
 		    (wait ? d->conf.keep_alive_ms : d->conf.head_ms), &why);

@@ -23,7 +23,9 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	struct wake wake;	/* opened when first needed */
 	char peer[NET_ADDR_MAX];	/* address and port */
 	char host[NET_ADDR_MAX];	/* address */
+	struct addr addr;	/* the same; all 0 if it is none */
 	int trusted;
+	int secure;		/* over TLS */
 	char in[CALLER_IN];	/* in[at..len) has been read and not used */
 	size_t at, len;
 	struct http_head head;	/* of the request; points into in until the exchange reads on */
@@ -37,10 +39,10 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 };
 
 /* Serve the connection fd to its end. peer is copied. */
-void caller_run(struct daemon *, int fd, const struct sockaddr_storage *peer);
+void caller_run(struct daemon *, int fd, int tls, const struct sockaddr_storage *peer);
 
-/* Answer 503 and close, from the acceptor, when there is no thread for it. Does not wait. */
-void caller_refuse(int fd);
+/* Answer 503 (without TLS) and close, from the acceptor, when there is no thread for it. Does not wait. */
+void caller_refuse(int fd, int tls);
 
 /*
  * Answer with an error: one line of text, or JSON, that names the request's id, which stands

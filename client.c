@@ -14,39 +14,39 @@
 
 /* Options. */
 
-/* "http://host[:port]", "ws://…". */
+/* "https://host[:port]", "wss://…", and the same without TLS. */
 static int
 parse_endpoint(struct endpoint *e, const char *text, const char **why)
 {
-	const char *rest = NULL;
+	static const struct {
+		const char *scheme;
+		int tls;
+	} table[] = { { "https://", 1 }, { "wss://", 1 }, { "http://", 0 }, { "ws://", 0 } };
+	const char *rest;
 	char host[NET_HOST_MAX + 8];
-	size_t len;
+	size_t len, i = 0;
 
-	if (strncmp(text, "https://", 8) == 0 || strncmp(text, "wss://", 6) == 0) {
-		*why = "needs a build with TLS; this one has none";
+	*why = "is not https://HOST[:PORT], or wss, or without TLS http or ws";
+	while (i < 4 && strncmp(text, table[i].scheme, strlen(table[i].scheme)) != 0)
+		i++;
+	if (i == 4)
 		return -1;
-	}
-	if (strncmp(text, "http://", 7) == 0)
-		rest = text + 7;
-	else if (strncmp(text, "ws://", 5) == 0)
-		rest = text + 5;
-	*why = "is not http://HOST[:PORT] or ws://HOST[:PORT]";
-	if (rest == NULL)
-		return -1;
+	rest = text + strlen(table[i].scheme);
+	e->tls = table[i].tls;
 	len = strlen(rest);
 	if (len > 0 && rest[len - 1] == '/')
 		len--;
-	if (len == 0 || len >= sizeof(host) - 3)
+	if (len == 0 || len >= sizeof(host) - 4)
 		return -1;
 	memcpy(host, rest, len);
 	host[len] = '\0';
 	memcpy(e->authority, host, len + 1);
 	if (strchr(host, ':') == NULL || host[len - 1] == ']')
-		memcpy(host + len, ":80", 4);
+		memcpy(host + len, e->tls ? ":443" : ":80", e->tls ? 5 : 4);
 	if (net_split(host, e->host, e->port) == -1 || e->host[0] == '\0' ||
 	    e->host[0] == '*' || strcmp(e->port, "0") == 0)
 		return -1;
-	snprintf(e->url, sizeof(e->url), "ws://%s", e->authority);
+	snprintf(e->url, sizeof(e->url), e->tls ? "wss://%s" : "ws://%s", e->authority);
 	return 0;
 }
 
@@ -67,7 +67,8 @@ host_header(struct local_conf *lc, const char *host)
 {
 	const struct local_target *t = &lc->target;
 	const char *name = t->port[0] == '\0' ? "localhost" : t->host;
-	int std = t->port[0] == '\0' || strcmp(t->port, "80") == 0, v6 = strchr(name, ':') != NULL;
+	int std = t->port[0] == '\0' || strcmp(t->port, t->tls ? "443" : "80") == 0;
+	int v6 = strchr(name, ':') != NULL;
 
 	lc->host_header[0] = '\0';
 	if (host == NULL)
@@ -142,6 +143,49 @@ take_name(struct tunnel_client *c, const char *name)
 	return name[i] == '\0' && name_ok(c->name) ? 0 : -1;
 }
 
+/* Whom to trust, at the endpoint and at the target. 0, or -1 and why. */
+static int
+take_trust(struct tunnel_client *c, const struct tunnel_options *o, struct local_conf *lc,
+    char *why, size_t whylen)
+{
+	char wrong[TLS_WHY_MAX];
+	struct tls_trust trust;
+	int i;
+
+	memset(&trust, 0, sizeof(trust));
+	trust.ca = o->ca;
+	trust.insecure = o->insecure_target;
+	if (lc->target.tls && (lc->tls = tls_client_new(&trust, wrong)) == NULL) {
+		snprintf(why, whylen, "%s", wrong);
+		return -1;
+	}
+	trust.insecure = 0;
+	for (i = 0; i < o->npins; i++)
+		if (i == TLS_PINS_MAX || tls_pin_parse(trust.pin[trust.npins++], o->pins[i]) == -1) {
+			snprintf(why, whylen, "'%.100s' is no pin: sha256: and 44 characters of base64", o->pins[i]);
+			return -1;
+		}
+	if (c->endpoint.tls && (c->tls = tls_client_new(&trust, wrong)) == NULL) {
+		snprintf(why, whylen, "%s", wrong);
+		return -1;
+	}
+	if (!c->endpoint.tls && trust.npins > 0) {
+		snprintf(why, whylen, "a pin is for an endpoint with TLS: https://");
+		return -1;
+	}
+	return 0;
+}
+
+/* The proxy, unless the endpoint is exempt: its URL is not even looked at then. */
+static int
+take_proxy(struct tunnel_client *c, const struct tunnel_options *o, const char **why)
+{
+	if (o->proxy == NULL || (o->no_proxy != NULL &&
+	    proxy_exempt(o->no_proxy, c->endpoint.host, c->endpoint.port)))
+		return 0;
+	return proxy_parse(&c->proxy, o->proxy, why);
+}
+
 /* 0, or -1 and why. */
 static int
 take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_conf *lc,
@@ -160,6 +204,8 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 		wrong = "is no Host";
 	else if (o->connections < 0 || o->connections > LANES_MAX)
 		wrong = "connections: 1 to 64", word = NULL;
+	else if (take_proxy(c, o, &wrong) == -1)
+		word = NULL;	/* it may hold a password */
 	else
 		wrong = NULL;
 	if (wrong != NULL) {
@@ -173,9 +219,10 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 		snprintf(c->target, sizeof(c->target), "unix:%.250s", lc->target.host);
 	else
 		snprintf(c->target, sizeof(c->target), strchr(lc->target.host, ':') != NULL ?
-		    "http://[%s]:%s" : "http://%s:%s", lc->target.host, lc->target.port);
+		    "%s://[%s]:%s" : "%s://%s:%s", lc->target.tls ? "https" : "http",
+		    lc->target.host, lc->target.port);
 	host_header(lc, o->host);
-	return 0;
+	return take_trust(c, o, lc, why, whylen);
 }
 
 static int
@@ -209,6 +256,11 @@ tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, v
 		return NULL;
 	}
 	if (take_options(c, o, &lc, why, whylen) == -1) {
+		if (lc.tls != NULL)
+			tls_client_free(lc.tls);
+		if (c->tls != NULL)
+			tls_client_free(c->tls);
+		wipe(&c->proxy, sizeof(c->proxy));
 		free(c);
 		return NULL;
 	}
@@ -244,6 +296,9 @@ tunnel_free(struct tunnel_client *c)
 		wipe(c->token, strlen(c->token));
 		free(c->token);
 	}
+	wipe(&c->proxy, sizeof(c->proxy));
+	if (c->tls != NULL)
+		tls_client_free(c->tls);
 	wake_close(&c->wake);
 	pthread_cond_destroy(&c->change);
 	pthread_mutex_destroy(&c->mtx);

@@ -3,10 +3,16 @@ VERSION = 0.1.0
 
 PREFIX = /usr/local
 MANPREFIX = $(PREFIX)/share/man
+DOCDIR = $(PREFIX)/share/doc/tunnel
 
 # Where the programs look when no option says otherwise.
 STATEDIR = /var/lib/tunneld
 CONFFILE = /etc/tunneld.conf
+
+# The TLS library: bearssl (TLS 1.2, a small one), libtls (TLS 1.3 too; in OpenBSD's base,
+# Debian's libtls-dev, Alpine's libretls-dev), or none: then plain HTTP behind a proxy alone.
+# After a change: make clean.
+TLS = bearssl
 
 # Bytes of stack for a thread. musl's own choice; sanitizers need more.
 STACK = 131072

@@ -153,6 +153,7 @@ control_serve(struct daemon *d, int fd, void (*stop)(void))
 	else if (strcmp(cmd, "status json\n") == 0)
 		status(d, &c, 1, deadline);
 	else if (strcmp(cmd, "listening\n") == 0) {
+		conn_write_all(&c, d->addr_tls ? "https://" : "http://", d->addr_tls ? 8 : 7, deadline);
 		conn_write_all(&c, d->addr, strlen(d->addr), deadline);
 		conn_write_all(&c, "\n", 1, deadline);
 	} else if (strcmp(cmd, "stop\n") == 0)

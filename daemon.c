@@ -51,12 +51,12 @@ daemon_request_id(struct daemon *d, char id[17])
 
 struct listener {
 	struct daemon *d;
-	int fd;
+	struct daemon_listener l;
 };
 
 struct job {			/* a connection on its way to a thread */
 	struct daemon *d;
-	int fd;
+	int fd, tls;
 	struct sockaddr_storage peer;
 };
 
@@ -66,24 +66,25 @@ run_caller(void *arg)
 	struct job j = *(struct job *)arg;
 
 	free(arg);
-	caller_run(j.d, j.fd, &j.peer);
+	caller_run(j.d, j.fd, j.tls, &j.peer);
 }
 
 static void
-hand_over(struct daemon *d, int fd, const struct sockaddr_storage *peer)
+hand_over(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer)
 {
 	struct job *j = malloc(sizeof(*j));
 
 	if (j != NULL) {
 		j->d = d;
 		j->fd = fd;
+		j->tls = tls;
 		j->peer = *peer;
 		if (workers_run(d->workers, run_caller, j) == 0)
 			return;
 		free(j);
 	}
 	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
-	caller_refuse(fd);
+	caller_refuse(fd, tls);
 }
 
 static void *
@@ -94,21 +95,52 @@ acceptor(void *arg)
 	struct pollfd pfd;
 	int fd;
 
-	pfd.fd = l->fd;
+	pfd.fd = l->l.fd;
 	pfd.events = POLLIN;
 	while (daemon_draining(l->d) == 0) {
 		if (poll(&pfd, 1, TICK_MS) <= 0)
 			continue;
-		while ((fd = net_accept(l->fd, &peer)) != -1)
-			hand_over(l->d, fd, &peer);
+		while ((fd = net_accept(l->l.fd, &peer)) != -1)
+			hand_over(l->d, fd, l->l.tls, &peer);
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 			log_line(LOG_WARN, "accept_failed", "reason", strerror(errno), (char *)NULL);
 			poll(NULL, 0, TICK_MS);	/* until somebody has closed something */
 		}
 	}
-	close(l->fd);
+	close(l->l.fd);
 	free(l);
 	return NULL;
+}
+
+struct tls_server *
+daemon_tls(struct daemon *d)
+{
+	struct tls_server *s;
+
+	pthread_mutex_lock(&d->mtx);
+	if ((s = d->tls) != NULL)
+		tls_server_ref(s);
+	pthread_mutex_unlock(&d->mtx);
+	return s;
+}
+
+/* Running connections keep what they have. */
+static void
+reload_tls(struct daemon *d)
+{
+	char why[TLS_WHY_MAX];
+	struct tls_server *s = tls_server_new(d->conf.cert, d->conf.ncerts, why), *old;
+
+	if (s == NULL) {
+		log_line(LOG_ERROR, "certificates_bad", "reason", why, "kept", "the last good set", (char *)NULL);
+		return;
+	}
+	pthread_mutex_lock(&d->mtx);
+	old = d->tls;
+	d->tls = s;
+	pthread_mutex_unlock(&d->mtx);
+	tls_server_unref(old);
+	log_line(LOG_INFO, "certificates_read", (char *)NULL);
 }
 
 void
@@ -121,6 +153,8 @@ daemon_reload(struct daemon *d, int force)
 		log_line(LOG_INFO, "tokens_read", (char *)NULL);
 	else if (rc == -1)
 		log_line(LOG_ERROR, "tokens_bad", "reason", why, "kept", "the last good set", (char *)NULL);
+	if (force && d->conf.ncerts > 0)
+		reload_tls(d);
 }
 
 static void *
@@ -144,12 +178,12 @@ controller(void *arg)
 	struct pollfd pfd;
 	int fd;
 
-	pfd.fd = l->fd;
+	pfd.fd = l->l.fd;
 	pfd.events = POLLIN;
 	for (;;) {
 		if (poll(&pfd, 1, -1) <= 0)
 			continue;
-		if ((fd = net_accept(l->fd, &peer)) != -1)
+		if ((fd = net_accept(l->l.fd, &peer)) != -1)
 			control_serve(l->d, fd, l->d->stop);
 		else
 			poll(NULL, 0, TICK_MS);	/* out of descriptors: until somebody has closed something */
@@ -157,9 +191,9 @@ controller(void *arg)
 	return NULL;
 }
 
-/* A thread for a descriptor. */
+/* A thread for a listening socket. */
 static int
-start(struct daemon *d, void *(*fn)(void *), int fd)
+start(struct daemon *d, void *(*fn)(void *), int fd, int tls)
 {
 	struct listener *l = malloc(sizeof(*l));
 	int err;
@@ -167,7 +201,8 @@ start(struct daemon *d, void *(*fn)(void *), int fd)
 	if (l == NULL)
 		return -1;
 	l->d = d;
-	l->fd = fd;
+	l->l.fd = fd;
+	l->l.tls = tls;
 	if ((err = thread_start(STACK_SIZE, fn, l)) == 0)
 		return 0;
 	free(l);
@@ -199,33 +234,42 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	d->registry = registry_new(&rc);
 	d->pending = pending_new((int)conf->slots);
 	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions));
-	if (d->registry != NULL && d->pending != NULL && d->workers != NULL)
+	d->handshakes = limit_new(conf->handshakes);
+	if (d->registry != NULL && d->pending != NULL && d->workers != NULL && d->handshakes != NULL)
 		return 0;
 	snprintf(why, whylen, "no memory");
 	return -1;
 }
 
 int
-daemon_start(struct daemon *d, const int *fd, int n, int control)
+daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int control)
 {
 	struct sockaddr_storage ss;
 	char addr[NET_ADDR_MAX];
 	int i, err;
 
-	net_local(fd[0], &ss);
+	for (i = 0; i < n && !l[i].tls; i++)
+		;
+	d->addr_tls = i < n;
+	net_local(l[i < n ? i : 0].fd, &ss);
 	net_format(&ss, d->addr);
+	if (d->addr_tls)
+		snprintf(d->https_port, sizeof(d->https_port), "%.5s", strrchr(d->addr, ':') + 1);
 	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0) {
 		errno = err;
 		return -1;
 	}
-	if (start(d, controller, control) == -1)
+	if (start(d, controller, control, 0) == -1)
 		return -1;
 	for (i = 0; i < n; i++) {
-		net_local(fd[i], &ss);
+		net_local(l[i].fd, &ss);
 		net_format(&ss, addr);
-		if (start(d, acceptor, fd[i]) == -1)
+		if (start(d, acceptor, l[i].fd, l[i].tls) == -1)
 			return -1;
-		log_line(LOG_INFO, "listening", "addr", addr, (char *)NULL);
+		if (l[i].tls)
+			log_line(LOG_INFO, "listening", "proto", "https", "addr", addr, (char *)NULL);
+		else
+			log_line(LOG_INFO, "listening", "addr", addr, (char *)NULL);
 	}
 	return 0;
 }

@@ -50,7 +50,7 @@ public=${line##*addr=}
 ./tunneld token issue --scope preview --note demo --state "$dir/state" >"$dir/token"
 sed -n 's/^token: //p' "$dir/token" >"$dir/secret"
 
-export TUNNEL_CONFIG_DIR="$dir/client"
+export TUNNEL_CONFIG_DIR="$dir/client" TUNNEL_PROXY=none
 ./tunnel use "http://$public" - <"$dir/secret" >"$dir/use.log"
 ./tunnel connect "$service" >"$dir/ready.log" 2>"$dir/tunnel.log" &
 client=$!
@@ -64,7 +64,7 @@ echo "tunnel   $line"
 
 # curl and browsers know that *.localhost is this machine; older curls ask the resolver.
 host=${url#http://}
-curl -fsS --max-time 10 --resolve "${host%:*}:${host##*:}:127.0.0.1" "$url/" >"$dir/page"
+curl -fsS --noproxy '*' --max-time 10 --resolve "${host%:*}:${host##*:}:127.0.0.1" "$url/" >"$dir/page"
 grep -q 'It works' "$dir/page"
 echo "fetched  $url/ ($(wc -c <"$dir/page" | tr -d ' ') bytes)"
 [ "${1-}" = 1 ] && exit 0

@@ -134,8 +134,8 @@ send_request(struct exchange *x, struct str prefix)
 	memset(&via, 0, sizeof(via));
 	via.peer.p = c->host;
 	via.peer.len = strlen(c->host);
-	via.proto.p = "http";
-	via.proto.len = 4;
+	via.proto.p = c->secure ? "https" : "http";
+	via.proto.len = strlen(via.proto.p);
 	via.request_id.p = c->request_id;
 	via.request_id.len = strlen(c->request_id);
 	via.prefix = prefix;
@@ -565,9 +565,12 @@ start(struct exchange *x, struct caller *c)
 	x->req_done = x->req.done;
 }
 
-static void
+/* 1 if bytes of the response are left unsent. */
+static int
 finish_stream(struct exchange *x, enum verdict v)
 {
+	int unsent;
+
 	if (x->finned && v == V_DONE)
 		;
 	else if (v == V_DONE && request_out(x))
@@ -575,8 +578,10 @@ finish_stream(struct exchange *x, enum verdict v)
 	else
 		stream_reset(x->s);
 	stream_leave(x->s);
+	unsent = x->pump.q.len > 0;
 	pump_end(&x->pump);
 	free(x->partial);
+	return unsent;
 }
 
 void
@@ -584,6 +589,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 {
 	struct exchange *x = &c->exchange;
 	struct ending e;
+	int unsent = 0;
 
 	start(x, c);
 	e = find_holder(x, name, prefix.len > 0);
@@ -596,11 +602,11 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	if (e.v != V_DONE)	/* the reader has given it when the head came */
 		give_slot(x);
 	if (x->s != NULL)
-		finish_stream(x, e.v);
+		unsent = finish_stream(x, e.v);
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
-	if (e.v == V_ERROR && x->status != 0)
-		e.v = V_CUT;	/* a head has gone out: an error behind it would be another's answer */
+	if (e.v == V_ERROR && (x->status != 0 || unsent))
+		e.v = V_CUT;	/* a head has gone out, or a part of one: an error behind it would be another's answer */
 	if (e.why != NULL && e.v != V_ERROR)
 		log_line(LOG_INFO, "exchange_failed", "name", name, "reason", e.why,
 		    "peer", c->peer, "id", c->request_id, (char *)NULL);

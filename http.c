@@ -614,6 +614,7 @@ http_reason(int status)
 		{ 101, "Switching Protocols" },
 		{ 200, "OK" },
 		{ 204, "No Content" },
+		{ 308, "Permanent Redirect" },
 		{ 400, "Bad Request" },
 		{ 401, "Unauthorized" },
 		{ 403, "Forbidden" },

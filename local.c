@@ -17,7 +17,9 @@ local_parse(struct local_target *t, const char *text, const char **why)
 {
 	size_t len;
 	char host[NET_HOST_MAX + 8];
+	const char *port = NULL;	/* what the scheme implies */
 
+	t->tls = 0;
 	if (strncmp(text, "unix:", 5) == 0) {
 		if (text[5] == '\0' || strlen(text + 5) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 			*why = "unix: needs the path of a socket, not too long";
@@ -27,20 +29,21 @@ local_parse(struct local_target *t, const char *text, const char **why)
 		t->port[0] = '\0';
 		return 0;
 	}
-	if (strncmp(text, "https://", 8) == 0) {
-		*why = "https:// needs a build with TLS";
-		return -1;
+	t->tls = strncmp(text, "https://", 8) == 0;
+	if (t->tls || strncmp(text, "http://", 7) == 0) {
+		text += t->tls ? 8 : 7;
+		port = t->tls ? ":443" : ":80";
 	}
-	if (strncmp(text, "http://", 7) == 0)
-		text += 7;
 	len = strlen(text);
 	if (len > 0 && text[len - 1] == '/')
 		len--;
-	*why = "is not PORT, HOST:PORT, http://HOST:PORT or unix:/PATH";
-	if (len == 0 || len >= sizeof(host))
+	*why = "is not PORT, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH";
+	if (len == 0 || len >= sizeof(host) - 5)
 		return -1;
 	memcpy(host, text, len);
 	host[len] = '\0';
+	if (port != NULL && (strchr(host, ':') == NULL || host[len - 1] == ']'))
+		memcpy(host + len, port, strlen(port) + 1);
 	if (net_split(host, t->host, t->port) == -1 || strcmp(t->port, "0") == 0 ||
 	    strcmp(t->host, "*") == 0)
 		return -1;
@@ -78,6 +81,8 @@ local_end(struct local *l, int ms)
 	if (!workers_end(l->workers, ms))
 		return 0;
 	pthread_mutex_destroy(&l->mtx);
+	if (l->conf.tls != NULL)
+		tls_client_free(l->conf.tls);
 	free(l);
 	return 1;
 }
@@ -185,6 +190,7 @@ job_init_locked(struct job *j, struct stream *s)
 	j->status = j->begun = j->headed = j->raw = j->eof = j->keep = j->reused = 0;
 	j->method[0] = j->target[0] = '\0';
 	j->error = NULL;
+	j->detail[0] = '\0';
 	pump_init(&j->pump, &j->conn, s, &j->wake, 0);
 	j->pump.sleeping = j->threaded;
 }

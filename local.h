@@ -9,6 +9,7 @@
 
 #include "mux.h"
 #include "net.h"
+#include "tls.h"
 #include "tunnel.h"
 #include "workers.h"
 
@@ -17,17 +18,19 @@ struct local;
 struct local_target {
 	char host[NET_HOST_MAX];	/* or the path of a unix socket */
 	char port[6];			/* "": unix socket */
+	int tls;
 };
 
 struct local_conf {
 	struct local_target target;
 	char host_header[NET_HOST_MAX + 8];	/* Host for the service; "": the caller's stays */
+	struct tls_client *tls;		/* for a target with TLS; freed with the local */
 	size_t stack;
 	void (*request)(void *arg, const struct tunnel_request *);	/* may be NULL */
 	void *arg;
 };
 
-/* "3000", "host:port", "http://host:port", "unix:/path". 0, or -1 and *why, a constant string. */
+/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path". 0, or -1 and *why, a constant string. */
 int local_parse(struct local_target *, const char *text, const char **why);
 
 struct local *local_new(const struct local_conf *);

@@ -68,6 +68,7 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	int eof;		/* the service ended its direction */
 	int keep;		/* the connection may be used again */
 	const char *error;
+	char detail[TLS_WHY_MAX];	/* for people; "": error says it all */
 };
 
 struct local {

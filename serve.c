@@ -82,6 +82,10 @@ dial(struct job *j)
 		return error(j, fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused");
 	net_tune(fd);
 	conn_plain(&j->conn, fd);
+	if (t->tls && tls_connect(&j->conn, j->l->conf.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
+	    -1, j->detail) != TLS_OK)
+		return error(j, "tls");
+	j->detail[0] = '\0';
 	return V_GO_ON;
 }
 
@@ -317,6 +321,7 @@ answer_error(struct job *j)
 		{ "refused", "the local service refused the connection", 502 },
 		{ "resolve", "the local service's host name was not found", 502 },
 		{ "timeout", "the local service did not answer in time", 504 },
+		{ "tls", "no trusted TLS connection to the local service", 502 },
 		{ "protocol", "the local service gave no valid HTTP answer", 502 },
 	};
 	char text[512];
@@ -360,7 +365,7 @@ report(struct job *j)
 	r.status = j->status;
 	r.ms = clock_ms(CLOCK_STEADY) - j->began;
 	r.bytes = j->headed && !j->raw ? j->res.seen : 0;
-	r.error = j->error;
+	r.error = j->error != NULL && j->detail[0] != '\0' ? j->detail : j->error;
 	j->l->conf.request(j->l->conf.arg, &r);
 }
 

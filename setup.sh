@@ -30,6 +30,14 @@ header() {
 	[ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]
 }
 
+# tls BEARSSL LIBTLS: the package of the TLS library that config.mk names.
+tls() {
+	case ${TLS:-$(sed -n 's/^TLS *= *//p' config.mk)} in
+	bearssl) need "$1" header bearssl.h ;;
+	libtls) need "$2" header tls.h ;;
+	esac
+}
+
 # A program, also where only root's PATH leads to.
 program() {
 	command -v "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/sbin/$1" ]
@@ -58,13 +66,18 @@ needs_apt() {
 		need libc6-dev header stdio.h
 		need make command -v make
 		need libjsmn-dev header jsmn.h
+		tls libbearssl-dev libtls-dev
 		need curl command -v curl ;;	# make demo asks for its page with it
 	test)
 		need python3
 		need python3-websockets
 		need golang-go command -v go
 		need golang-github-hashicorp-yamux-dev
-		need golang-github-gorilla-websocket-dev ;;
+		need golang-github-gorilla-websocket-dev
+		need openssl command -v openssl
+		need nginx-light program nginx
+		need haproxy program haproxy
+		need caddy program caddy ;;
 	ci)
 		need gcc
 		need clang
@@ -90,11 +103,16 @@ needs_apk() {
 		need musl-dev header stdio.h
 		need make command -v make
 		need jsmn header jsmn.h
+		tls bearssl-dev libretls-dev
 		need curl command -v curl ;;
 	test)
 		need python3
 		need py3-websockets
-		need go command -v go ;;
+		need go command -v go
+		need openssl command -v openssl
+		need nginx program nginx
+		need haproxy program haproxy
+		need caddy program caddy ;;
 	ci)
 		need clang
 		need compiler-rt
@@ -110,16 +128,20 @@ needs_apk() {
 	esac
 }
 
-# Compiler, make and mandoc are in the base system.
+# Compiler, make, openssl and mandoc are in the base system.
 needs_pkg() {
 	case $1 in
 	build)
 		need jsmn header jsmn.h
+		tls bearssl ""	# libtls is in the base system
 		need curl command -v curl ;;
 	test)
 		need python3 command -v python3
 		need py3-websockets
-		need go command -v go ;;
+		need go command -v go
+		need nginx program nginx
+		need haproxy program haproxy
+		need caddy program caddy ;;
 	ci)
 		need bmake
 		need shellcheck ;;

@@ -20,15 +20,19 @@ enum {
 	PATH_SIZE = 1024,
 	TOKEN_SIZE = 8192,
 	LINE_SIZE = 1024,
+	PROXY_SIZE = 4096,	/* credentials may be percent-encoded */
+	PINS_MAX = 8, PIN_SIZE = 64,
 	LOOK_MS = 100,		/* how often --run looks for its port */
 	KILL_MS = 5000		/* from SIGTERM to SIGKILL for --run's command */
 };
 
 struct conf {
 	char name[256], host[256], run[4096], endpoint[512], token_file[PATH_SIZE];
-	char token[TOKEN_SIZE];
-	int share, quiet, help, version, has_name, has_host;
+	char token[TOKEN_SIZE], proxy[PROXY_SIZE];
+	int share, quiet, help, version, has_name, has_host, proxy_bad;
 	long connections;
+	char ca[PATH_SIZE], pin[PINS_MAX][PIN_SIZE];
+	int npins, insecure_target;
 };
 
 static void
@@ -64,10 +68,15 @@ SETTER(set_host, (c->has_host = 1, copy(c->host, sizeof(c->host), v)))
 SETTER(set_run, copy(c->run, sizeof(c->run), v))
 SETTER(set_endpoint, copy(c->endpoint, sizeof(c->endpoint), v))
 SETTER(set_token_file, copy(c->token_file, sizeof(c->token_file), v))
+/* may hold a password, which an error would quote: judged later */
+SETTER(set_proxy, (c->proxy_bad = copy(c->proxy, sizeof(c->proxy), v) != NULL, (const char *)NULL))
 SETTER(set_share, (c->share = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_quiet, (c->quiet = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_ca, copy(c->ca, sizeof(c->ca), v))
+SETTER(set_pin, c->npins == PINS_MAX ? "is one pin too many" : copy(c->pin[c->npins++], PIN_SIZE, v))
+SETTER(set_insecure, (c->insecure_target = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
 
 static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
@@ -79,6 +88,10 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet },
 	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint },
 	{ "token-file", 't', OPT_VALUE, NULL, "FILE", "the token, in place of the saved one", set_token_file },
+	{ "ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates, in place of the system's", set_ca },
+	{ "pin", 0, OPT_LIST, NULL, "sha256:HASH", "the daemon's key; no CA is needed then", set_pin },
+	{ "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure },
+	{ "proxy", 0, OPT_VALUE, NULL, "URL|none", "http://[USER:PASSWORD@]HOST[:PORT] to go through", set_proxy },
 	{ "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help },
 	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
 };
@@ -93,8 +106,9 @@ usage(void)
 	opt_help(opts, COUNT(opts), text, sizeof(text));
 	printf("usage: tunnel use ENDPOINT TOKEN      save both; TOKEN - reads it from stdin\n"
 	    "       tunnel connect TARGET [OPTION...]\n"
-	    "TARGET: 3000, HOST:PORT, http://HOST:PORT or unix:/PATH\n%s"
-	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost. See tunnel(1).\n", text);
+	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
+	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
+	    "See tunnel(1).\n", text);
 	exit(0);
 }
 
@@ -246,6 +260,34 @@ credentials(struct conf *c)
 		die(TUNNEL_USAGE, "no token: run tunnel use ENDPOINT TOKEN, or give --token-file");
 }
 
+/* An environment variable that curl, too, knows in both spellings; the lower one is stronger. */
+static const char *
+either(const char *lower, const char *upper)
+{
+	const char *v = getenv(lower);
+
+	if (v == NULL || v[0] == '\0')
+		v = getenv(upper);
+	return v != NULL && v[0] != '\0' ? v : NULL;
+}
+
+/* The option, or what the environment says for such an endpoint. */
+static void
+choose_proxy(const struct conf *c, struct tunnel_options *o)
+{
+	if (c->proxy_bad)
+		die(TUNNEL_USAGE, "--proxy is too long");
+	if (c->proxy[0] != '\0') {
+		o->proxy = strcmp(c->proxy, "none") != 0 ? c->proxy : NULL;
+		return;
+	}
+	if (strncmp(c->endpoint, "https://", 8) == 0 || strncmp(c->endpoint, "wss://", 6) == 0)
+		o->proxy = either("https_proxy", "HTTPS_PROXY");
+	if (o->proxy == NULL)
+		o->proxy = either("all_proxy", "ALL_PROXY");
+	o->no_proxy = either("no_proxy", "NO_PROXY");
+}
+
 /* What happens, as lines. */
 
 static struct {
@@ -365,6 +407,7 @@ start_command(const char *cmd, const char *port)
 	if (port[0] != '\0')
 		setenv("PORT", port, 1);
 	unsetenv("TUNNEL_TOKEN");	/* no business of its */
+	unsetenv("TUNNEL_PROXY");
 	execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
 	_exit(127);
 }
@@ -492,7 +535,9 @@ new_client(const struct conf *c, const char *target)
 	struct tunnel_events events;
 	struct tunnel_options o;
 	struct tunnel_client *client;
+	const char *pins[PINS_MAX];
 	char why[256];
+	int i;
 
 	memset(&events, 0, sizeof(events));
 	events.ready = on_ready;
@@ -507,6 +552,13 @@ new_client(const struct conf *c, const char *target)
 	o.host = c->has_host ? c->host : NULL;
 	o.share = c->share;
 	o.connections = (int)c->connections;
+	choose_proxy(c, &o);
+	o.ca = c->ca[0] != '\0' ? c->ca : NULL;
+	for (i = 0; i < c->npins; i++)
+		pins[i] = c->pin[i];
+	o.pins = pins;
+	o.npins = c->npins;
+	o.insecure_target = c->insecure_target;
 	o.stack = STACK_SIZE * 2;
 	if ((client = tunnel_new(&o, &events, NULL, why, sizeof(why))) == NULL)
 		die(TUNNEL_USAGE, "%s", why);

@@ -18,7 +18,8 @@ enum tunnel_end {
 	TUNNEL_FAILED = 1,
 	TUNNEL_USAGE = 2,	/* a bad name or target */
 	TUNNEL_DENIED = 3,	/* credential bad, expired or revoked, or its scope too small */
-	TUNNEL_LOST = 4		/* the name is, or was taken by, somebody else's */
+	TUNNEL_LOST = 4,	/* the name is, or was taken by, somebody else's */
+	TUNNEL_UNTRUSTED = 5	/* the daemon's certificate or key, or its TLS, is not to be trusted */
 };
 
 /* A request that has been served; valid for the call only. The strings come from the network. */
@@ -27,7 +28,7 @@ struct tunnel_request {
 	int status;		/* 0: none was sent */
 	int64_t ms;		/* how long it took */
 	uint64_t bytes;		/* of the response's content */
-	const char *error;	/* what went wrong, a constant string; NULL: nothing */
+	const char *error;	/* what went wrong, in a word or a line; NULL: nothing */
 };
 
 struct tunnel_events {		/* any may be NULL; they must not block for long, nor call tunnel_run or tunnel_free */
@@ -41,13 +42,19 @@ struct tunnel_events {		/* any may be NULL; they must not block for long, nor ca
 };
 
 struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
-	const char *endpoint;	/* "http://host[:port]" or "ws://…" */
+	const char *endpoint;	/* "https://host[:port]", or wss, or without TLS http or ws */
 	const char *token;
-	const char *target;	/* "3000", "host:port", "http://host:port", "unix:/path" */
+	const char *target;	/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path" */
+	const char *ca;		/* PEM file of the CAs to trust; NULL: the system's */
+	const char *const *pins;	/* "sha256:BASE64" of the endpoint's public key: one of these; without ca that is enough */
+	int npins;		/* up to 8 */
+	int insecure_target;	/* an https target's certificate is not verified */
 	const char *name;	/* NULL: the token's only name, else "default" */
 	const char *host;	/* Host told to the local service; NULL: the target's, "keep": the caller's */
 	int share;		/* other sessions of this credential may hold the name too */
 	int connections;	/* sessions, 1 to 64; more than 1 implies share. 0 means 1 */
+	const char *proxy;	/* "http://[user[:password]@]host[:port]": CONNECT through it; NULL: none */
+	const char *no_proxy;	/* endpoints that are reached without it, as NO_PROXY lists them; NULL: none */
 	size_t stack;		/* of each thread, bytes; 0: the library's choice */
 };
 

@@ -26,8 +26,10 @@ enum {
 struct conf {
 	struct daemon_conf d;
 	char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
-	int nlisten;
+	int tls[LISTEN_TEXTS], nlisten;
 	char state[512], file[512];
+	char cert[TLS_PAIRS_MAX][512], key[TLS_PAIRS_MAX][512];
+	int ncerts, nkeys;
 	int log_time, check, json, help, version, global;
 	char scope[STORE_SCOPE_MAX + 1], note[STORE_NOTE_MAX + 1];
 	long expires_ms;
@@ -61,13 +63,28 @@ static const char *
 set_listen(void *arg, const char *v)
 {
 	struct conf *c = arg;
-	char host[NET_HOST_MAX], port[6];
+	char text[NET_HOST_MAX + 12], host[NET_HOST_MAX], port[6];
+	size_t n = strlen(v);
+	int tls = n > 4 && strcmp(v + n - 4, ",tls") == 0;
 
-	if (net_split(v, host, port) == -1)
-		return "is not [HOST:]PORT";
+	if (copy(text, sizeof(text), v) != NULL)
+		return "is too long";
+	text[tls ? n - 4 : n] = '\0';
+	if (net_split(text, host, port) == -1)
+		return "is not [HOST:]PORT[,tls]";
 	if (c->nlisten == LISTEN_TEXTS)
 		return "is one listener too many";
-	return copy(c->listen[c->nlisten++], sizeof(c->listen[0]), v);
+	c->tls[c->nlisten] = tls;
+	return copy(c->listen[c->nlisten++], sizeof(c->listen[0]), text);
+}
+
+/* A file of a list. */
+static const char *
+add_file(char (*list)[512], int *n, const char *v)
+{
+	if (*n == TLS_PAIRS_MAX)
+		return "is one file too many";
+	return copy(list[(*n)++], sizeof(list[0]), v);
 }
 
 static const char *
@@ -149,6 +166,10 @@ SETTER(set_stall, seconds(&c->d.stall_ms, v, 1))
 SETTER(set_ping, seconds(&c->d.ping_ms, v, 100))
 SETTER(set_slots, count(&c->d.slots, v, 65535))
 SETTER(set_queue, count(&c->d.queue, v, 1000000))
+SETTER(set_cert, add_file(c->cert, &c->ncerts, v))
+SETTER(set_key, add_file(c->key, &c->nkeys, v))
+SETTER(set_redirect, (c->d.redirect = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
 SETTER(set_streams, count(&c->d.streams, v, 1000000))
 SETTER(set_callers, count(&c->d.callers, v, 1000000))
 SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
@@ -169,7 +190,10 @@ SETTER(set_expires, seconds(&c->expires_ms, v, 1000))
 #define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
 
 static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_NAME */
-	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT", "public address; port 0: any free", set_listen },
+	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT[,tls]", "public address; port 0: any free", set_listen },
+	{ "cert", 0, OPT_LIST, NULL, "FILE", "certificate and its chain, for listeners with ,tls", set_cert },
+	{ "key", 0, OPT_LIST, NULL, "FILE", "its key; default: in the same file", set_key },
+	{ "redirect", 0, OPT_FLAG, NULL, NULL, "send plain HTTP callers to https", set_redirect },
 	{ "domain", 'd', OPT_VALUE, NULL, "NAME", "a tunnel is reached at TUNNEL.NAME", set_domain },
 	{ "url", 0, OPT_VALUE, NULL, "URL", "scheme and port of the URLs told to clients", set_url },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
@@ -187,6 +211,7 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "streams", 0, OPT_VALUE, "1024", "N", "running exchanges of one session", set_streams },
 	{ "callers", 0, OPT_VALUE, "4096", "N", "public connections", set_callers },
 	{ "sessions", 0, OPT_VALUE, "16384", "N", "client sessions", set_sessions },
+	{ "handshakes", 0, OPT_VALUE, "64", "N", "TLS handshakes of one address at once", set_handshakes },
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
 	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
@@ -305,6 +330,8 @@ options(struct conf *c, const struct opt *table, size_t n, int argc, char **argv
 	settle(&set, &daemon, c->file);
 	c->d = daemon.d;
 	memcpy(c->listen, daemon.listen, sizeof(c->listen));
+	memcpy(c->tls, daemon.tls, sizeof(c->tls));
+	c->nlisten = daemon.nlisten;
 	if (c->state[0] == '\0')
 		memcpy(c->state, daemon.state, sizeof(c->state));
 }
@@ -334,11 +361,11 @@ open_state(const char *path, int make)
 
 /* Commands. */
 
-/* Where it listens, a running daemon knows best. text stays as it is if none runs. */
+/* Where it listens, "http://ADDR" or https, a running daemon knows best. text stays as it is if none runs. */
 static void
 ask_address(const struct conf *c, char *text, size_t cap)
 {
-	char line[NET_ADDR_MAX + 1];
+	char line[NET_ADDR_MAX + 10];
 	int fd[2];
 	ssize_t n;
 
@@ -358,21 +385,28 @@ ask_address(const struct conf *c, char *text, size_t cap)
 static void
 print_client_line(struct conf *c, const char *token)
 {
-	char host[NET_HOST_MAX], port[6], *text = c->listen[0];
+	char host[NET_HOST_MAX], port[6], text[NET_HOST_MAX + 20];
+	int i = 0, tls;
 
 	printf("client: tunnel use ");
 	if (c->d.url[0] != '\0')
 		printf("%s", c->d.url);
 	else {
-		ask_address(c, text, sizeof(c->listen[0]));
-		net_split(text, host, port);
+		while (i < c->nlisten - 1 && !c->tls[i])
+			i++;
+		if (!c->tls[i])
+			i = 0;
+		snprintf(text, sizeof(text), "%s://%s", c->tls[i] ? "https" : "http", c->listen[i]);
+		ask_address(c, text, sizeof(text));
+		tls = strncmp(text, "https://", 8) == 0;
+		net_split(text + (tls ? 8 : 7), host, port);
 		if (c->d.domain[0] != '\0')
 			copy(host, sizeof(host), c->d.domain);
 		else if (host[0] == '\0' || strcmp(host, "*") == 0 ||
 		    strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
 			copy(host, sizeof(host), "127.0.0.1");
-		printf(strchr(host, ':') != NULL ? "http://[%s]" : "http://%s", host);
-		if (strcmp(port, "80") != 0)
+		printf(strchr(host, ':') != NULL ? "%s://[%s]" : "%s://%s", tls ? "https" : "http", host);
+		if (strcmp(port, tls ? "443" : "80") != 0)
 			printf(":%s", port);
 	}
 	printf(" %s\n", token);
@@ -540,17 +574,48 @@ raise_limits(void)
 }
 
 static int
-listen_all(int *fd, int max)
+listen_all(struct daemon_listener *l, int max)
 {
+	int fd[NET_LISTEN_MAX], i, k, n = 0;
 	const char *why;
-	int i, k, n = 0;
 
 	for (i = 0; i < conf.nlisten && n + NET_LISTEN_MAX <= max; i++) {
-		if ((k = net_listen(conf.listen[i], fd + n, &why)) == -1)
+		if ((k = net_listen(conf.listen[i], fd, &why)) == -1)
 			die(1, "cannot listen on %s: %s", conf.listen[i], why);
-		n += k;
+		while (k > 0) {
+			l[n].fd = fd[--k];
+			l[n++].tls = conf.tls[i];
+		}
 	}
 	return n;
+}
+
+/* Certificates for the listeners that want them. NULL: none does. */
+static struct tls_server *
+load_tls(void)
+{
+	char why[TLS_WHY_MAX];
+	struct tls_server *s;
+	int i, n = 0;
+
+	for (i = 0; i < conf.nlisten; i++)
+		n += conf.tls[i];
+	if (n > 0 && conf.ncerts == 0)
+		die(EXIT_USAGE, "a listener with ,tls needs --cert FILE and --key FILE");
+	if (n == 0 && conf.ncerts > 0)
+		die(EXIT_USAGE, "--cert is for a listener with ,tls: --listen 0.0.0.0:443,tls");
+	if (conf.nkeys != 0 && conf.nkeys != conf.ncerts)
+		die(EXIT_USAGE, "each --cert needs a --key, or none does: then the key is in the same file");
+	if (n == 0)
+		return NULL;
+	for (i = 0; i < conf.ncerts; i++) {
+		conf.d.cert[i].cert = conf.cert[i];
+		conf.d.cert[i].key = conf.nkeys > 0 ? conf.key[i] : conf.cert[i];
+	}
+	conf.d.ncerts = conf.ncerts;
+	if ((s = tls_server_new(conf.d.cert, conf.d.ncerts, why)) == NULL)
+		die(1, "%s", why);
+	return s;
 }
 
 static int
@@ -584,7 +649,9 @@ block_signals(sigset_t *set)
 static void
 serve(void)
 {
-	int fd[LISTEN_TEXTS * NET_LISTEN_MAX], n, sig, stopping = 0;
+	struct daemon_listener l[LISTEN_TEXTS * NET_LISTEN_MAX];
+	struct tls_server *tls = load_tls();
+	int n, sig, stopping = 0;
 	char why[300];
 	sigset_t set;
 
@@ -592,12 +659,13 @@ serve(void)
 	raise_limits();
 	log_setup(LOG_INFO, conf.log_time);
 	block_signals(&set);
-	n = listen_all(fd, (int)COUNT(fd));
+	n = listen_all(l, (int)COUNT(l));
 	if (daemon_init(&d, &conf.d, open_state(conf.state, 1), why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
 	d.stop = stop;
 	d.drained = drained;
-	if (daemon_start(&d, fd, n, listen_control()) == -1)
+	d.tls = tls;
+	if (daemon_start(&d, l, n, listen_control()) == -1)
 		die(1, "no thread can be had: %s", strerror(errno));
 	for (;;) {
 		if (sigwait(&set, &sig) != 0)
@@ -616,6 +684,7 @@ main(int argc, char **argv)
 		return command(argc - 1, argv + 1);
 	options(&conf, opts, COUNT(opts), argc, argv, 0);
 	if (conf.check) {
+		load_tls();
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}

@@ -126,7 +126,7 @@ class Place:
     def __init__(self):
         self.procs, self.count, self.made = [], 0, []
         self.tmp = self.folder()
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("TUNNEL")}
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("TUNNEL") and not k.lower().endswith("_proxy")}
         self.env.update(HOME=self.tmp, XDG_STATE_HOME=self.tmp, XDG_CONFIG_HOME=self.tmp, LC_ALL="C",
                         TUNNEL_CONFIG_DIR=self.file("client"), TUNNELD_CONFIG=self.file("tunneld.conf"))
         self.write("tunneld.conf", "")

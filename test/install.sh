@@ -5,7 +5,8 @@ tree=$1
 root=$2
 make -C "$tree" DESTDIR="$root" PREFIX=/opt/t install
 for f in bin/tunneld bin/tunnel share/man/man1/tunnel.1 share/man/man8/tunneld.8 \
-	share/man/man5/tunneld.conf.5 share/man/man7/tunnel-protocol.7; do
+	share/man/man5/tunneld.conf.5 share/man/man7/tunnel-protocol.7 \
+	share/doc/tunnel/examples/nginx.conf; do
 	[ -f "$root/opt/t/$f" ] || { echo "not installed: $f"; exit 1; }
 done
 "$root/opt/t/bin/tunneld" -V

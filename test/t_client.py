@@ -8,13 +8,15 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, Curl, TUNNEL, alive, children, client, cpu, direct, fake_daemon, free_port, parked, run_tool
+from client import (Client, Curl, TUNNEL, alive, children, client, connect_proxy, cpu, direct, fake_daemon, free_port, parked,
+                    run_tool)
 from frames import DATA, FIN, RST, WINDOW, FrameDaemon
 from rig import ENV, HERE, PEER, PYTHON, SANITIZED, Peer, main, serving, test
 
@@ -148,7 +150,7 @@ def words(r):
     for flag in ("-h", "--help"):
         code, out, err = run_tool(flag)
         r.check(flag, code == 0 and err == "" and all(f"--{w}" in out for w in (
-            "name", "host-header", "run", "share", "connections", "quiet", "endpoint", "token-file")), out)
+            "name", "host-header", "run", "share", "connections", "quiet", "endpoint", "token-file", "proxy")), out)
     for flag in ("-V", "--version"):
         code, out, err = run_tool(flag)
         r.check(flag, code == 0 and err == "" and re.fullmatch(r"tunnel \d+\.\d+\.\d+\n", out), out)
@@ -756,6 +758,250 @@ def broken_first_chunk(r):
     client(r, d, s.target, "--name", "a")
     got = Curl(d)
     r.equal("a head and a broken chunk in one segment", (got.status, got.get("X-Tunnel-Error")), (502, "protocol"))
+
+
+# ---- through an HTTP proxy -------------------------------------------------------------------
+
+USER, PASSWORD = "me@corp", "open:sesame %/£"
+LOGIN = "me%40corp:open:sesame%20%25%2F%C2%A3"
+
+
+def with_login(p, login=LOGIN):
+    return f"http://{login}@127.0.0.1:{p.port}"
+
+
+def hidden(r, what, text):
+    """No spelling of a password of ours is in it."""
+    whole = f"{USER}:{PASSWORD}".encode()
+    r.check(f"{what}: no credentials are shown", not any(w in text for w in (
+        "sesame", "me@corp", "me%40", base64.b64encode(whole).decode(), "wrong", base64.b64encode(b"me:wrong").decode())), text)
+
+
+def said(c):
+    return "\n".join(l for l in c.lines + c.errs if l)
+
+
+def connects(p):
+    return len(p.seen(event="connect"))
+
+
+@test
+def proxied(r):
+    """All ways to name a proxy, and all that a client does goes through it."""
+    d, o = r.daemon(), r.origin()
+    p = connect_proxy(r, "--credentials", f"{USER}:{PASSWORD}", "--script", "relay,old,interim,length,relay")
+    url = with_login(p)
+    away = {"NO_PROXY": "127.0.0.2,10.0.0.0/8,localhost,127.0.0.1:1"}
+    for i, (what, args, env) in enumerate((
+            ("--proxy", ["--proxy", url], {}), ("TUNNEL_PROXY", [], {"TUNNEL_PROXY": url}),
+            ("ALL_PROXY", [], {"ALL_PROXY": url, **away}), ("all_proxy", [], {"all_proxy": url[7:] + "/", "ALL_PROXY": "http://127.0.0.1:1"}),
+            ("--proxy before all else", ["--proxy", url], {
+                "TUNNEL_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1", "NO_PROXY": "*"}))):
+        c = client(r, d, o.target, "--name", f"n{i}", *args, env=env)
+        r.equal(f"{what}: it serves", Curl(d, "/echo", host=f"n{i}.localhost").status, 200)
+        r.equal(f"{what}: one CONNECT", connects(p), i + 1)
+        hidden(r, what, said(c))
+    got = Curl(d, "/bytes?n=3000000", host="n0.localhost")
+    r.equal("3 MB down", (got.status, len(got.body)), (200, 3000000))
+    got = Curl(d, "/echo", "--data-binary", "@-", host="n1.localhost", stdin=b"x" * 3000000)
+    r.equal("3 MB up", (got.status, got.sent), (200, 3000000))
+    for shown in p.seen(event="connect"):
+        r.equal("the target is the endpoint", shown["target"], f"127.0.0.1:{d.port}")
+        r.equal("the credentials, decoded", shown["credentials"], f"{USER}:{PASSWORD}")
+        r.equal("the fields", [n for n, _ in shown["fields"]], ["Host", "Proxy-Authorization", "User-Agent"])
+        r.has("User-Agent", r"^tunnel/\d", shown["fields"][2][1])
+    plain = connect_proxy(r)
+    client(r, d, o.target, "--name", "many", "--connections", "3", "--proxy", f"127.0.0.1:{plain.port}")
+    r.until("each session goes through it", lambda: connects(plain) == 3 and d.status()[0] is not None)
+    r.equal("no credentials, no field", [s["credentials"] for s in plain.seen(event="connect")], [None] * 3)
+
+
+@test
+def proxy_resolves(r):
+    """The endpoint's name is the proxy's to look up, and only the proxy's."""
+    f = fake_daemon(r, "--stay", "--accept-many")
+    for i, (endpoint, target) in enumerate((("http://daemon.invalid:81", "daemon.invalid:81"),
+                                            ("ws://daemon.invalid", "daemon.invalid:80"), ("http://[::1]:81", "[::1]:81"))):
+        p = connect_proxy(r, "--to", str(f.port))
+        c = client(r, endpoint, "3000", "--proxy", p.url)
+        r.equal(f"{endpoint}: the target", p.event(event="connect")["target"], target)
+        got = {n.lower(): v for n, v in f.seen(event="handshake")[i]["headers"]}
+        r.equal(f"{endpoint}: Host behind it", got["host"], endpoint.partition("//")[2])
+        r.check(f"{endpoint}: the proxy's credentials are not the daemon's", "proxy-authorization" not in got)
+        c.stop()
+
+
+@test
+def proxy_not_for_this(r):
+    d, o = r.daemon(), r.origin()
+    p = connect_proxy(r)
+    bad = "socks5://127.0.0.1:1"
+    for i, (what, args, env) in enumerate((
+            ("HTTPS_PROXY is not for ws", [], {"HTTPS_PROXY": p.url, "https_proxy": p.url}),
+            ("HTTP_PROXY is nobody's", [], {"HTTP_PROXY": p.url, "http_proxy": p.url}),
+            ("--proxy none", ["--proxy", "none"], {"ALL_PROXY": p.url, "TUNNEL_PROXY": p.url}),
+            ("TUNNEL_PROXY=none", [], {"ALL_PROXY": p.url, "TUNNEL_PROXY": "none"}),
+            ("NO_PROXY", [], {"ALL_PROXY": p.url, "NO_PROXY": "example.com, 127.0.0.1"}),
+            ("no_proxy", [], {"ALL_PROXY": p.url, "no_proxy": "127.0.0.0/8", "NO_PROXY": "x"}),
+            ("NO_PROXY with the port", [], {"all_proxy": p.url, "NO_PROXY": f"127.0.0.1:{d.port}"}),
+            ("NO_PROXY=*", [], {"all_proxy": bad, "NO_PROXY": "*"}),
+            ("empty ones", [], {"all_proxy": "", "ALL_PROXY": "", "TUNNEL_PROXY": "", "NO_PROXY": ""}))):
+        client(r, d, o.target, "--name", f"n{i}", *args, env=env)
+        r.equal(f"{what}: it serves", Curl(d, "/echo", host=f"n{i}.localhost").status, 200)
+    r.equal("nobody has asked the proxy", connects(p), 0)
+
+
+@test
+def proxy_for_tls(r):
+    """HTTPS_PROXY, and after it ALL_PROXY, for wss and https; before any TLS."""
+    _, _, err = run_tool("connect", "1", "--endpoint", "wss://127.0.0.1:1", "--name", "-",    # no name: it ends at once
+                         env={"TUNNEL_TOKEN": TOKEN})
+    if "needs a build with TLS" in err:
+        r.check("this build has no TLS: the rest is not tested", True)
+        return
+    for endpoint, target in (("wss://daemon.invalid:444", "daemon.invalid:444"), ("https://daemon.invalid", "daemon.invalid:443")):
+        p, q = connect_proxy(r, "--script", "403"), connect_proxy(r, "--script", "403")
+        c = client(r, endpoint, "3000", env={"HTTPS_PROXY": p.url, "ALL_PROXY": q.url, "HTTP_PROXY": q.url}, ready=False)
+        c.ends(f"{endpoint}: HTTPS_PROXY, which refuses", 1)
+        r.equal(f"{endpoint}: the target", p.event(event="connect")["target"], target)
+        c = client(r, endpoint, "3000", env={"https_proxy": p.url, "HTTPS_PROXY": q.url}, ready=False)
+        c.ends(f"{endpoint}: https_proxy is stronger", 1)
+        r.equal(f"{endpoint}: nobody asked the other", (connects(p), connects(q)), (2, 0))
+        c = client(r, endpoint, "3000", env={"ALL_PROXY": q.url}, ready=False)
+        c.ends(f"{endpoint}: ALL_PROXY", 1)
+        r.equal(f"{endpoint}: it was asked", connects(q), 1)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                    "/CN=localhost", "-keyout", f"{r.tmp}/key", "-out", f"{r.tmp}/cert"], check=True, capture_output=True, timeout=20)
+    der = subprocess.run(["openssl", "pkey", "-in", f"{r.tmp}/key", "-pubout", "-outform", "DER"], check=True, capture_output=True,
+                         timeout=20).stdout
+    pin = "sha256:" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+    d, o = r.daemon("--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0,tls", "--cert", f"{r.tmp}/cert", "--key", f"{r.tmp}/key"), r.origin()
+    port = r.until("the port with TLS", lambda: [n for n in (int(re.search(r":(\d+)", l.partition("addr=")[2]).group(1))
+                                                            for l in d.errs if l and "event=listening" in l) if n != d.port])[0]
+    p = connect_proxy(r, "--credentials", f"{USER}:{PASSWORD}")
+    c = client(r, f"wss://localhost:{port}", o.target, "--name", "a", "--pin", pin, token=d.token, env={"HTTPS_PROXY": with_login(p)})
+    r.equal("TLS through the proxy: it serves", Curl(d, "/echo").status, 200)
+    r.equal("TLS through the proxy: the target", [s["target"] for s in p.seen(event="connect")], [f"localhost:{port}"])
+    p.kill(signal.SIGUSR1)
+    c.says("is back")
+    r.equal("TLS through the proxy, and again", (connects(p), Curl(d, "/echo").status), (2, 200))
+    hidden(r, "TLS", said(c))
+
+
+@test
+def proxy_words(r):
+    env = {"TUNNEL_ENDPOINT": "http://127.0.0.1:1", "TUNNEL_TOKEN": TOKEN}
+    for url, word in (("socks5://me:open-sesame@127.0.0.1:1080", "only http:// proxies"), ("https://me:sesame@127.0.0.1:1", "only http:// proxies"),
+                      ("http://me:ses/ame@127.0.0.1:1", "HOST[:PORT]"), ("http://me:sesame@", "HOST[:PORT]"),
+                      ("http://me:sesame%0d%0aX:%20y@127.0.0.1:1", "control"), ("http://me:sesame%0@127.0.0.1:1", "hexadecimal"),
+                      ("http://127.0.0.1:1/sesame", "HOST[:PORT]"), ("http://me:sesame" + "x" * 2000 + "@127.0.0.1:1", "too long"),
+                      ("http://me:sesame" + "x" * 9000 + "@127.0.0.1:1", "too long")):
+        for what, args, more in (("--proxy", ["--proxy", url], {}), ("TUNNEL_PROXY", [], {"TUNNEL_PROXY": url}),
+                                 ("ALL_PROXY", [], {"ALL_PROXY": url})):
+            err = usage(r, f"{what} {url[:40]}", "connect", "3000", *args, env={**env, **more}, word=word)
+            r.check(f"{what} {url[:40]}: the password is not in it", "ame" not in err.replace("name", ""), err)
+
+
+@test
+def proxy_refuses(r):
+    """What makes no sense to repeat ends the client: 1, and a line that says what to do."""
+    for word, pattern in (("403", r"^tunnel: the proxy P refuses to connect to daemon\.invalid:80 \(403\)"),
+                          ("400", r"^tunnel: the proxy P answered 400 Bad Request to CONNECT daemon\.invalid:80$"),
+                          ("401", r"the proxy P answered 401 "), ("404", r"the proxy P answered 404 "), ("405", r"the proxy P answered 405 "),
+                          ("302", r"the proxy P answered 302 "), ("501", r"the proxy P answered 501 "),
+                          ("407", r"the proxy P wants another user name and password \(407\): http://USER:PASSWORD@HOST in HTTPS_PROXY or --proxy$"),
+                          ("negotiate", r"the proxy P wants credentials of a kind .*Basic only$"),
+                          ("garbage", r"^tunnel: P is no HTTP proxy: "), ("extra", r"P is no HTTP proxy: more than an answer"),
+                          ("huge", r"P is no HTTP proxy: its answer is too long")):
+        p = connect_proxy(r, "--script", word)
+        c = client(r, "http://daemon.invalid", "3000", env={"TUNNEL_PROXY": with_login(p)}, ready=False)
+        c.ends(f"a proxy that answers {word}", 1, wait=5)
+        r.has(f"{word}: it says so", pattern.replace("P", f"127.0.0.1:{p.port}", 1), c.errs[0])
+        r.equal(f"{word}: in one line", len([l for l in c.lines + c.errs if l]), 1)
+        r.equal(f"{word}: asked once", connects(p), 1)
+        hidden(r, word, said(c))
+
+
+@test
+def proxy_credentials(r):
+    p = connect_proxy(r, "--credentials", f"{USER}:{PASSWORD}")
+    for what, login, pattern in (("wrong", "me:wrong@", "wants another user name and password"), ("none", "", "wants a user name and password")):
+        c = client(r, "http://daemon.invalid", "3000", env={"ALL_PROXY": f"http://{login}127.0.0.1:{p.port}"}, ready=False)
+        c.ends(f"{what} credentials", 1, wait=5)
+        r.has(f"{what} credentials: it says so", rf"the proxy 127\.0\.0\.1:{p.port} {pattern} \(407\): .* HTTPS_PROXY", said(c))
+        hidden(r, what, said(c))
+    r.equal("what came", [s["credentials"] for s in p.seen(event="connect")], ["me:wrong", None])
+    o = r.origin()
+    c = client(r, fake_daemon(r, "--stay"), o.target, "--run", "echo proxy: .$TUNNEL_PROXY.$ALL_PROXY; exec sleep 1000",
+               env={"TUNNEL_PROXY": with_login(p), "ALL_PROXY": "theirs"})
+    r.equal("--run: what is meant for us is not the command's business", report_line(c, "proxy"), "..theirs")
+
+
+@test
+def proxy_tries_again(r):
+    for word in ("502", "503", "504", "429", "close", "cut"):
+        f = fake_daemon(r, "--stay")
+        p = connect_proxy(r, "--script", f"{word},relay")
+        c = client(r, f, "3000", "--proxy", with_login(p))
+        r.has(f"{word}: it says why, and that it tries again", rf"^tunnel: the proxy 127\.0\.0\.1:{p.port}(: it closed the connection"
+              rf"| answered {word} [A-Za-z ]+ to CONNECT 127\.0\.0\.1:{f.port}); trying again in", c.errs[0])
+        r.equal(f"{word}: and does, through the proxy", connects(p), 2)
+        hidden(r, word, said(c))
+        c.stop()
+    p = connect_proxy(r)
+    c = client(r, f"http://127.0.0.1:{free_port(r)}", "3000", "--proxy", p.url, ready=False)
+    c.says("answered 502 .*trying again")
+    c.stop(what="a daemon that is not there yet")
+    for proxy, pattern in ((f"me:sesame@127.0.0.1:{free_port(r)}", r"cannot reach the proxy 127\.0\.0\.1:\d+: .*; trying again"),
+                           ("me:sesame@[::1]:1", r"cannot reach the proxy \[::1\]:1: .*; trying again"),
+                           ("me:sesame@proxy.invalid:1", "cannot reach the proxy proxy.invalid:1: host name not found; trying again")):
+        c = client(r, "http://127.0.0.1:1", "3000", "--proxy", proxy, ready=False)
+        c.says(pattern)
+        c.stop(what="a proxy that is not there")
+        hidden(r, pattern, said(c))
+
+
+@test
+def proxy_is_silent(r):
+    """The whole answer has 10 seconds, however it comes."""
+    start, clients = time.monotonic(), []
+    for word in ("silent", "drip"):
+        p = connect_proxy(r, "--script", word)
+        clients.append((word, p, client(r, "http://daemon.invalid", "3000", "--proxy", with_login(p), ready=False)))
+    for word, p, c in clients:
+        c.says(rf"the proxy 127\.0\.0\.1:{p.port}: no answer in time; trying again")
+        t = time.monotonic() - start
+        r.check(f"{word}: after its deadline", 9.5 < t < 10 + 2 * SHORT, t)
+        p.event(event="left")
+        hidden(r, word, said(c))
+    p = connect_proxy(r, "--script", "silent")
+    c = client(r, "http://daemon.invalid", "3000", "--proxy", p.url, ready=False)
+    p.event(event="connect")
+    t = time.monotonic()
+    c.stop(what="stopped while the proxy is silent")
+    r.check("at once", time.monotonic() - t < SHORT, time.monotonic() - t)
+
+
+@test
+def proxy_reconnects(r):
+    d, o = r.daemon(), r.origin()
+    p = connect_proxy(r, "--credentials", f"{USER}:{PASSWORD}", "--script", "relay,relay,407,garbage,relay")
+    c = client(r, d, o.target, "--name", "a", env={"ALL_PROXY": with_login(p)})
+    p.kill(signal.SIGUSR1)
+    c.says("is back")
+    r.equal("after a cut: through the proxy again", connects(p), 2)
+    r.equal("it serves", Curl(d, "/echo").status, 200)
+    mark = c.marks()
+    p.kill(signal.SIGUSR1)
+    c.says(r"wants another user name and password \(407\).*trying again", start=mark)
+    c.says("is no HTTP proxy.*trying again", start=mark)
+    c.says("is back", start=mark)
+    r.equal("what it refuses after it once worked is tried again", connects(p), 5)
+    r.equal("it serves again", Curl(d, "/echo").status, 200)
+    r.equal("with the credentials each time", {s["credentials"] for s in p.seen(event="connect")}, {f"{USER}:{PASSWORD}"})
+    r.equal("one URL line", len([l for l in c.lines if l]), 1)
+    hidden(r, "reconnecting", said(c))
+    c.stop()
 
 
 # ---- connections that are kept, each with its thread ------------------------------------

@@ -79,11 +79,12 @@ class Curl:
     """One run of curl through the daemon; what it got."""
 
     def __init__(self, d, path="/", *args, host="a.localhost", stdin=None, wait=WAIT):
-        port = d if isinstance(d, int) else d.port
+        """d: a daemon, a port, or the beginning of a URL, whose host is asked for then."""
+        base = d if isinstance(d, str) else f"http://127.0.0.1:{d if isinstance(d, int) else d.port}"
+        where = [] if isinstance(d, str) else ["-H", f"Host: {host}"]
         mark = "\n--curl--"
-        p = subprocess.run(["curl", "-sS", "-m", str(wait), "-i", "-H", f"Host: {host}", "-w",
-                            mark + "%{http_code} %{size_upload} %{size_download}", *args,
-                            f"http://127.0.0.1:{port}{path}"],
+        p = subprocess.run(["curl", "-sS", "-m", str(wait), "-i", *where, "-w",
+                            mark + "%{http_code} %{size_upload} %{size_download}", *args, base + path],
                            env=ENV, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
                            capture_output=True, timeout=wait + 10, check=False)
         out, _, tail = p.stdout.rpartition(mark.encode())
@@ -92,9 +93,9 @@ class Curl:
         self.status, self.sent = int(words[0] or 0), int(words[1])
         while True:
             head, _, out = out.partition(b"\r\n\r\n")
-            if not re.match(rb"HTTP/1.1 1\d\d ", head):
+            if not re.match(rb"HTTP/[0-9.]+ 1\d\d ", head):
                 break
-        self.body = out
+        self.version, self.body = head.partition(b" ")[0].decode("latin-1"), out
         self.fields = [tuple(l.split(": ", 1)) for l in head.decode("latin-1").split("\r\n")[1:] if ": " in l]
 
     def all(self, name):
@@ -140,9 +141,9 @@ def ws_server(rig):
     return p
 
 
-def ws_client(port, path, *args, host="a.localhost"):
+def ws_client(port, path, *args, host="a.localhost", scheme="ws"):
     """A whole conversation; what the peer made of it."""
-    p = subprocess.run([PYTHON, f"{PEER}/wsclient.py", f"ws://127.0.0.1:{port}{path}", "--host", host, *args],
+    p = subprocess.run([PYTHON, f"{PEER}/wsclient.py", f"{scheme}://127.0.0.1:{port}{path}", "--host", host, *args],
                        env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT + 30, check=False)
     try:
         return json.loads(p.stdout)
@@ -155,6 +156,14 @@ def fake_daemon(rig, *args, **more):
     p = rig.spawn(PYTHON, f"{PEER}/native.py", "server", *args, kind=Peer, **more)
     p.port = p.event(event="listening")["port"]
     p.url, p.token = f"http://127.0.0.1:{p.port}", None
+    return p
+
+
+def connect_proxy(rig, *args):
+    """The independent HTTP proxy; its URL stands in .url."""
+    p = rig.spawn(PYTHON, f"{PEER}/connect.py", *args, kind=Peer)
+    p.port = p.event(port=lambda n: n)["port"]
+    p.url = f"http://127.0.0.1:{p.port}"
     return p
 
 

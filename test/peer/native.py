@@ -578,6 +578,8 @@ class Client:
             more["ssl"] = ssl.create_default_context(cafile=o.cafile)
         if o.connect:
             more["host"], _, more["port"] = o.connect.rpartition(":")
+            if "ssl" in more:
+                more["server_hostname"] = urlsplit(o.endpoint).hostname
         try:
             ws = await asyncio.wait_for(connect(
                 url, subprotocols=[o.subprotocol] if o.subprotocol else None, compression=None, max_size=MESSAGE,

@@ -30,7 +30,7 @@ LIFE = 900              # the whole process ends after this
 FOUND = re.compile(r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer")
 
 ROOT = tempfile.mkdtemp(prefix="tunnel-test.")
-ENV = {k: v for k, v in os.environ.items() if not k.startswith("TUNNEL")}
+ENV = {k: v for k, v in os.environ.items() if not k.startswith("TUNNEL") and not k.lower().endswith("_proxy")}
 ENV.update(HOME=ROOT, XDG_STATE_HOME=ROOT + "/state", XDG_CONFIG_HOME=ROOT + "/config",
            TUNNEL_CONFIG_DIR=ROOT + "/client", TUNNELD_CONFIG=ROOT + "/tunneld.conf")
 with open(ENV["TUNNELD_CONFIG"], "w", encoding="ascii"):
@@ -144,7 +144,7 @@ class Daemon(Proc):
         if scope:
             self.issue(*([scope] if scope.startswith("--") else ["--scope", scope]))
         super().__init__([f"{BIN}/{program}", "--state", self.state,
-                          *(() if "--listen" in args else ("--listen", "127.0.0.1:0")), *args], env)
+                          *(() if {"--listen", "--config"} & {*args} else ("--listen", "127.0.0.1:0")), *args], env)
         self.port = int(self.log(r"event=listening addr=.*:(\d+)").group(1))
 
     def log(self, pattern, wait=WAIT, start=0):

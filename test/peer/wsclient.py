@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import random
+import ssl
 import sys
 import time
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ async def talk(o, result):
     if o.host:      # the URL tells where to connect, --host what to ask for
         url = where._replace(netloc=o.host).geturl()
         more = {"host": where.hostname, "port": where.port or 80}
+    if o.cafile:
+        more.update(ssl=ssl.create_default_context(cafile=o.cafile), server_hostname=urlsplit(url).hostname)
     ws = await connect(url, subprotocols=o.subprotocol or None, max_size=None, ping_interval=None, close_timeout=o.timeout,
                        compression="deflate" if o.deflate else None, open_timeout=o.timeout,
                        extra_headers=[tuple(h.split(": ", 1)) for h in o.header], **more)
@@ -70,6 +73,7 @@ if __name__ == "__main__":
     a("--binary-size", type=int, metavar="N")
     a("--repeat", type=int, default=1, help="send each message so many times")
     a("--host", metavar="HOST", help="Host field, in place of the URL's")
+    a("--cafile", help="who may have signed the server's certificate (wss)")
     a("--header", action="append", default=[], metavar="'Name: value'")
     a("--report", action="store_true", help="a first text message is a report, print it")
     a("--ping", action="store_true", help="send a ping and wait for its pong")
