@@ -46,7 +46,8 @@ static void
 host_fold(struct str host, char out[NAME_LEN_MAX + 1])
 {
 	size_t i, n = host.len;
-	const char *colon = n > 0 && host.p[0] != '[' ? memchr(host.p, ':', n) : NULL;
+	const char *from = n > 0 && host.p[0] == '[' ? memchr(host.p, ']', n) : host.p;
+	const char *colon = n > 0 && from != NULL ? memchr(from, ':', n - (size_t)(from - host.p)) : NULL;
 
 	if (colon != NULL)
 		n = (size_t)(colon - host.p);

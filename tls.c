@@ -13,6 +13,7 @@
 enum {
 	SMALL = 8192,		/* a buffer for small records: not kept */
 	SHAKE_IN = 4096,
+	ROUNDS = 4,		/* of records without plaintext, before somebody looks at his deadlines */
 	IN_MAX = 65536,
 	OUT_MAX = 4 * (TLS_RECORD_MAX + TLS_RECORD_MORE) + 1024
 };
@@ -157,7 +158,7 @@ tls_read(struct conn *c, void *buf, size_t len)
 	struct tls *t = c->tls;
 	size_t last = t->io.in.n;
 	ssize_t n;
-	int err;
+	int err, rounds = 0;
 
 	for (;;) {
 		pthread_mutex_lock(&t->mtx);
@@ -168,7 +169,7 @@ tls_read(struct conn *c, void *buf, size_t len)
 		if (alert_waits_locked(t))
 			flush_locked(t, c->fd, 0);
 		pthread_mutex_unlock(&t->mtx);
-		if (n != -1 || err != EAGAIN)
+		if (n != -1 || err != EAGAIN || rounds++ == ROUNDS)
 			break;
 		n = receive(c, len);
 		err = errno;

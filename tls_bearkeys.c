@@ -121,7 +121,8 @@ same_rsa(const br_rsa_public_key *pk, const br_rsa_private_key *sk)
 		skip++;
 	if (len > sizeof(n) || pk->nlen - skip != len)
 		return 0;
-	return br_rsa_compute_modulus_get_default()(n, sk) == len && memcmp(n, pk->n + skip, len) == 0;
+	/* the default one cannot do 4096 bits */
+	return br_rsa_i15_compute_modulus(n, sk) == len && memcmp(n, pk->n + skip, len) == 0;
 }
 
 static int

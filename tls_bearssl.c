@@ -92,7 +92,7 @@ set_suites(br_ssl_engine_context *ssl)
 static int
 set_up(struct tls_engine *e)
 {
-	static const char *alpn[] = { "http/1.1" };
+	static const char *alpn[] = { "http/1.1", "http/1.0" };
 	br_ssl_engine_context *ssl = e->ssl;
 	unsigned char seed[32];
 
@@ -108,7 +108,7 @@ set_up(struct tls_engine *e)
 	br_ssl_engine_set_hash(ssl, br_sha512_ID, &br_sha512_vtable);
 	br_ssl_engine_set_prf_sha256(ssl, &br_tls12_sha256_prf);
 	br_ssl_engine_set_prf_sha384(ssl, &br_tls12_sha384_prf);
-	br_ssl_engine_set_protocol_names(ssl, alpn, 1);
+	br_ssl_engine_set_protocol_names(ssl, alpn, e->client != NULL ? 1 : 2);
 	br_ssl_engine_set_buffers_bidi(ssl, e->in, sizeof(e->in), e->out, sizeof(e->out));
 	if (random_bytes(seed, sizeof(seed)) == -1)	/* a chroot may lack what BearSSL looks for */
 		return -1;
@@ -462,6 +462,10 @@ explain(struct tls_engine *e, char why[TLS_WHY_MAX])
 	}
 	if (e->client != NULL && err == BR_ERR_RECV_FATAL_ALERT + ALERT_VERSION)
 		return tls_explain(FAULT_NEWER, NULL, e->host, NULL, why);
+	/* one that has chosen an older version may find no cipher for that */
+	if (e->client != NULL && err == BR_ERR_RECV_FATAL_ALERT + ALERT_HANDSHAKE &&
+	    e->ssl->version_in >= BR_TLS10 && e->ssl->version_in < BR_TLS12)
+		return tls_explain(FAULT_OLDER, NULL, e->host, NULL, why);
 	if (e->client != NULL && err == BR_ERR_RECV_FATAL_ALERT + ALERT_HANDSHAKE)
 		return tls_explain(FAULT_CIPHER, NULL, e->host, NULL, why);
 	if (e->client != NULL && err == BR_ERR_UNSUPPORTED_VERSION)

@@ -79,6 +79,11 @@ SETTER(set_pin, c->npins == PINS_MAX ? "is one pin too many" : copy(c->pin[c->np
 SETTER(set_insecure, (c->insecure_target = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
 
+#define PIN_OPT { "pin", 0, OPT_LIST, NULL, "sha256:HASH", "the daemon's key; no CA is needed then", set_pin }
+#define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
+
+static const struct opt use_opts[] = { PIN_OPT, HELP_OPT };
+
 static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "name", 'n', OPT_VALUE, NULL, "NAME", "the tunnel's name; default: the token's only one", set_name },
 	{ "host-header", 0, OPT_VALUE, NULL, "keep|HOST", "Host for the service; default: TARGET's", set_host },
@@ -89,10 +94,10 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint },
 	{ "token-file", 't', OPT_VALUE, NULL, "FILE", "the token, in place of the saved one", set_token_file },
 	{ "ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates, in place of the system's", set_ca },
-	{ "pin", 0, OPT_LIST, NULL, "sha256:HASH", "the daemon's key; no CA is needed then", set_pin },
+	PIN_OPT,
 	{ "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure },
 	{ "proxy", 0, OPT_VALUE, NULL, "URL|none", "http://[USER:PASSWORD@]HOST[:PORT] to go through", set_proxy },
-	{ "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help },
+	HELP_OPT,
 	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
 };
 
@@ -104,7 +109,7 @@ usage(void)
 	char text[4096];
 
 	opt_help(opts, COUNT(opts), text, sizeof(text));
-	printf("usage: tunnel use ENDPOINT TOKEN      save both; TOKEN - reads it from stdin\n"
+	printf("usage: tunnel use ENDPOINT TOKEN [--pin sha256:HASH]   save them; TOKEN - reads it from stdin\n"
 	    "       tunnel connect TARGET [OPTION...]\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
@@ -204,34 +209,103 @@ load(const char *path, char *out, size_t cap)
 	return 0;
 }
 
+/* The pins as options of the library. */
+static void
+give_pins(const struct conf *c, struct tunnel_options *o, const char *pins[PINS_MAX])
+{
+	int i;
+
+	for (i = 0; i < c->npins; i++)
+		pins[i] = c->pin[i];
+	o->pins = pins;
+	o->npins = c->npins;
+}
+
+/* Would they do? The CAs may come later, so that a pin stands in for them. */
+static void
+check_use(const struct conf *c, const char *endpoint, const char *token)
+{
+	static const char *const any[] = { "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" };
+	const char *pins[PINS_MAX];
+	struct tunnel_options o;
+	struct tunnel_events none;
+	struct tunnel_client *client;
+	char why[256];
+
+	memset(&o, 0, sizeof(o));
+	memset(&none, 0, sizeof(none));
+	o.endpoint = endpoint;
+	o.token = token;
+	o.target = "1";
+	give_pins(c, &o, pins);
+	if (c->npins == 0 && (strncmp(endpoint, "https:", 6) == 0 || strncmp(endpoint, "wss:", 4) == 0)) {
+		o.pins = any;
+		o.npins = 1;
+	}
+	if ((client = tunnel_new(&o, &none, NULL, why, sizeof(why))) == NULL)
+		die(TUNNEL_USAGE, "%s", why);
+	tunnel_free(client);
+}
+
+static void
+save_pins(const struct conf *c)
+{
+	char path[PATH_SIZE], text[PINS_MAX * (PIN_SIZE + 1) + 1];
+	size_t n = 0;
+	int i;
+
+	for (i = 0; i < c->npins; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? " " : "", c->pin[i]);
+	config_path(path, "pins");
+	if (c->npins > 0)
+		save("pins", text);
+	else if (unlink(path) == -1 && errno != ENOENT)
+		die(TUNNEL_FAILED, "cannot remove %s: %s", path, strerror(errno));
+}
+
 static int
 cmd_use(int argc, char **argv)
 {
-	char token[TOKEN_SIZE], why[256];
-	struct tunnel_options o;
-	struct tunnel_events none;
-	struct tunnel_client *c;
+	static struct conf c;
+	struct opt_set set;
+	int nargs;
 
-	if (argc != 3)
+	opt_init(&set, use_opts, COUNT(use_opts), "TUNNEL");
+	if (opt_args(&set, &c, argc, argv, &nargs) == -1)
+		die(TUNNEL_USAGE, "%s; see tunnel --help", set.err);
+	if (c.help)
+		usage();
+	if (nargs != 2)
 		die(TUNNEL_USAGE, "use needs ENDPOINT and TOKEN; see tunnel --help");
-	if (strcmp(argv[2], "-") == 0) {
-		if (read_line(0, token, sizeof(token)) == -1)
+	if (strcmp(argv[1], "-") == 0) {
+		if (read_line(0, c.token, sizeof(c.token)) == -1)
 			die(TUNNEL_USAGE, "no token came on standard input");
-	} else if (copy(token, sizeof(token), argv[2]) != NULL)
+	} else if (copy(c.token, sizeof(c.token), argv[1]) != NULL)
 		die(TUNNEL_USAGE, "the token is too long");
-	memset(&o, 0, sizeof(o));
-	memset(&none, 0, sizeof(none));
-	o.endpoint = argv[1];
-	o.token = token;
-	o.target = "1";
-	if ((c = tunnel_new(&o, &none, NULL, why, sizeof(why))) == NULL)
-		die(TUNNEL_USAGE, "%s", why);
-	tunnel_free(c);
+	check_use(&c, argv[0], c.token);
 	make_folder();
-	save("endpoint", argv[1]);
-	save("token", token);
+	save("endpoint", argv[0]);
+	save("token", c.token);
+	save_pins(&c);
 	printf("saved; now: tunnel connect PORT\n");
 	return 0;
+}
+
+/* The saved endpoint, with its pins unless others were given. */
+static void
+saved_endpoint(struct conf *c)
+{
+	char path[PATH_SIZE], text[PINS_MAX * (PIN_SIZE + 1) + 1], *p, *word;
+
+	config_path(path, "endpoint");
+	if (load(path, c->endpoint, sizeof(c->endpoint)) == -1)
+		die(TUNNEL_USAGE, "no endpoint: run tunnel use ENDPOINT TOKEN, or give --endpoint");
+	config_path(path, "pins");
+	if (c->npins > 0 || c->ca[0] != '\0' || load(path, text, sizeof(text)) == -1)
+		return;
+	for (word = strtok_r(text, " ", &p); word != NULL; word = strtok_r(NULL, " ", &p))
+		if (set_pin(c, word) != NULL)
+			die(TUNNEL_USAGE, "%s holds no usable line", path);
 }
 
 /* What connect is to use: option, environment, saved file. */
@@ -242,9 +316,7 @@ credentials(struct conf *c)
 	const char *env = getenv("TUNNEL_TOKEN");
 
 	if (c->endpoint[0] == '\0')
-		config_path(path, "endpoint");
-	if (c->endpoint[0] == '\0' && load(path, c->endpoint, sizeof(c->endpoint)) == -1)
-		die(TUNNEL_USAGE, "no endpoint: run tunnel use ENDPOINT TOKEN, or give --endpoint");
+		saved_endpoint(c);
 	if (c->token_file[0] != '\0') {
 		if (load(c->token_file, c->token, sizeof(c->token)) == -1)
 			die(TUNNEL_USAGE, "%s: %s", c->token_file, strerror(errno));
@@ -537,7 +609,6 @@ new_client(const struct conf *c, const char *target)
 	struct tunnel_client *client;
 	const char *pins[PINS_MAX];
 	char why[256];
-	int i;
 
 	memset(&events, 0, sizeof(events));
 	events.ready = on_ready;
@@ -554,10 +625,7 @@ new_client(const struct conf *c, const char *target)
 	o.connections = (int)c->connections;
 	choose_proxy(c, &o);
 	o.ca = c->ca[0] != '\0' ? c->ca : NULL;
-	for (i = 0; i < c->npins; i++)
-		pins[i] = c->pin[i];
-	o.pins = pins;
-	o.npins = c->npins;
+	give_pins(c, &o, pins);
 	o.insecure_target = c->insecure_target;
 	o.stack = STACK_SIZE * 2;
 	if ((client = tunnel_new(&o, &events, NULL, why, sizeof(why))) == NULL)

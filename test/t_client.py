@@ -37,6 +37,12 @@ def saved(folder):
     return text
 
 
+def no_tls(r):
+    """Is the client one that was built without TLS?"""
+    err = run_tool("use", "https://a.example", TOKEN, env={"TUNNEL_CONFIG_DIR": f"{r.tmp}/tls"})[2]
+    return "this build has no TLS" in err and r.check("this build has no TLS: the rest is not tested", True)
+
+
 def usage(r, what, *args, word=None, **more):
     code, out, err = run_tool(*args, **more)
     r.equal(f"{what}: exit status", code, 2)
@@ -124,6 +130,23 @@ def saved_settings(r):
     usage(r, "connect with no token", "connect", "3000", "--endpoint", endpoint, env=none, word="tunnel use")
     usage(r, "a token file that is not there", "connect", "3000", "--endpoint", endpoint, "--token-file", f"{r.tmp}/no",
           env=none, word=f"{r.tmp}/no")
+
+
+@test
+def saved_pins(r):
+    env, folder = {"TUNNEL_CONFIG_DIR": f"{r.tmp}/p"}, f"{r.tmp}/p"
+    pins = ["sha256:" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2)]
+    if no_tls(r):
+        return
+    r.equal("use with two pins", run_tool("use", "https://a.example", TOKEN, "--pin", pins[0], "--pin", pins[1], env=env)[0], 0)
+    both = f"{pins[0]} {pins[1]}\n"
+    r.check("they are saved", both in saved(folder), saved(folder))
+    for pin in ("sha256:AAAA", "sha1:" + "A" * 28, "A" * 44, pins[0] + "=", ""):
+        usage(r, f"use with pin '{pin}'", "use", "https://a.example", TOKEN, "--pin", pin, env=env)
+    usage(r, "a pin for http://", "use", "http://a.example", TOKEN, "--pin", pins[0], env=env)
+    r.check("a refused use changes nothing", both in saved(folder) and "https://a.example" in saved(folder), saved(folder))
+    r.equal("use without pins", run_tool("use", "https://b.example", TOKEN, env=env)[0], 0)
+    r.check("forgets them", "sha256:" not in saved(folder), saved(folder))
 
 
 # ---- the command line ------------------------------------------------------------
@@ -854,10 +877,7 @@ def proxy_not_for_this(r):
 @test
 def proxy_for_tls(r):
     """HTTPS_PROXY, and after it ALL_PROXY, for wss and https; before any TLS."""
-    _, _, err = run_tool("connect", "1", "--endpoint", "wss://127.0.0.1:1", "--name", "-",    # no name: it ends at once
-                         env={"TUNNEL_TOKEN": TOKEN})
-    if "needs a build with TLS" in err:
-        r.check("this build has no TLS: the rest is not tested", True)
+    if no_tls(r):
         return
     for endpoint, target in (("wss://daemon.invalid:444", "daemon.invalid:444"), ("https://daemon.invalid", "daemon.invalid:443")):
         p, q = connect_proxy(r, "--script", "403"), connect_proxy(r, "--script", "403")
