@@ -680,11 +680,14 @@ serve(void)
 int
 main(int argc, char **argv)
 {
+	struct tls_server *tls;
+
 	if (argc > 1 && argv[1][0] != '-')
 		return command(argc - 1, argv + 1);
 	options(&conf, opts, COUNT(opts), argc, argv, 0);
 	if (conf.check) {
-		load_tls();
+		if ((tls = load_tls()) != NULL)
+			tls_server_unref(tls);
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}
