@@ -168,7 +168,7 @@ send_request(struct exchange *x, struct str prefix)
 	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1) {
 		if (errno == ETIMEDOUT)
 			return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
-		return stream_dead(x->s) && !mux_ended(x->s->mux) ?
+		return stream_dead(x->s) && !stream_over(x->s) ?
 		    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
 		    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
 	}
@@ -375,10 +375,10 @@ judge(struct exchange *x, const struct snapshot *now)
 			return ending(V_LEFT, 0, NULL, "caller_stalled");
 		return ending(V_GO_ON, 0, NULL, NULL);
 	}
-	if (now->res == RES_BAD && now->reset && now->nothing && !mux_ended(x->s->mux))
+	if (now->res == RES_BAD && now->reset && now->nothing && !stream_over(x->s))
 		return ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset");
 	if (now->res == RES_BAD)
-		return ending(V_ERROR, 502, mux_ended(x->s->mux) ?
+		return ending(V_ERROR, 502, stream_over(x->s) ?
 		    "the tunnel's client has gone" : "the local service gave no valid answer", now->why);
 	if (now->res == RES_CUT)
 		return ending(V_CUT, 0, NULL, now->why);

@@ -73,24 +73,25 @@ mux_unref(struct mux *m)
 
 /* The table and references. A stream in the table holds one, and one of the mux. */
 
-struct stream *
+struct ystream *
 mux_find_locked(struct mux *m, uint32_t id)
 {
-	struct stream *s;
+	struct ystream *s;
 
 	for (s = m->table[id / 2 % TABLE]; s != NULL && s->id != id; s = s->next)
 		;
 	return s;
 }
 
-struct stream *
+struct ystream *
 mux_new_stream(struct mux *m)
 {
-	struct stream *s = calloc(1, sizeof(*s));
+	struct ystream *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return NULL;
-	pthread_mutex_init(&s->mtx, NULL);
+	pthread_mutex_init(&s->base.mtx, NULL);
+	s->base.type = &mux_stream_type;
 	s->mux = m;
 	s->send_window = s->recv_window = s->recv_max = YAMUX_WINDOW;
 	s->epoch_us = clock_us(CLOCK_STEADY);
@@ -100,16 +101,16 @@ mux_new_stream(struct mux *m)
 
 /* A stream that has not got into the table. */
 static void
-drop_stream(struct stream *s)
+drop_stream(struct ystream *s)
 {
-	pthread_mutex_destroy(&s->mtx);
+	pthread_mutex_destroy(&s->base.mtx);
 	free(s);
 }
 
 void
-mux_add_locked(struct mux *m, struct stream *s, uint32_t id)
+mux_add_locked(struct mux *m, struct ystream *s, uint32_t id)
 {
-	struct stream **head = &m->table[id / 2 % TABLE];
+	struct ystream **head = &m->table[id / 2 % TABLE];
 
 	s->id = id;
 	s->queued = 1;
@@ -120,14 +121,14 @@ mux_add_locked(struct mux *m, struct stream *s, uint32_t id)
 }
 
 void
-mux_stream_unref(struct mux *m, struct stream *s)
+mux_stream_unref(struct mux *m, struct ystream *s)
 {
 	pthread_mutex_lock(&m->mtx);
 	mux_unref_unlock(m, s);
 }
 
 void
-mux_unref_unlock(struct mux *m, struct stream *s)
+mux_unref_unlock(struct mux *m, struct ystream *s)
 {
 	int gone = --s->refs == 0, last = gone && --m->refs == 0;
 	struct budget *budget = m->conf.budget;	/* the mux may go now */
@@ -146,7 +147,7 @@ mux_unref_unlock(struct mux *m, struct stream *s)
 }
 
 void
-mux_acked_locked(struct mux *m, struct stream *s)
+mux_acked_locked(struct mux *m, struct ystream *s)
 {
 	if (s->acked)
 		return;
@@ -159,7 +160,7 @@ mux_acked_locked(struct mux *m, struct stream *s)
 }
 
 void
-mux_uncount_locked(struct mux *m, struct stream *s)
+mux_uncount_locked(struct mux *m, struct ystream *s)
 {
 	if (s->over || !s->queued || !s->fin_seen)
 		return;
@@ -169,9 +170,9 @@ mux_uncount_locked(struct mux *m, struct stream *s)
 
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
 int
-mux_retire_locked(struct mux *m, struct stream *s)
+mux_retire_locked(struct mux *m, struct ystream *s)
 {
-	struct stream **p;
+	struct ystream **p;
 
 	if (!s->queued || s->owed || !(s->dead || (s->fin_sent && s->fin_seen)))
 		return 0;
@@ -189,7 +190,7 @@ mux_retire_locked(struct mux *m, struct stream *s)
 }
 
 void
-mux_owe_locked(struct mux *m, struct stream *s)
+mux_owe_locked(struct mux *m, struct ystream *s)
 {
 	if (s->owed || !s->queued)
 		return;
@@ -216,7 +217,7 @@ put_frame(uint8_t *buf, uint8_t type, uint16_t flags, uint32_t id, uint32_t len)
 
 /* What to add to the window: what was delivered, and growth. */
 static uint32_t
-grant_locked(struct mux *m, struct stream *s, int64_t rtt)
+grant_locked(struct mux *m, struct ystream *s, int64_t rtt)
 {
 	int64_t now = clock_us(CLOCK_STEADY);
 	uint32_t grant = s->credit, more = 0, room;
@@ -248,7 +249,7 @@ grant_locked(struct mux *m, struct stream *s, int64_t rtt)
 
 /* Frames owed for one stream: at most two headers. */
 static size_t
-put_owed_locked(struct mux *m, struct stream *s, uint8_t *buf, int64_t rtt)
+put_owed_locked(struct mux *m, struct ystream *s, uint8_t *buf, int64_t rtt)
 {
 	uint16_t flags = 0;
 	uint32_t grant = 0;
@@ -319,7 +320,7 @@ size_t
 mux_owed(void *arg, uint8_t *buf, size_t cap, int64_t rtt, int *more)
 {
 	struct mux *m = arg;
-	struct stream *s, *gone = NULL, *next;
+	struct ystream *s, *gone = NULL, *next;
 	size_t n = 0;
 
 	pthread_mutex_lock(&m->mtx);
@@ -439,7 +440,7 @@ mux_used_up(struct mux *m)
 static void
 reap_locked(struct mux *m)
 {
-	struct stream *s;
+	struct ystream *s;
 	int i;
 
 	for (i = 0; i < TABLE; i++)
@@ -454,7 +455,7 @@ struct stream *
 mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 {
 	struct timespec until;
-	struct stream *s = mux_new_stream(m);
+	struct ystream *s = mux_new_stream(m);
 	int rc = 0, err = 0, full;
 
 	if (s == NULL) {
@@ -486,7 +487,7 @@ mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 	if (full)
 		link_owe(m->link);
 	if (err == 0)
-		return s;
+		return &s->base;
 	drop_stream(s);
 	errno = err;
 	return NULL;
@@ -494,7 +495,7 @@ mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 
 /* Flags for the stream's next frame, and how many of want bytes may go. */
 static size_t
-claim_locked(struct mux *m, struct stream *s, size_t want, int fin, uint16_t *flags)
+claim_locked(struct mux *m, struct ystream *s, size_t want, int fin, uint16_t *flags)
 {
 	size_t n = want;
 
@@ -547,9 +548,16 @@ frame_iov(struct iovec *v, uint8_t *hdr, const struct iovec *iov, int count, siz
 	return k;
 }
 
-long
-stream_write(struct stream *s, const struct iovec *iov, int count, int fin, int64_t deadline)
+static struct ystream *
+ystream_of(struct stream *s)
 {
+	return (struct ystream *)(void *)s;
+}
+
+static long
+ystream_write(struct stream *base, const struct iovec *iov, int count, int fin, int64_t deadline)
+{
+	struct ystream *s = ystream_of(base);
 	struct mux *m = s->mux;
 	struct iovec v[STREAM_IOV_MAX + 1];
 	enum link_class class;
@@ -581,9 +589,10 @@ stream_write(struct stream *s, const struct iovec *iov, int count, int fin, int6
 	return (long)done;
 }
 
-void
-stream_credit(struct stream *s, size_t n, int queued)
+static void
+ystream_credit(struct stream *base, size_t n, int queued)
 {
+	struct ystream *s = ystream_of(base);
 	struct mux *m = s->mux;
 	int owe = 0;
 
@@ -603,7 +612,7 @@ stream_credit(struct stream *s, size_t n, int queued)
 
 /* Note what is owed for s, and have it sent by owe_it. */
 static void
-finish(struct stream *s, int rst, void (*owe_it)(struct link *))
+finish(struct ystream *s, int rst, void (*owe_it)(struct link *))
 {
 	struct mux *m = s->mux;
 	int gone = 0, owe = 0;
@@ -633,27 +642,16 @@ finish(struct stream *s, int rst, void (*owe_it)(struct link *))
 		mux_stream_unref(m, s);
 }
 
-void
-stream_fin(struct stream *s)
+static void
+ystream_end(struct stream *s, enum stream_end end)
 {
-	finish(s, 0, link_owe);
+	finish(ystream_of(s), end == STREAM_RESET, end == STREAM_FIN_LAZILY ? link_owe_lazily : link_owe);
 }
 
-void
-stream_fin_lazily(struct stream *s)
+static int
+ystream_dead(struct stream *base)
 {
-	finish(s, 0, link_owe_lazily);
-}
-
-void
-stream_reset(struct stream *s)
-{
-	finish(s, 1, link_owe);
-}
-
-int
-stream_dead(struct stream *s)
-{
+	struct ystream *s = ystream_of(base);
 	int dead;
 
 	pthread_mutex_lock(&s->mux->mtx);
@@ -662,27 +660,23 @@ stream_dead(struct stream *s)
 	return dead;
 }
 
-static void
-drop_user(struct stream *s)
+static int
+ystream_over(struct stream *s)
 {
+	return mux_ended(ystream_of(s)->mux);
+}
+
+static void
+ystream_unref(struct stream *base)
+{
+	struct ystream *s = ystream_of(base);
+
 	pthread_mutex_lock(&s->mux->mtx);
 	s->tally = NULL;
 	s->left = 1;
 	mux_unref_unlock(s->mux, s);
 }
 
-void
-stream_leave(struct stream *s)
-{
-	pthread_mutex_lock(&s->mtx);
-	s->ops = NULL;
-	pthread_mutex_unlock(&s->mtx);
-	drop_user(s);
-}
-
-void
-stream_leave_locked(struct stream *s)
-{
-	s->ops = NULL;
-	drop_user(s);	/* not the last: the reader, in whose callback we are, has its own */
-}
+const struct stream_type mux_stream_type = {
+	ystream_write, ystream_credit, ystream_end, ystream_dead, ystream_over, ystream_unref
+};

@@ -20,25 +20,25 @@ broken(struct mux *m, const char **why, const char *what)
 enum event { FIN, RESET, WRITABLE };
 
 static void
-tell(struct stream *s, enum event e)
+tell(struct ystream *s, enum event e)
 {
-	pthread_mutex_lock(&s->mtx);
-	if (s->ops != NULL) {
+	pthread_mutex_lock(&s->base.mtx);
+	if (s->base.ops != NULL) {
 		if (e == FIN)
-			s->ops->fin(s->arg);
+			s->base.ops->fin(s->base.arg);
 		else if (e == RESET)
-			s->ops->reset(s->arg);
+			s->base.ops->reset(s->base.arg);
 		else
-			s->ops->writable(s->arg);
+			s->base.ops->writable(s->base.arg);
 	}
-	pthread_mutex_unlock(&s->mtx);
+	pthread_mutex_unlock(&s->base.mtx);
 }
 
 /* The other side's SYN for id. The stream with a reference, or NULL: refused. */
-static struct stream *
+static struct ystream *
 accept_stream(struct mux *m, uint32_t id)
 {
-	struct stream *s = NULL;
+	struct ystream *s = NULL;
 
 	pthread_mutex_lock(&m->mtx);
 	/* in any order: threads that open streams overtake each other on their way out */
@@ -57,8 +57,8 @@ accept_stream(struct mux *m, uint32_t id)
 		link_owe_later(m->link);
 		return NULL;
 	}
-	if (!m->ops->accept(m->arg, s)) {
-		stream_reset(s);
+	if (!m->ops->accept(m->arg, &s->base)) {
+		stream_reset(&s->base);
 		mux_stream_unref(m, s);	/* the user's reference */
 	}
 	return s;
@@ -102,7 +102,7 @@ control_frame(struct mux *m, const char **why)
 
 /* A window update for s. 0, or -1 if it breaks the protocol. *opened: s waited for it. */
 static int
-update_locked(struct stream *s, uint32_t n, int *opened)
+update_locked(struct ystream *s, uint32_t n, int *opened)
 {
 	if (n > UINT32_MAX - s->send_window)
 		return -1;
@@ -115,7 +115,7 @@ update_locked(struct stream *s, uint32_t n, int *opened)
 
 /* FIN and RST take effect behind the frame's data. Gives the reader's reference back. */
 static void
-ending(struct mux *m, struct stream *s, uint16_t flags)
+ending(struct mux *m, struct ystream *s, uint16_t flags)
 {
 	enum event e = flags & YAMUX_RST ? RESET : FIN;
 	int news;
@@ -149,7 +149,7 @@ ending(struct mux *m, struct stream *s, uint16_t flags)
 static int
 stream_frame(struct mux *m, const char **why)
 {
-	struct stream *s;
+	struct ystream *s;
 	const struct yamux_hdr *h = &m->h;
 	int opened = 0, bad = 0, deaf;
 
@@ -264,17 +264,17 @@ control_data(struct mux *m, uint8_t *p, size_t n, const char **why)
 static int
 data(struct mux *m, uint8_t *p, size_t n, const char **why)
 {
-	struct stream *s = m->to;
+	struct ystream *s = m->to;
 	int rc = 0;
 
 	m->left -= (uint32_t)n;
 	if (m->h.id == 1)
 		rc = control_data(m, p, n, why);
 	else if (s != NULL) {
-		pthread_mutex_lock(&s->mtx);
-		if (s->ops != NULL)
-			s->ops->data(s->arg, p, n);
-		pthread_mutex_unlock(&s->mtx);
+		pthread_mutex_lock(&s->base.mtx);
+		if (s->base.ops != NULL)
+			s->base.ops->data(s->base.arg, p, n);
+		pthread_mutex_unlock(&s->base.mtx);
 	}
 	if (m->left == 0 && s != NULL) {
 		m->to = NULL;
@@ -323,7 +323,7 @@ static void
 idle(void *arg)
 {
 	struct mux *m = arg;
-	struct stream *s;
+	struct ystream *s;
 	int i, owe = 0;
 
 	pthread_mutex_lock(&m->mtx);
@@ -344,7 +344,7 @@ const struct link_ops mux_link_ops = { input, mux_owed, idle };
 void
 mux_end(struct mux *m)
 {
-	struct stream *s;
+	struct ystream *s;
 	int i, gone;
 
 	if (m->to != NULL)

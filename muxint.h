@@ -17,6 +17,23 @@ enum {
 	RTT_FLOOR_US = 2000	/* below this the clock and the scheduler are measured */
 };
 
+struct ystream {		/* a stream of yamux; but for base guarded by the mux's mutex */
+	struct stream base;
+	struct mux *mux;		/* constant */
+	uint32_t id;			/* constant */
+	struct ystream *next;		/* in the table */
+	struct ystream *owed_next;
+	uint64_t sent;
+	int64_t epoch_us;		/* when the receive window was last opened */
+	uint32_t send_window, recv_window;
+	uint32_t recv_max;		/* what recv_window is opened to */
+	uint32_t credit;		/* delivered, not granted again yet */
+	int refs;
+	unsigned owed:1, owe_ack:1, owe_fin:1, owe_rst:1, owe_update:1, syn_sent:1, acked:1,
+	    fin_sent:1, fin_seen:1, dead:1, left:1, blocked:1, backed_up:1, queued:1, counted:1, over:1;
+	uint64_t *tally;		/* bytes [0] received, [1] sent; NULL: not counted */
+};
+
 struct mux {
 	struct mux_conf conf;
 	const struct mux_ops *ops;
@@ -25,8 +42,8 @@ struct mux {
 
 	pthread_mutex_t mtx;		/* guards everything below but the reader's */
 	pthread_cond_t acks;		/* unacked has fallen, or the end */
-	struct stream *table[TABLE];
-	struct stream *owed_first, **owed_last;
+	struct ystream *table[TABLE];
+	struct ystream *owed_first, **owed_last;
 	int refs, nstreams, unacked, acks_owed, ended;
 	uint32_t next_id;		/* ours to hand out */
 	int pong, away;			/* owed */
@@ -43,22 +60,23 @@ struct mux {
 	size_t nhdr;
 	struct yamux_hdr h;		/* of the data under way */
 	uint32_t left;			/* bytes of it to come */
-	struct stream *to;		/* whose, NULL: dropped or control */
+	struct ystream *to;		/* whose, NULL: dropped or control */
 	char *line;			/* control line that comes in pieces; NULL: none */
 	size_t nline;
 };
 
-struct stream *mux_find_locked(struct mux *, uint32_t id);
-struct stream *mux_new_stream(struct mux *);	/* NULL: no memory */
-void mux_add_locked(struct mux *, struct stream *, uint32_t id);	/* with the table's reference and the user's */
-void mux_stream_unref(struct mux *, struct stream *);
-void mux_unref_unlock(struct mux *, struct stream *);	/* the same, with the mux's mutex held, which is given back */
-void mux_acked_locked(struct mux *, struct stream *);
+extern const struct stream_type mux_stream_type;
+struct ystream *mux_find_locked(struct mux *, uint32_t id);
+struct ystream *mux_new_stream(struct mux *);	/* NULL: no memory */
+void mux_add_locked(struct mux *, struct ystream *, uint32_t id);	/* with the table's reference and the user's */
+void mux_stream_unref(struct mux *, struct ystream *);
+void mux_unref_unlock(struct mux *, struct ystream *);	/* the same, with the mux's mutex held, which is given back */
+void mux_acked_locked(struct mux *, struct ystream *);
 /* Both sides are done, though our FIN may wait to go out: its place among those open is free. */
-void mux_uncount_locked(struct mux *, struct stream *);
+void mux_uncount_locked(struct mux *, struct ystream *);
 /* Take s out of the table when nothing more can happen to it. 1: the table's reference is the caller's to drop. */
-int mux_retire_locked(struct mux *, struct stream *);
-void mux_owe_locked(struct mux *, struct stream *);	/* put it into the list of those that owe */
+int mux_retire_locked(struct mux *, struct ystream *);
+void mux_owe_locked(struct mux *, struct ystream *);	/* put it into the list of those that owe */
 size_t mux_owed(void *mux, uint8_t *buf, size_t cap, int64_t rtt_us, int *more);	/* link_ops.owed */
 
 #endif

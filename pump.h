@@ -10,7 +10,7 @@
 
 #include "conn.h"
 #include "http.h"
-#include "mux.h"
+#include "stream.h"
 #include "queue.h"
 #include "wake.h"
 

@@ -249,7 +249,7 @@ on_reset(void *arg)
 	struct exchange *x = arg;
 
 	x->reset = 1;
-	bad_locked(x, mux_ended(x->s->mux) ? "the session ended" : "the client reset the stream");
+	bad_locked(x, stream_over(x->s) ? "the session ended" : "the client reset the stream");
 	wake_locked(x);
 }
 
