@@ -13,7 +13,7 @@
 enum {
 	SMALL = 8192,		/* a buffer for small records: not kept */
 	SHAKE_IN = 4096,
-	ROUNDS = 4,		/* of records without plaintext, before somebody looks at his deadlines */
+	BARREN_MAX = 256 * 1024,	/* received without a byte of plaintext: no handshake needs so much, and no deadline sees it */
 	IN_MAX = 65536,
 	OUT_MAX = 4 * (TLS_RECORD_MAX + TLS_RECORD_MORE) + 1024
 };
@@ -26,6 +26,7 @@ struct tls {
 	pthread_mutex_t mtx;	/* guards the engine and what follows, except as said */
 	struct tls_engine *engine;
 	struct tls_io io;
+	size_t barren;		/* the reader's: bytes received since plaintext last came */
 	size_t held;		/* plaintext in io.out that the writer was not told of */
 	int sending;		/* the writer is in send(2) */
 	int closing;		/* close_notify has been made */
@@ -147,9 +148,13 @@ receive(struct conn *c, size_t want)
 	do
 		n = recv(c->fd, b->p, b->cap, 0);
 	while (n == -1 && errno == EINTR);
-	if (n > 0)
-		b->n = (size_t)n;
-	return n;
+	if (n <= 0)
+		return n;
+	b->n = (size_t)n;
+	if ((t->barren += (size_t)n) <= BARREN_MAX)
+		return n;
+	errno = EPROTO;
+	return -1;
 }
 
 static ssize_t
@@ -158,7 +163,7 @@ tls_read(struct conn *c, void *buf, size_t len)
 	struct tls *t = c->tls;
 	size_t last = t->io.in.n;
 	ssize_t n;
-	int err, rounds = 0;
+	int err;
 
 	for (;;) {
 		pthread_mutex_lock(&t->mtx);
@@ -169,7 +174,9 @@ tls_read(struct conn *c, void *buf, size_t len)
 		if (alert_waits_locked(t))
 			flush_locked(t, c->fd, 0);
 		pthread_mutex_unlock(&t->mtx);
-		if (n != -1 || err != EAGAIN || rounds++ == ROUNDS)
+		if (n > 0)
+			t->barren = 0;
+		if (n != -1 || err != EAGAIN)
 			break;
 		n = receive(c, len);
 		err = errno;
