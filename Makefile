@@ -29,6 +29,7 @@ HDR = agent.h auth.h base64.h buf.h caller.h cidr.h clock.h conn.h control.h \
 	opt.h pem.h pending.h proxy.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h \
 	store.h stream.h tls.h tlsint.h tls_bearssl.h tokens.h tunnel.h wake.h workers.h ws.h \
 	x509.h yamux.h
+DAEMON = tunneld.o daemonopt.o command.o
 TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
 	test/http_test test/json_test test/limit_test test/link_test test/linkidle_test \
 	test/log_test test/opt_test test/pem_test test/pending_test test/proxy_test \
@@ -48,14 +49,14 @@ all: tunneld tunnel
 .c:
 	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LIBS)
 
-$(OBJ) tunneld.o tunnel.o demo.o test/clock.o: $(HDR) config.mk
+$(OBJ) $(DAEMON) tunnel.o demo.o test/clock.o: $(HDR) tunneld.h config.mk
 
 libtunnel.a: $(OBJ)
 	rm -f $@
 	$(AR) rc $@ $(OBJ)
 
-tunneld: tunneld.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o libtunnel.a $(LIBS)
+tunneld: $(DAEMON) libtunnel.a
+	$(CC) $(OWN) $(LDFLAGS) -o $@ $(DAEMON) libtunnel.a $(LIBS)
 
 tunnel: tunnel.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ tunnel.o libtunnel.a $(LIBS)
@@ -64,8 +65,8 @@ hello: demo.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ demo.o libtunnel.a $(LIBS)
 
 # The daemon with a clock that a test can move: the library's is not taken.
-test/tunneld-clock: tunneld.o test/clock.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ tunneld.o test/clock.o libtunnel.a $(LIBS)
+test/tunneld-clock: $(DAEMON) test/clock.o libtunnel.a
+	$(CC) $(OWN) $(LDFLAGS) -o $@ $(DAEMON) test/clock.o libtunnel.a $(LIBS)
 
 $(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h test/x509_certs.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)

@@ -550,3 +550,14 @@ opt_bytes(const char *text, long *out)
 	*out = n * unit;
 	return 0;
 }
+
+const char *
+opt_copy(char *to, size_t cap, const char *v)
+{
+	size_t len = strlen(v);
+
+	if (len >= cap)
+		return "is too long";
+	memcpy(to, v, len + 1);
+	return NULL;
+}

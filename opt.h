@@ -53,6 +53,9 @@ int opt_env(struct opt_set *, void *conf);
 /* "name value" lines, '#' comments, blanks around ignored. err names file and line. A missing file: -1 with errno ENOENT and err set. */
 int opt_file(struct opt_set *, void *conf, const char *path);
 void opt_defaults(struct opt_set *, void *conf);	/* those that nothing set; a bad default is a programming error (assert) */
+/* For set: v into to[cap], or "is too long". */
+const char *opt_copy(char *to, size_t cap, const char *v);
+
 /* 1 if the option was given anywhere (not by default). */
 int opt_given(const struct opt_set *, const char *name);
 

@@ -50,32 +50,23 @@ die(int code, const char *fmt, ...)
 
 /* Options. */
 
-static const char *
-copy(char *to, size_t cap, const char *v)
-{
-	if (strlen(v) >= cap)
-		return "is too long";
-	memcpy(to, v, strlen(v) + 1);
-	return NULL;
-}
-
 #define SETTER(name, call) \
 	static const char *name(void *arg, const char *v) \
 	{ struct conf *c = arg; return call; }
 
-SETTER(set_name, (c->has_name = 1, copy(c->name, sizeof(c->name), v)))
-SETTER(set_host, (c->has_host = 1, copy(c->host, sizeof(c->host), v)))
-SETTER(set_run, copy(c->run, sizeof(c->run), v))
-SETTER(set_endpoint, copy(c->endpoint, sizeof(c->endpoint), v))
-SETTER(set_token_file, copy(c->token_file, sizeof(c->token_file), v))
+SETTER(set_name, (c->has_name = 1, opt_copy(c->name, sizeof(c->name), v)))
+SETTER(set_host, (c->has_host = 1, opt_copy(c->host, sizeof(c->host), v)))
+SETTER(set_run, opt_copy(c->run, sizeof(c->run), v))
+SETTER(set_endpoint, opt_copy(c->endpoint, sizeof(c->endpoint), v))
+SETTER(set_token_file, opt_copy(c->token_file, sizeof(c->token_file), v))
 /* may hold a password, which an error would quote: judged later */
-SETTER(set_proxy, (c->proxy_bad = copy(c->proxy, sizeof(c->proxy), v) != NULL, (const char *)NULL))
+SETTER(set_proxy, (c->proxy_bad = opt_copy(c->proxy, sizeof(c->proxy), v) != NULL, (const char *)NULL))
 SETTER(set_share, (c->share = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_quiet, (c->quiet = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
-SETTER(set_ca, copy(c->ca, sizeof(c->ca), v))
-SETTER(set_pin, c->npins == PINS_MAX ? "is one pin too many" : copy(c->pin[c->npins++], PIN_SIZE, v))
+SETTER(set_ca, opt_copy(c->ca, sizeof(c->ca), v))
+SETTER(set_pin, c->npins == PINS_MAX ? "is one pin too many" : opt_copy(c->pin[c->npins++], PIN_SIZE, v))
 SETTER(set_insecure, (c->insecure_target = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
 
@@ -280,7 +271,7 @@ cmd_use(int argc, char **argv)
 	if (strcmp(argv[1], "-") == 0) {
 		if (read_line(0, c.token, sizeof(c.token)) == -1)
 			die(TUNNEL_USAGE, "no token came on standard input");
-	} else if (copy(c.token, sizeof(c.token), argv[1]) != NULL)
+	} else if (opt_copy(c.token, sizeof(c.token), argv[1]) != NULL)
 		die(TUNNEL_USAGE, "the token is too long");
 	check_use(&c, argv[0], c.token);
 	make_folder();
@@ -323,7 +314,7 @@ credentials(struct conf *c)
 		return;
 	}
 	if (env != NULL && env[0] != '\0') {
-		if (copy(c->token, sizeof(c->token), env) != NULL)
+		if (opt_copy(c->token, sizeof(c->token), env) != NULL)
 			die(TUNNEL_USAGE, "TUNNEL_TOKEN is too long");
 		return;
 	}

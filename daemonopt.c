@@ -1,0 +1,334 @@
+/* daemonopt.c: the daemon's options, its files and folders; see tunneld.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tunneld.h"
+
+void
+die(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("tunneld: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(code);
+}
+
+/* Options. */
+
+static const char *
+set_listen(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	char text[NET_HOST_MAX + 12], host[NET_HOST_MAX], port[6];
+	size_t n = strlen(v);
+	int tls = n > 4 && strcmp(v + n - 4, ",tls") == 0;
+
+	if (opt_copy(text, sizeof(text), v) != NULL)
+		return "is too long";
+	text[tls ? n - 4 : n] = '\0';
+	if (net_split(text, host, port) == -1)
+		return "is not [HOST:]PORT[,tls]";
+	if (c->nlisten == LISTEN_TEXTS)
+		return "is one listener too many";
+	c->tls[c->nlisten] = tls;
+	return opt_copy(c->listen[c->nlisten++], sizeof(c->listen[0]), text);
+}
+
+/* A file of a list. */
+static const char *
+add_file(char (*list)[FILE_PATH_MAX], int *n, const char *v)
+{
+	if (*n == TLS_PAIRS_MAX)
+		return "is one file too many";
+	return opt_copy(list[(*n)++], sizeof(list[0]), v);
+}
+
+static const char *
+set_domain(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	if (v[0] != '\0' && !name_ok(v))
+		return "is not a domain name in lower case";
+	return opt_copy(c->d.domain, sizeof(c->d.domain), v);
+}
+
+static const char *
+set_url(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	if (v[0] != '\0' && strncmp(v, "http://", 7) != 0 && strncmp(v, "https://", 8) != 0)
+		return "is not an http:// or https:// URL";
+	return opt_copy(c->d.url, sizeof(c->d.url), v);
+}
+
+static const char *
+set_trust(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	const char *why;
+
+	if (c->d.ntrust == TRUST_MAX)
+		return "is one network too many";
+	if (cidr_parse(&c->d.trust[c->d.ntrust], v, &why) == -1)
+		return "is not ADDRESS or ADDRESS/BITS";
+	c->d.ntrust++;
+	return NULL;
+}
+
+static const char *
+seconds(long *ms, const char *v, long min)
+{
+	return opt_seconds(v, ms) == -1 || *ms < min ? "is not a number of seconds" : NULL;
+}
+
+static const char *
+seconds_or_0(long *ms, const char *v)
+{
+	if (strcmp(v, "0") == 0) {
+		*ms = 0;
+		return NULL;
+	}
+	return seconds(ms, v, 1);
+}
+
+static const char *
+count(long *n, const char *v, long max)
+{
+	return opt_number(v, 1, max, n) == -1 ? "is not a number in range" : NULL;
+}
+
+static const char *
+bytes(long *n, const char *v, long min, long max)
+{
+	return opt_bytes(v, n) == -1 || *n < min || *n > max ? "is not a size in range" : NULL;
+}
+
+#define SETTER(name, call) \
+	static const char *name(void *arg, const char *v) \
+	{ struct conf *c = arg; return call; }
+
+SETTER(set_state, opt_copy(c->state, sizeof(c->state), v))
+SETTER(set_file, opt_copy(c->file, sizeof(c->file), v))
+SETTER(set_grace, seconds_or_0(&c->d.grace_ms, v))
+SETTER(set_drain, seconds_or_0(&c->d.drain_ms, v))
+SETTER(set_timeout, seconds(&c->d.timeout_ms, v, 1))
+SETTER(set_head, seconds(&c->d.head_ms, v, 1))
+SETTER(set_idle, seconds(&c->d.idle_ms, v, 1))
+SETTER(set_half_close, seconds(&c->d.half_close_ms, v, 1))
+SETTER(set_keep_alive, seconds(&c->d.keep_alive_ms, v, 1))
+SETTER(set_stall, seconds(&c->d.stall_ms, v, 1))
+SETTER(set_ping, seconds(&c->d.ping_ms, v, 100))
+SETTER(set_slots, count(&c->d.slots, v, 65535))
+SETTER(set_queue, count(&c->d.queue, v, 1000000))
+SETTER(set_cert, add_file(c->cert, &c->ncerts, v))
+SETTER(set_key, add_file(c->key, &c->nkeys, v))
+SETTER(set_redirect, (c->d.redirect = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
+SETTER(set_streams, count(&c->d.streams, v, 1000000))
+SETTER(set_callers, count(&c->d.callers, v, 1000000))
+SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
+SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
+SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
+SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_json, (c->json = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_global, (c->global = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_scope, opt_copy(c->scope, sizeof(c->scope), v))
+SETTER(set_note, opt_copy(c->note, sizeof(c->note), v))
+SETTER(set_expires, seconds(&c->expires_ms, v, 1000))
+
+#define STATE_OPT { "state", 's', OPT_VALUE, NULL, "DIR", "state folder", set_state }
+#define CONFIG_OPT { "config", 'c', OPT_VALUE, NULL, "FILE", "configuration file", set_file }
+#define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
+
+static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_NAME */
+	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT[,tls]", "public address; port 0: any free", set_listen },
+	{ "cert", 0, OPT_LIST, NULL, "FILE", "certificate and its chain, for listeners with ,tls", set_cert },
+	{ "key", 0, OPT_LIST, NULL, "FILE", "its key; default: in the same file", set_key },
+	{ "redirect", 0, OPT_FLAG, NULL, NULL, "send plain HTTP callers to https", set_redirect },
+	{ "domain", 'd', OPT_VALUE, NULL, "NAME", "a tunnel is reached at TUNNEL.NAME", set_domain },
+	{ "url", 0, OPT_VALUE, NULL, "URL", "scheme and port of the URLs told to clients", set_url },
+	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
+	{ "grace", 0, OPT_VALUE, "10", "TIME", "a lost session keeps its names", set_grace },
+	{ "drain", 0, OPT_VALUE, "20", "TIME", "to finish running exchanges at the end", set_drain },
+	{ "timeout", 0, OPT_VALUE, "30", "TIME", "for a response head", set_timeout },
+	{ "head-timeout", 0, OPT_VALUE, "10", "TIME", "for a request head", set_head },
+	{ "idle", 0, OPT_VALUE, "30", "TIME", "without a byte of a request's content", set_idle },
+	{ "stall", 0, OPT_VALUE, "300", "TIME", "without a caller taking a byte", set_stall },
+	{ "half-close", 0, OPT_VALUE, "5", "TIME", "for an answer to a half-closed caller", set_half_close },
+	{ "keep-alive", 0, OPT_VALUE, "75", "TIME", "between requests on a connection", set_keep_alive },
+	{ "ping", 0, OPT_VALUE, "30", "TIME", "between pings of a client", set_ping },
+	{ "slots", 0, OPT_VALUE, "256", "N", "requests waiting for a response head", set_slots },
+	{ "queue", 0, OPT_VALUE, "100", "N", "requests waiting for one lost tunnel", set_queue },
+	{ "streams", 0, OPT_VALUE, "1024", "N", "running exchanges of one session", set_streams },
+	{ "callers", 0, OPT_VALUE, "4096", "N", "public connections", set_callers },
+	{ "sessions", 0, OPT_VALUE, "16384", "N", "client sessions", set_sessions },
+	{ "handshakes", 0, OPT_VALUE, "64", "N", "TLS handshakes of one address at once", set_handshakes },
+	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
+	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
+	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
+	STATE_OPT,
+	CONFIG_OPT,
+	/* the last three are for the command line alone */
+	{ "check", 'n', OPT_FLAG, NULL, NULL, "check the configuration and exit", set_check },
+	HELP_OPT,
+	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
+};
+
+static const struct opt issue_opts[] = {
+	{ "scope", 0, OPT_VALUE, NULL, "NAME[,NAME...]", "names and ports it may use", set_scope },
+	{ "global", 0, OPT_FLAG, NULL, NULL, "it may use every name", set_global },
+	{ "expires", 0, OPT_VALUE, NULL, "TIME", "30d, 12h, ...; default: never", set_expires },
+	{ "note", 0, OPT_VALUE, NULL, "TEXT", "whose it is, for the list", set_note },
+	STATE_OPT, CONFIG_OPT, HELP_OPT,
+};
+
+static const struct opt plain_opts[] = { STATE_OPT, CONFIG_OPT, HELP_OPT };
+
+static const struct opt status_opts[] = {
+	{ "json", 0, OPT_FLAG, NULL, NULL, "as JSON", set_json },
+	STATE_OPT, CONFIG_OPT, HELP_OPT,
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+void
+usage(void)
+{
+	char text[4096];
+
+	opt_help(opts, COUNT(opts), text, sizeof(text));
+	printf("usage: tunneld [OPTION...]\n"
+	    "       tunneld token issue (--scope NAME[,NAME...] | --global)\n"
+	    "                           [--expires TIME] [--note TEXT]\n"
+	    "       tunneld token list | token revoke ID\n"
+	    "       tunneld status [--json] | stop\n"
+	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
+	    "See tunneld(8).\n", text);
+	exit(0);
+}
+
+/* "$XDG_STATE_HOME/tunneld" and the like: where a user's own files are. */
+static void
+home_path(char *out, size_t cap, const char *xdg, const char *under, const char *leaf)
+{
+	const char *base = getenv(xdg), *home = getenv("HOME");
+	int n;
+
+	if (base != NULL && base[0] == '/')
+		n = snprintf(out, cap, "%s/%s", base, leaf);
+	else
+		n = snprintf(out, cap, "%s/%s/%s", home != NULL ? home : ".", under, leaf);
+	if (n < 0 || (size_t)n >= cap)
+		die(EXIT_USAGE, "the path of your home folder is too long");
+}
+
+/* What the environment, the file and the defaults add. file: --config of a command with a table of its own, or "". */
+static void
+settle(struct opt_set *set, struct conf *c, const char *file)
+{
+	int given;
+
+	set->n -= 3;		/* check, help and version are for the command line alone */
+	if (opt_env(set, c) == -1)
+		die(EXIT_USAGE, "%s", set->err);
+	if (file[0] != '\0')
+		opt_copy(c->file, sizeof(c->file), file);
+	given = c->file[0] != '\0';
+	if (!given && geteuid() == 0)
+		opt_copy(c->file, sizeof(c->file), CONFFILE);
+	else if (!given)
+		home_path(c->file, sizeof(c->file), "XDG_CONFIG_HOME", ".config", "tunneld.conf");
+	if (opt_file(set, c, c->file) == -1 && (given || errno != ENOENT))
+		die(EXIT_USAGE, "%s", set->err);
+	opt_defaults(set, c);
+	if (c->state[0] == '\0' && geteuid() == 0)
+		opt_copy(c->state, sizeof(c->state), STATEDIR);
+	else if (c->state[0] == '\0')
+		home_path(c->state, sizeof(c->state), "XDG_STATE_HOME", ".local/state", "tunneld");
+}
+
+/*
+ * Options of a command: its own from the command line; environment and file
+ * are read as the daemon reads them, so that both mean the same state folder.
+ */
+void
+options(struct conf *c, enum options which, int argc, char **argv, int operands)
+{
+	static const struct {
+		const struct opt *opts;
+		size_t n;
+	} table[] = {
+		[OPTIONS_DAEMON] = { opts, COUNT(opts) }, [OPTIONS_ISSUE] = { issue_opts, COUNT(issue_opts) },
+		[OPTIONS_PLAIN] = { plain_opts, COUNT(plain_opts) }, [OPTIONS_STATUS] = { status_opts, COUNT(status_opts) }
+	};
+	struct opt_set set;
+	struct conf daemon;
+	int nargs;
+
+	memset(c, 0, sizeof(*c));
+	opt_init(&set, table[which].opts, table[which].n, "TUNNELD");
+	if (opt_args(&set, c, argc, argv, &nargs) == -1)
+		die(EXIT_USAGE, "%s; see tunneld --help", set.err);
+	if (c->help)
+		usage();
+	if (c->version) {
+		printf("tunneld %s\n", VERSION);
+		exit(0);
+	}
+	if (nargs > operands)
+		die(EXIT_USAGE, "unknown word '%.60s'; see tunneld --help", argv[operands]);
+	if (nargs < operands)
+		die(EXIT_USAGE, "a word is missing; see tunneld --help");
+	if (which == OPTIONS_DAEMON) {
+		settle(&set, c, "");
+		return;
+	}
+	memset(&daemon, 0, sizeof(daemon));
+	opt_init(&set, opts, COUNT(opts), "TUNNELD");
+	settle(&set, &daemon, c->file);
+	c->d = daemon.d;
+	memcpy(c->listen, daemon.listen, sizeof(c->listen));
+	memcpy(c->tls, daemon.tls, sizeof(c->tls));
+	c->nlisten = daemon.nlisten;
+	if (c->state[0] == '\0')
+		memcpy(c->state, daemon.state, sizeof(c->state));
+}
+
+/* The state folder. */
+
+int
+open_state(const char *path, int make)
+{
+	char part[FILE_PATH_MAX];
+	size_t i;
+	int fd;
+
+	for (i = 1; make && path[i - 1] != '\0'; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, 0700) == -1 && errno != EEXIST)
+			die(1, "state folder %s: %s", part, strerror(errno));
+	}
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		die(1, "state folder %s: %s; name another with --state", path, strerror(errno));
+	return fd;
+}

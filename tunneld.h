@@ -1,0 +1,42 @@
+/*
+ * tunneld.h: what the daemon's files share: tunneld.c (start and stop), daemonopt.c
+ * (options and files), command.c (token, status, stop). Of the program, not of the library.
+ */
+#ifndef TUNNELD_H
+#define TUNNELD_H
+
+#include "daemon.h"
+#include "net.h"
+#include "opt.h"
+#include "store.h"
+
+enum {
+	LISTEN_TEXTS = 16,
+	FILE_PATH_MAX = 512,
+	EXIT_USAGE = 2
+};
+
+struct conf {
+	struct daemon_conf d;
+	char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
+	int tls[LISTEN_TEXTS], nlisten;
+	char state[FILE_PATH_MAX], file[FILE_PATH_MAX];
+	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
+	int ncerts, nkeys;
+	int log_time, check, json, help, version, global;
+	char scope[STORE_SCOPE_MAX + 1], note[STORE_NOTE_MAX + 1];
+	long expires_ms;
+};
+
+void die(int code, const char *fmt, ...);	/* one line, "tunneld: ", and exit */
+
+/* Options: for the daemon, and for commands. Words that are no options: exactly so many operands, moved to the front of argv. */
+enum options { OPTIONS_DAEMON, OPTIONS_ISSUE, OPTIONS_PLAIN, OPTIONS_STATUS };
+void options(struct conf *, enum options, int argc, char **argv, int operands);
+void usage(void);		/* prints and exits */
+
+int open_state(const char *path, int make);	/* the folder's descriptor; dies without it */
+
+int command(int argc, char **argv);	/* argv[0] is the command's name; the exit status */
+
+#endif
