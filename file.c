@@ -1,9 +1,11 @@
 /* file.c: whole files, read and written; see file.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "file.h"
+#include "sha256.h"
 
 enum { FIRST_SIZE = 4096 };
 
@@ -21,9 +23,14 @@ file_read(int fd, size_t max, char **out, size_t *outlen)
 			break;
 		}
 		if (cap - len < 2) {	/* a byte to read and the NUL */
-			cap = cap == 0 ? FIRST_SIZE : cap * 2;
-			if ((grown = realloc(p, cap)) == NULL)
+			if ((grown = malloc(cap == 0 ? FIRST_SIZE : cap * 2)) == NULL)
 				break;
+			cap = cap == 0 ? FIRST_SIZE : cap * 2;
+			if (p != NULL) {	/* it may be a key */
+				memcpy(grown, p, len);
+				wipe(p, len);
+				free(p);
+			}
 			p = grown;
 		}
 		n = read(fd, p + len, cap - len - 1);
@@ -39,6 +46,8 @@ file_read(int fd, size_t max, char **out, size_t *outlen)
 			len += (size_t)n;
 	}
 	saved = errno;
+	if (p != NULL)
+		wipe(p, len);
 	free(p);
 	errno = saved;
 	return -1;

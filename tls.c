@@ -176,6 +176,8 @@ tls_read(struct conn *c, void *buf, size_t len)
 		pthread_mutex_unlock(&t->mtx);
 		if (n > 0)
 			t->barren = 0;
+		if (n == -1 && err == EAGAIN && t->io.in.at < t->io.in.n)
+			err = EPROTO;	/* it takes no more: the other side lets it neither read nor write */
 		if (n != -1 || err != EAGAIN)
 			break;
 		n = receive(c, len);

@@ -32,6 +32,17 @@ slurp(const char *path, char **text, size_t *len, char why[TLS_WHY_MAX])
 	return rc;
 }
 
+/* Text and what was decoded of it: there may be a key in it. */
+static void
+give_back(char *text, uint8_t *der, size_t len)
+{
+	wipe(text, len);
+	free(text);
+	if (der != NULL)
+		wipe(der, len);
+	free(der);
+}
+
 static unsigned char *
 copy(const unsigned char *p, size_t len)
 {
@@ -66,8 +77,7 @@ load_chain(struct pair *p, const char *path, char why[TLS_WHY_MAX])
 	}
 	if (rc == 0 && p->nchain == 0)
 		wrong = "has no certificate";
-	free(der);
-	free(text);
+	give_back(text, der, len);
 	if (rc == 0 && p->nchain > 0 && x509_parse(&p->leaf, p->chain[0].data, p->chain[0].data_len, &wrong) == 0)
 		return 0;
 	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);
@@ -100,11 +110,7 @@ load_key(struct pair *p, const char *path, char why[TLS_WHY_MAX])
 		if (!found)
 			break;
 	}
-	if (der != NULL)
-		wipe(der, len);
-	wipe(text, len);
-	free(der);
-	free(text);
+	give_back(text, der, len);
 	if (found)
 		return 0;
 	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);
@@ -313,8 +319,7 @@ load_anchors(struct tls_client *c, const char *path, char why[TLS_WHY_MAX])
 		}
 	if (rc == 0 && c->nanchors == 0)
 		wrong = "has no CA certificate that BearSSL knows";
-	free(der);
-	free(text);
+	give_back(text, der, len);
 	if (rc == 0 && c->nanchors > 0)
 		return 0;
 	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);

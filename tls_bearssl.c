@@ -581,10 +581,13 @@ ssize_t
 tls_engine_writev(struct tls_engine *e, struct tls_io *io, const struct iovec *iov, int n, size_t skip)
 {
 	size_t left = iov_len(iov, n) - skip, took = 0, k;
+	int refused = 0;
 
 	while (left > 0 && take_out(e, io)) {
 		k = left < TLS_RECORD_MAX ? left : TLS_RECORD_MAX;
-		if (!tls_out_room(io, k + TLS_RECORD_MORE) || (k = fill_record(e, iov, n, skip + took)) == 0)
+		if (!tls_out_room(io, k + TLS_RECORD_MORE))
+			break;
+		if ((refused = (k = fill_record(e, iov, n, skip + took)) == 0))
 			break;
 		took += k;
 		left -= k;
@@ -592,7 +595,8 @@ tls_engine_writev(struct tls_engine *e, struct tls_io *io, const struct iovec *i
 	take_out(e, io);
 	if (took > 0)
 		return (ssize_t)took;
-	errno = br_ssl_engine_current_state(e->ssl) == BR_SSL_CLOSED ? EPIPE : EAGAIN;
+	/* with room it takes data, but in a handshake that the other side has begun and does not end */
+	errno = br_ssl_engine_current_state(e->ssl) == BR_SSL_CLOSED ? EPIPE : refused ? EPROTO : EAGAIN;
 	return -1;
 }
 
