@@ -524,7 +524,10 @@ close_caller(struct caller *c)
 		conn_close(&c->conn);
 		return;
 	}
-	conn_shutdown(&c->conn, SHUT_WR);
+	if (c->cut)
+		shutdown(c->conn.fd, SHUT_WR);
+	else
+		conn_shutdown(&c->conn, SHUT_WR);
 	while (seen < LINGER_MAX) {
 		c->at = c->len = 0;
 		if (more(c, deadline) != 1)
@@ -550,7 +553,7 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 		for (i = 0; i < d->conf.ntrust; i++)
 			c->trusted |= cidr_match(&d->conf.trust[i], &c->addr);
 	c->at = c->len = 0;
-	c->close = c->abort = 0;
+	c->close = c->cut = c->abort = 0;
 }
 
 /* Memory for a connection. NULL: there are too many already, or there is none. */

@@ -34,7 +34,8 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	int json;		/* errors as JSON */
 	int minor;		/* HTTP/1.minor */
 	int close;		/* no further request on this connection */
-	int abort;		/* close it with a reset: what was sent is no whole answer */
+	int cut;		/* what was sent is no whole answer: over TLS, no close_notify */
+	int abort;		/* and only a reset can tell: close it with one */
 	struct exchange exchange;
 };
 

@@ -620,7 +620,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */
 		c->abort = c->minor == 0 || x->status == 101;
-		c->close = 1;
+		c->close = c->cut = 1;
 		break;
 	case V_LEFT:
 		c->close = 1;
