@@ -300,7 +300,7 @@ send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 
 /* The other side, or the proxy, will not have us: over, unless it once did. 1: try again. */
 static int
-no_tunneld(struct tunnel_client *c, const char *why)
+no_tunneld(struct tunnel_client *c, enum tunnel_end end, const char *why)
 {
 	int worked;
 
@@ -308,7 +308,7 @@ no_tunneld(struct tunnel_client *c, const char *why)
 	worked = c->worked;
 	pthread_mutex_unlock(&c->mtx);
 	if (!worked)
-		agent_finish(c, TUNNEL_FAILED, why, 0);
+		agent_finish(c, end, why, 0);
 	return worked;
 }
 
@@ -326,14 +326,13 @@ refused(struct tunnel_client *c, int status, char *why, size_t whylen)
 		return 0;
 	}
 	if (status == 308 && !c->endpoint.tls) {
-		snprintf(why, whylen, "%.100s wants TLS: use https://%.100s",
-		    c->endpoint.authority, c->endpoint.host);
-		return no_tunneld(c, why);
+		snprintf(why, whylen, "%.150s wants TLS: use its https:// URL", c->endpoint.authority);
+		return no_tunneld(c, TUNNEL_FAILED, why);
 	}
 	if (status < 500 && status != 408 && status != 429) {
 		snprintf(why, whylen, "%.150s is no tunneld: it answered %d %s",
 		    c->endpoint.authority, status, http_reason(status));
-		return no_tunneld(c, why);
+		return no_tunneld(c, TUNNEL_FAILED, why);
 	}
 	return 1;
 }
@@ -353,7 +352,9 @@ shake_tls(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
 		agent_finish(c, TUNNEL_UNTRUSTED, why, 0);
 		return -1;
 	}
-	return rc != TLS_REFUSED || no_tunneld(c, why) ? 0 : -1;
+	if (rc == TLS_UNFIT || rc == TLS_REFUSED)
+		return no_tunneld(c, rc == TLS_UNFIT ? TUNNEL_UNTRUSTED : TUNNEL_FAILED, why) ? 0 : -1;
+	return 0;
 }
 
 /* A connection to the endpoint, through the proxy if there is one: 1; 0: try again; -1: it is over. */
@@ -384,7 +385,7 @@ dial(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
 	rc = proxy_connect(conn, p, e->host, e->port, clock_ms(CLOCK_STEADY) + SHAKE_MS,
 	    c->wake.rd, why, whylen);
 	if (rc == PROXY_REFUSED)
-		return no_tunneld(c, why) ? 0 : -1;
+		return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
 	return rc == 0;
 }
 
@@ -414,7 +415,7 @@ shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
 		return refused(c, k->head.status, why, whylen) ? 0 : -1;
 	if (ws_client_check(&k->head, key, protocol, &wrong) == -1) {
 		snprintf(why, whylen, "%.150s is no tunneld: %s", c->endpoint.authority, wrong);
-		return no_tunneld(c, why) ? 0 : -1;
+		return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
 	}
 	return 1;
 }

@@ -41,7 +41,7 @@ starts(struct str s, const char *lit)
 	return s.len >= strlen(lit) && memcmp(s.p, lit, strlen(lit)) == 0;
 }
 
-/* Host without port and final dot, in lower case; "" if it is no DNS name or too long. */
+/* Host without port and final dot, in lower case; "" if it is too long. */
 static void
 host_fold(struct str host, char out[NAME_LEN_MAX + 1])
 {
@@ -333,7 +333,8 @@ redirect(struct caller *c)
 	if (host[0] == '\0')
 		memcpy(host, conf->domain, strlen(conf->domain) + 1);
 	if (strncmp(conf->url, "https://", 8) == 0) {
-		url = strchr(conf->url + 8, ':');
+		url = strchr(conf->url + 8, ']');
+		url = strchr(url != NULL ? url : conf->url + 8, ':');
 		port = url != NULL ? url + 1 : "443";
 	}
 	if (host[0] == '\0' || port[0] == '\0') {
@@ -477,7 +478,7 @@ serve(struct caller *c)
 	c->close = !c->head.keep_alive || daemon_draining(c->d);
 	take_request_id(c);
 	r = route(c, name, &prefix);
-	if (c->d->conf.redirect && r != ROUTE_ASK && !c->secure && !forwarded_secure(c)) {
+	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !c->secure && !forwarded_secure(c)) {
 		redirect(c);
 		return NULL;
 	}

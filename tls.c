@@ -116,9 +116,9 @@ flush_locked(struct tls *t, int fd, int writer)
 		if (n > 0)
 			b->at += (size_t)n;
 	}
-	b->at = b->n = 0;
-	if (b->cap <= SMALL)
+	if (b->n < OUT_MAX / 2)		/* more may follow what has nearly filled it */
 		buf_drop(b);
+	b->at = b->n = 0;
 	if (t->closing)
 		shutdown(fd, SHUT_WR);
 	return 0;
@@ -182,13 +182,13 @@ tls_read(struct conn *c, void *buf, size_t len)
 			break;
 		n = receive(c, len);
 		err = errno;
+		last = n > 0 ? (size_t)n : 0;
 		if (n == 0) {	/* an end that anybody could have made */
 			n = -1;
 			err = ECONNRESET;
 		}
 		if (n == -1)
 			break;
-		last = (size_t)n;
 	}
 	/* much comes: keep the memory for the next read */
 	if (t->io.in.at == t->io.in.n && (t->io.in.cap <= SMALL || last < IN_MAX / 4))

@@ -55,7 +55,8 @@ enum tls_result {
 	TLS_OK,
 	TLS_NETWORK,		/* the connection ended, or time is over: try again */
 	TLS_REFUSED,		/* the handshake failed: perhaps it is not TLS */
-	TLS_UNTRUSTED,		/* certificate or pin, or no version or cipher that is safe: it will not get better by itself */
+	TLS_UNFIT,		/* it says that there is no version or cipher in common; anybody on the way can say so */
+	TLS_UNTRUSTED,		/* certificate or pin */
 	TLS_PLAIN_HTTP,		/* (accept) it is no TLS but a plain HTTP request, whose first bytes are lost; nothing was sent */
 	TLS_MEMORY
 };

@@ -308,6 +308,7 @@ explain_chain(struct verifier *v, unsigned err)
 	} table[] = {
 		{ BR_ERR_X509_EXPIRED, FAULT_DATES }, { BR_ERR_X509_WEAK_PUBLIC_KEY, FAULT_WEAK },
 		{ BR_ERR_X509_UNSUPPORTED, FAULT_WEAK },	/* a signature with MD5 or SHA-1, say */
+		{ BR_ERR_X509_CRITICAL_EXTENSION, FAULT_LIMITS },
 		{ BR_ERR_X509_NOT_TRUSTED, FAULT_ISSUER }
 	};
 	size_t i = 0;
@@ -384,13 +385,16 @@ tls_engine_connect(struct tls_client *c, const char *host)
 {
 	struct tls_engine *e = engine_new();
 	br_ssl_client_context *cc;
+	size_t len = strlen(host);
 	int resume, ok;
 
-	if (e == NULL || strlen(host) >= sizeof(e->host) || (e->verifier = malloc(sizeof(*e->verifier))) == NULL) {
+	if (e == NULL || len >= sizeof(e->host) || (e->verifier = malloc(sizeof(*e->verifier))) == NULL) {
 		free(e);
 		return NULL;
 	}
-	memcpy(e->host, host, strlen(host) + 1);
+	memcpy(e->host, host, len + 1);
+	if (len > 1 && host[len - 1] == '.')	/* SNI has none (RFC 6066, 3) */
+		e->host[len - 1] = '\0';
 	cc = &e->u.client;
 	e->ssl = &cc->eng;
 	e->client = c;

@@ -56,6 +56,8 @@ enum tls_fault {
 	FAULT_NAME,
 	FAULT_PIN,
 	FAULT_WEAK,		/* its key or signature */
+	FAULT_USAGE,		/* it is none of a server */
+	FAULT_LIMITS,		/* a critical extension that the library does not know */
 	FAULT_NEWER, FAULT_OLDER,	/* it wants a TLS that we have not */
 	FAULT_CIPHER,		/* nothing in common */
 	FAULT_NOT_TLS,

@@ -108,9 +108,11 @@ tls_explain(enum tls_fault fault, const struct x509 *leaf, const char *host, con
 		    "; see --ca and --pin", TLS_UNTRUSTED },
 		[FAULT_PIN] = { "pin mismatch: the public key of ", " is not one that --pin names", TLS_UNTRUSTED },
 		[FAULT_WEAK] = { "weak certificate: that of ", " has a key or a signature that is not safe", TLS_UNTRUSTED },
-		[FAULT_NEWER] = { "peer requires TLS 1.3: ", " has no TLS 1.2; a build with TLS = libtls speaks both", TLS_UNTRUSTED },
-		[FAULT_OLDER] = { "peer has no TLS 1.2: ", " is too old to be safe", TLS_UNTRUSTED },
-		[FAULT_CIPHER] = { "no safe cipher in common with ", "", TLS_UNTRUSTED },
+		[FAULT_USAGE] = { "wrong certificate: that of ", " is not for a server (extKeyUsage)", TLS_UNTRUSTED },
+		[FAULT_LIMITS] = { "certificate not understood: a CA of ", " sets limits (a critical extension) that this build does not know", TLS_UNTRUSTED },
+		[FAULT_NEWER] = { "peer requires TLS 1.3: ", " has no TLS 1.2; a build with TLS = libtls speaks both", TLS_UNFIT },
+		[FAULT_OLDER] = { "peer has no TLS 1.2: ", " is too old to be safe", TLS_UNFIT },
+		[FAULT_CIPHER] = { "no safe cipher in common with ", "", TLS_UNFIT },
 		[FAULT_NOT_TLS] = { "", " does not speak TLS on this port", TLS_REFUSED },
 		[FAULT_OTHER] = { "TLS with ", " failed: ", TLS_REFUSED },
 	};
@@ -137,8 +139,12 @@ tls_judge(const struct tls_trust *trust, const struct x509 *leaf, const char *ho
 	if (trust->insecure)
 		return TLS_OK;
 	/* a pin alone is as good as a certificate that names the host */
-	if ((trust->ca != NULL || trust->npins == 0) && !x509_names_host(leaf, host))
-		return tls_explain(FAULT_NAME, leaf, host, NULL, why);
+	if (trust->ca != NULL || trust->npins == 0) {
+		if (leaf->no_server)
+			return tls_explain(FAULT_USAGE, leaf, host, NULL, why);
+		if (!x509_names_host(leaf, host))
+			return tls_explain(FAULT_NAME, leaf, host, NULL, why);
+	}
 	sha256(leaf->spki.p, leaf->spki.len, sum);
 	for (i = 0; i < trust->npins; i++)
 		pinned |= memcmp(sum, trust->pin[i], sizeof(sum)) == 0;	/* no secret */

@@ -84,6 +84,8 @@ load_tls(void)
 		die(EXIT_USAGE, "--cert is for a listener with ,tls: --listen 0.0.0.0:443,tls");
 	if (conf.nkeys != 0 && conf.nkeys != conf.ncerts)
 		die(EXIT_USAGE, "each --cert needs a --key, or none does: then the key is in the same file");
+	if (n == 0 && conf.d.redirect && strncmp(conf.d.url, "https://", 8) != 0)
+		die(EXIT_USAGE, "--redirect needs a listener with ,tls, or an https:// --url");
 	if (n == 0)
 		return NULL;
 	for (i = 0; i < conf.ncerts; i++) {

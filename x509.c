@@ -17,6 +17,7 @@ enum { V3 = 2 };
 
 static const uint8_t common_name[3] = { 0x55, 0x04, 0x03 };		/* 2.5.4.3 */
 static const uint8_t subject_alt_name[3] = { 0x55, 0x1d, 0x11 };	/* 2.5.29.17 */
+static const uint8_t ext_key_usage[3] = { 0x55, 0x1d, 0x25 };	/* 2.5.29.37 */
 
 static int
 bad(const char **why, const char *what)
@@ -179,6 +180,26 @@ parse_san(struct x509 *x, struct der in)
 	return 0;
 }
 
+/* Extension extKeyUsage, 4.2.1.12. */
+static int
+parse_usage(struct x509 *x, struct der in)
+{
+	static const uint8_t server[] = { 0x2b, 6, 1, 5, 5, 7, 3, 1 }, any[] = { 0x55, 0x1d, 0x25, 0 };
+	struct der list, oid;
+
+	if (!take(&in, SEQUENCE, &list) || in.len != 0 || list.len == 0)
+		return -1;
+	x->no_server = 1;
+	while (list.len > 0) {
+		if (!take(&list, OID, &oid))
+			return -1;
+		if ((oid.len == sizeof(server) && memcmp(oid.p, server, oid.len) == 0) ||
+		    (oid.len == sizeof(any) && memcmp(oid.p, any, oid.len) == 0))
+			x->no_server = 0;
+	}
+	return 0;
+}
+
 static int
 parse_extensions(struct x509 *x, struct der in, const char **why)
 {
@@ -192,6 +213,8 @@ parse_extensions(struct x509 *x, struct der in, const char **why)
 		(void)take(&ext, BOOLEAN, &v);	/* critical: the verifier's concern */
 		if (!take(&ext, OCTET_STRING, &v) || ext.len != 0)
 			return bad(why, "bad extension in certificate");
+		if (is_oid(oid, ext_key_usage) && parse_usage(x, v) == -1)
+			return bad(why, "bad extKeyUsage in certificate");
 		if (!is_oid(oid, subject_alt_name))
 			continue;
 		if (x->san.p != NULL)	/* 4.2: which of the two would count? */

@@ -19,6 +19,7 @@ struct x509 {
 	struct der san;		/* what is in subjectAltName, for x509_next_name; p is NULL if none */
 	struct der cn;		/* the subject's last commonName, any bytes; p is NULL if none.
 				   To be shown, never to be compared */
+	int no_server;		/* extKeyUsage is there, and a server's is not in it (4.2.1.12) */
 	int64_t not_before, not_after;	/* seconds since 1970; valid at both and in between */
 };
 
