@@ -92,6 +92,7 @@ needs_apt() {
 		need wrk program wrk
 		need openssh-server program sshd
 		need openssh-client program ssh
+		need openssl command -v openssl
 		need valgrind program valgrind ;;
 	esac
 }
@@ -124,6 +125,7 @@ needs_apk() {
 		need nginx program nginx
 		need wrk program wrk
 		need openssh program sshd
+		need openssl command -v openssl
 		need valgrind program valgrind ;;
 	esac
 }

@@ -11,7 +11,7 @@
 #include "tlsint.h"
 
 enum {
-	SMALL = 8192,		/* a buffer for small records: not kept */
+	SMALL = 8192,		/* a buffer for small records */
 	SHAKE_IN = 4096,
 	BARREN_MAX = 256 * 1024,	/* received without a byte of plaintext: no handshake needs so much, and no deadline sees it */
 	IN_MAX = 65536,
@@ -29,6 +29,7 @@ struct tls {
 	size_t barren;		/* the reader's: bytes received since plaintext last came */
 	size_t held;		/* plaintext in io.out that the writer was not told of */
 	int sending;		/* the writer is in send(2) */
+	int asleep;		/* the reader waits for input, so io.in is nobody's */
 	int closing;		/* close_notify has been made */
 	int ended;		/* the connection is at its end */
 };
@@ -79,6 +80,19 @@ tls_free(struct tls *t)
 	free(t);
 }
 
+/* A connection that waits holds no buffers, so that many can. */
+static void
+trim_locked(struct tls *t)
+{
+	if (!t->asleep)
+		return;
+	if (t->io.in.at == t->io.in.n)
+		buf_drop(&t->io.in);
+	if (!t->sending && t->io.out.at == t->io.out.n)
+		buf_drop(&t->io.out);
+	tls_engine_trim(t->engine);
+}
+
 int
 tls_out_room(struct tls_io *io, size_t len)
 {
@@ -116,8 +130,6 @@ flush_locked(struct tls *t, int fd, int writer)
 		if (n > 0)
 			b->at += (size_t)n;
 	}
-	if (b->n < OUT_MAX / 2)		/* more may follow what has nearly filled it */
-		buf_drop(b);
 	b->at = b->n = 0;
 	if (t->closing)
 		shutdown(fd, SHUT_WR);
@@ -161,12 +173,12 @@ static ssize_t
 tls_read(struct conn *c, void *buf, size_t len)
 {
 	struct tls *t = c->tls;
-	size_t last = t->io.in.n;
 	ssize_t n;
 	int err;
 
 	for (;;) {
 		pthread_mutex_lock(&t->mtx);
+		t->asleep = 0;
 		n = t->ended ? 0 : tls_engine_read(t->engine, &t->io, buf, len);
 		err = errno;
 		if (n == 0)
@@ -182,7 +194,6 @@ tls_read(struct conn *c, void *buf, size_t len)
 			break;
 		n = receive(c, len);
 		err = errno;
-		last = n > 0 ? (size_t)n : 0;
 		if (n == 0) {	/* an end that anybody could have made */
 			n = -1;
 			err = ECONNRESET;
@@ -190,9 +201,6 @@ tls_read(struct conn *c, void *buf, size_t len)
 		if (n == -1)
 			break;
 	}
-	/* much comes: keep the memory for the next read */
-	if (t->io.in.at == t->io.in.n && (t->io.in.cap <= SMALL || last < IN_MAX / 4))
-		buf_drop(&t->io.in);
 	errno = err;
 	return n;
 }
@@ -234,6 +242,7 @@ tls_writev(struct conn *c, const struct iovec *iov, int n)
 	}
 	if (t->closing && done < len)
 		err = EPIPE;
+	trim_locked(t);
 	pthread_mutex_unlock(&t->mtx);
 	if (done > 0 || len == 0)
 		return (ssize_t)done;
@@ -252,8 +261,12 @@ tls_poll(struct conn *c, int *events)
 	pthread_mutex_lock(&t->mtx);
 	if (t->io.in.at < t->io.in.n || t->ended || tls_engine_pending(t->engine))
 		ready = POLLIN;
-	else if (alert_waits_locked(t))
-		*events |= POLLOUT;	/* reading sends it */
+	else {
+		if (alert_waits_locked(t))
+			*events |= POLLOUT;	/* reading sends it */
+		t->asleep = 1;
+		trim_locked(t);
+	}
 	pthread_mutex_unlock(&t->mtx);
 	return ready;
 }

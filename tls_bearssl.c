@@ -13,6 +13,7 @@
 enum {
 	LEAF_MAX = 32768,	/* bytes of a server's certificate */
 	RSA_BYTES_MIN = 256,
+	RECORD_HEADER = 5,
 	UNIX_EPOCH_DAYS = 719528,	/* BearSSL counts days from the year 0 */
 	DAY = 86400,
 	CONTENT_ALERT = 21, CONTENT_DATA = 23,	/* record types (RFC 5246, 6.2.1) */
@@ -59,8 +60,8 @@ struct tls_engine {
 	struct verifier *verifier;	/* until the handshake is done */
 	int shaken, heard;
 	char host[NET_HOST_MAX];
-	/* from here on not zeroed: an idle session touches little of it */
-	unsigned char in[BR_SSL_BUFSIZE_INPUT], out[BR_SSL_BUFSIZE_OUTPUT];
+	unsigned char *buf;	/* for a record in and one out; NULL between records */
+	unsigned char none[2];	/* what BearSSL takes for its two buffers meanwhile: it never looks */
 };
 
 /* What both sides have in common. */
@@ -109,7 +110,10 @@ set_up(struct tls_engine *e)
 	br_ssl_engine_set_prf_sha256(ssl, &br_tls12_sha256_prf);
 	br_ssl_engine_set_prf_sha384(ssl, &br_tls12_sha384_prf);
 	br_ssl_engine_set_protocol_names(ssl, alpn, e->client != NULL ? 1 : 2);
-	br_ssl_engine_set_buffers_bidi(ssl, e->in, sizeof(e->in), e->out, sizeof(e->out));
+	if ((e->buf = malloc(BR_SSL_BUFSIZE_BIDI)) == NULL)
+		return -1;
+	br_ssl_engine_set_buffers_bidi(ssl, e->buf, BR_SSL_BUFSIZE_INPUT, e->buf + BR_SSL_BUFSIZE_INPUT,
+	    BR_SSL_BUFSIZE_OUTPUT);
 	if (random_bytes(seed, sizeof(seed)) == -1)	/* a chroot may lack what BearSSL looks for */
 		return -1;
 	br_ssl_engine_inject_entropy(ssl, seed, sizeof(seed));
@@ -120,11 +124,44 @@ set_up(struct tls_engine *e)
 static struct tls_engine *
 engine_new(void)
 {
-	struct tls_engine *e = malloc(sizeof(*e));
+	return calloc(1, sizeof(struct tls_engine));
+}
 
-	if (e != NULL)
-		memset(e, 0, offsetof(struct tls_engine, in));
-	return e;
+/*
+ * BearSSL keeps offsets into its buffers, and between two records nothing in them: then they
+ * may move, or be nowhere. It has no function for that, but the members are in its header.
+ */
+static void
+place_buffers(struct tls_engine *e)
+{
+	e->ssl->ibuf = e->buf != NULL ? e->buf : e->none;
+	e->ssl->obuf = e->buf != NULL ? e->buf + BR_SSL_BUFSIZE_INPUT : e->none + 1;
+}
+
+static int
+has_buffers(struct tls_engine *e)
+{
+	if (e->buf != NULL)
+		return 1;
+	e->buf = malloc(BR_SSL_BUFSIZE_BIDI);
+	place_buffers(e);
+	return e->buf != NULL;
+}
+
+void
+tls_engine_trim(struct tls_engine *e)
+{
+	unsigned char *in, *out, *rec;
+	size_t nin, nout, nrec;
+
+	in = br_ssl_engine_recvrec_buf(e->ssl, &nin);
+	out = br_ssl_engine_sendapp_buf(e->ssl, &nout);
+	rec = br_ssl_engine_sendrec_buf(e->ssl, &nrec);
+	if (e->buf == NULL || in != e->buf || nin != RECORD_HEADER || out == NULL || rec != NULL)
+		return;
+	free(e->buf);
+	e->buf = NULL;
+	place_buffers(e);
 }
 
 void
@@ -133,6 +170,7 @@ tls_engine_free(struct tls_engine *e)
 	if (e->server != NULL)
 		tls_server_unref(e->server);
 	free(e->verifier);
+	free(e->buf);
 	wipe(e, sizeof(*e));
 	free(e);
 }
@@ -531,6 +569,10 @@ tls_engine_read(struct tls_engine *e, struct tls_io *io, void *buf, size_t len)
 	unsigned char *p;
 	size_t got = 0, n;
 
+	if (io->in.at < io->in.n && !has_buffers(e)) {
+		errno = ENOMEM;
+		return -1;
+	}
 	for (;;) {
 		while (got < len && (p = br_ssl_engine_recvapp_buf(e->ssl, &n)) != NULL) {
 			if (n > len - got)
@@ -587,6 +629,10 @@ tls_engine_writev(struct tls_engine *e, struct tls_io *io, const struct iovec *i
 	size_t left = iov_len(iov, n) - skip, took = 0, k;
 	int refused = 0;
 
+	if (!has_buffers(e)) {
+		errno = ENOMEM;
+		return -1;
+	}
 	while (left > 0 && take_out(e, io)) {
 		k = left < TLS_RECORD_MAX ? left : TLS_RECORD_MAX;
 		if (!tls_out_room(io, k + TLS_RECORD_MORE))
@@ -623,7 +669,7 @@ tls_engine_close(struct tls_engine *e, struct tls_io *io)
 	unsigned char *p;
 	size_t len;
 
-	if (!take_out(e, io) || (p = br_ssl_engine_sendapp_buf(e->ssl, &len)) == NULL || len < 2)
+	if (!take_out(e, io) || !has_buffers(e) || (p = br_ssl_engine_sendapp_buf(e->ssl, &len)) == NULL || len < 2)
 		return;
 	e->ssl->record_type_out = CONTENT_ALERT;
 	p[0] = 1;	/* warning */

@@ -100,6 +100,12 @@ tls_engine_writev(struct tls_engine *e, struct tls_io *io, const struct iovec *i
 	return -1;
 }
 
+void
+tls_engine_trim(struct tls_engine *e)
+{
+	(void)e;
+}
+
 int
 tls_engine_pending(const struct tls_engine *e)
 {

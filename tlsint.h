@@ -46,6 +46,7 @@ ssize_t tls_engine_read(struct tls_engine *, struct tls_io *, void *, size_t);
  */
 ssize_t tls_engine_writev(struct tls_engine *, struct tls_io *, const struct iovec *iov, int n, size_t skip);
 
+void tls_engine_trim(struct tls_engine *);	/* give back the memory that only a record under way needs */
 int tls_engine_pending(const struct tls_engine *);	/* plaintext is there, without more input */
 void tls_engine_close(struct tls_engine *, struct tls_io *);	/* close_notify, if out has room */
 

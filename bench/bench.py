@@ -19,13 +19,13 @@ import time
 from dataclasses import dataclass
 
 from setups import (BIG, ORIGIN, SMALL, Daemon, Direct, Fail, FarSsh, FarTunnel, Nginx, Nginx2, Nginx2Wide, Place, Proc,
-                    Ssh, Tunnel, address, descriptors, free_port, helper, issue, memory_free, nginx, own, start_origin, tool)
+                    Ssh, Tunnel, Wss, address, descriptors, free_port, helper, issue, memory_free, nginx, own, start_origin, tool)
 from table import METRIC, METRICS, SESSIONS, show, machine, table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIFE = 590                  # seconds after which it ends, whatever is missing
 ALL = (Direct, Nginx, Nginx2, Ssh, Tunnel)
-STREAMS = (Direct, Nginx, Nginx2, Nginx2Wide, Ssh, Tunnel)
+STREAMS = (Direct, Nginx, Nginx2, Nginx2Wide, Ssh, Tunnel, Wss)
 DOWNLOAD_RATE = 200_000_000  # bytes a second, of each download that p99load runs beside
 PROBE_US = 2000             # from one probe of p99 to the next
 
@@ -113,7 +113,7 @@ def forget_peak(pid):
 
 # The figures of the rounds.
 
-@figure(*ALL, needs=("wrk",))
+@figure(*ALL, Wss, needs=("wrk",))
 def get32(bench, setup):
     return {"get32": wrk(bench, setup.small, 32, bench.seconds(3))[0]}
 
@@ -123,14 +123,14 @@ def get200(bench, setup):
     return {"get200": wrk(bench, setup.small, 200, bench.seconds(3))[0]}
 
 
-@figure(*ALL, needs=("wrk",))
+@figure(*ALL, Wss, needs=("wrk",))
 def get1(bench, setup):
     return {"get1": wrk(bench, setup.small, 1, bench.seconds(2))[1]}
 
 
 @figure(*STREAMS, needs=("curl",), metrics=("download", "peak_daemon", "peak_client"))
 def download(bench, setup):
-    pids = {"peak_daemon": setup.daemon.pid, "peak_client": setup.client.p.pid} if setup.name == "tunnel" else {}
+    pids = {"peak_daemon": setup.daemon.pid, "peak_client": setup.client.p.pid} if isinstance(setup, Tunnel) else {}
     for pid in pids.values():
         forget_peak(pid)
     rate = curl(bench, setup.big, "-o", "/dev/null", "-w", "%{size_download}\n%{http_code} %{time_total}")
@@ -240,21 +240,33 @@ def counted(bench, origin, program, requests):
 
 @figure(metrics=("sessions", "session_rss", "session_rss2", "session_bad", "session_threads", "session_fds"))
 def sessions(bench):
-    def crowd(count):
-        daemon = Daemon(bench.place)
+    return crowd(bench)
+
+
+@figure(metrics=("tls_sessions", "tls_session_rss", "tls_session_rss2", "tls_session_bad"), needs=("openssl",))
+def tls_sessions(bench):
+    found = crowd(bench, tls=True)
+    return {f"tls_{name}": found[name] for name in ("sessions", "session_rss", "session_rss2", "session_bad")}
+
+
+def crowd(bench, tls=False):
+    """Many idle sessions, and then a request to each."""
+    def gather(count):
+        daemon = Daemon(bench.place, tls=tls)
         before = memory(daemon.pid, "Rss"), open_files(daemon.pid)
-        clients = Proc(bench.place, "sessions", [helper("sessions"), "-n", str(count), "-p", "s", daemon.address],
+        clients = Proc(bench.place, "sessions", [helper("sessions"), "-n", str(count), "-p", "s",
+                                                 *(("-t",) if tls else ()), daemon.clients],
                        stdin=subprocess.PIPE, TUNNEL_TOKEN=daemon.token)
         clients.line(rf"ready {count}", 90)
         time.sleep(1)       # what the last registrations still do
         return daemon, before, clients
 
     limit = descriptors(5 * SESSIONS + 4000)
-    daemon, before, clients = crowd(20)
+    daemon, before, clients = gather(20)
     each = (open_files(daemon.pid) - before[1]) / 20
     bench.place.end(clients, daemon.proc)
-    count = possible_sessions(bench, limit, each)
-    daemon, before, clients = crowd(count)
+    count = possible_sessions(bench, limit, each, (256 if tls else 128) << 10)
+    daemon, before, clients = gather(count)
     found = {"sessions": count, "session_rss": (memory(daemon.pid, "Rss") - before[0]) / count,
              "session_threads": memory(daemon.pid, "Threads"), "session_fds": open_files(daemon.pid)}
     found["session_bad"] = ask_all(bench, daemon, count)
@@ -267,7 +279,7 @@ def open_files(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def possible_sessions(bench, limit, each):
+def possible_sessions(bench, limit, each, room_for_one):
     """SESSIONS, or as many as descriptors, threads, maps and memory allow; tells what stands against it."""
     def read(path):
         try:
@@ -280,7 +292,7 @@ def possible_sessions(bench, limit, each):
             "kernel.threads-max": read("/proc/sys/kernel/threads-max") - 2000,
             "pids.max": read("/sys/fs/cgroup/pids.max") - 500,
             "vm.max_map_count": (read("/proc/sys/vm/max_map_count") - 1000) // 3,
-            "memory": memory_free() // (128 << 10)}
+            "memory": memory_free() // room_for_one}
     least = min(room, key=room.get)
     if room[least] >= SESSIONS:
         return SESSIONS

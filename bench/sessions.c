@@ -4,6 +4,10 @@
  * TUNNEL_TOKEN holds the token. It prints "ready COUNT" when all names are confirmed, and
  * serves until SIGTERM or the end of its input; then it closes the sessions.
  *
+ *	-n COUNT	sessions (10000)
+ *	-p PREFIX	of their names, before a number from 0 on (s)
+ *	-t		over TLS, whatever the daemon's certificate; all but the first resume a TLS session
+ *
  * A thread serves GROUP of them with poll(2): one for all would look at thousands of
  * descriptors for each request, for longer than the request takes.
  */
@@ -15,6 +19,7 @@
 #include "../json.h"
 #include "../opt.h"
 #include "../random.h"
+#include "../tls.h"
 #include "../workers.h"
 #include "../ws.h"
 #include "../yamux.h"
@@ -59,6 +64,7 @@ struct group {			/* its thread's */
 
 static struct {			/* constant once threads run */
 	struct target target;
+	struct tls_client *tls;	/* NULL: plain */
 	const char *addr, *prefix, *token;
 	long count;
 	uint8_t mask[4];	/* one for all: nobody is to be fooled here */
@@ -138,6 +144,16 @@ put_data(struct session *s, uint32_t id, uint16_t flags, const char *data)
 	put_ws(s, WS_BINARY, out, YAMUX_HDR + h.len);
 }
 
+static void
+shake_tls(struct session *s)
+{
+	char host[NET_HOST_MAX], port[6], why[TLS_WHY_MAX];
+
+	net_split(conf.addr, host, port);
+	if (tls_connect(&s->conn, conf.tls, host, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, why) != TLS_OK)
+		lost(s, "TLS", why);
+}
+
 /* Ask for a session. */
 static void
 begin(struct group *g, struct session *s, long number)
@@ -152,6 +168,8 @@ begin(struct group *g, struct session *s, long number)
 	if (fd == -1)
 		lost(s, "connect", strerror(errno));
 	conn_plain(&s->conn, fd);
+	if (conf.tls != NULL)
+		shake_tls(s);
 	snprintf(target, sizeof(target), "/_tunnel/%s%ld", conf.prefix, number);
 	snprintf(fields, sizeof(fields), "Authorization: Bearer %s\r\n", conf.token);
 	if (random_bytes(nonce, sizeof(nonce)) == -1)
@@ -182,9 +200,9 @@ shake(struct session *s, const uint8_t *p, size_t len)
 		lost(s, status, why);
 	s->shaken = 1;
 	snprintf(text, sizeof(text), "{\"op\":\"hello\",\"version\":\"1.0.0\",\"agent\":\"sessions\","
-	    "\"instance\":\"%016lx\",\"endpoint\":\"ws://%s\"}\n"
+	    "\"instance\":\"%016lx\",\"endpoint\":\"%s://%s\"}\n"
 	    "{\"op\":\"listen\",\"id\":1,\"kind\":\"http\",\"name\":\"%s%ld\"}\n",
-	    (unsigned long)s->number, conf.addr, conf.prefix, s->number);
+	    (unsigned long)s->number, conf.tls != NULL ? "wss" : "ws", conf.addr, conf.prefix, s->number);
 	put_data(s, 1, YAMUX_SYN, text);
 	return (size_t)n;
 }
@@ -309,6 +327,7 @@ receive(struct session *s, uint8_t *in)
 
 	if (len > 0)
 		memcpy(in, s->kept, len);
+	/* over TLS, too, all that has come: it is never so much */
 	n = conn_read(&s->conn, in + len, READ_MAX - len);
 	if (n == -1 && errno == EAGAIN)
 		return;
@@ -385,26 +404,44 @@ serve(struct group **group, long ngroups)
 	hear(STDIN_FILENO);
 }
 
+/* Nobody is to be fooled here. */
+static struct tls_client *
+trust_all(void)
+{
+	struct tls_trust trust = { 0 };
+	struct tls_client *tls;
+	char why[TLS_WHY_MAX];
+
+	trust.insecure = 1;
+	if ((tls = tls_client_new(&trust, why)) == NULL)
+		die("sessions", "-t", why);
+	return tls;
+}
+
 static void
 options(int argc, char **argv)
 {
-	int ch, bad = 0;
+	int ch, bad = 0, tls = 0;
 
 	conf.count = 10000;
 	conf.prefix = "s";
-	while ((ch = getopt(argc, argv, "n:p:")) != -1) {
+	while ((ch = getopt(argc, argv, "n:p:t")) != -1) {
 		if (ch == 'n')
 			bad |= opt_number(optarg, 1, COUNT_MAX, &conf.count);
 		else if (ch == 'p')
 			conf.prefix = optarg;
+		else if (ch == 't')
+			tls = 1;
 		else
 			bad = 1;
 	}
 	if (bad || optind != argc - 1 || strlen(conf.prefix) > 50) {
-		fprintf(stderr, "usage: sessions [-n COUNT] [-p PREFIX] ADDR:PORT\n");
+		fprintf(stderr, "usage: sessions [-n COUNT] [-p PREFIX] [-t] ADDR:PORT\n");
 		exit(2);
 	}
 	conf.addr = argv[optind];
+	if (tls)
+		conf.tls = trust_all();
 	if ((conf.token = getenv("TUNNEL_TOKEN")) == NULL)
 		die("sessions", "TUNNEL_TOKEN", "is not set");
 }
@@ -416,6 +453,7 @@ main(int argc, char **argv)
 	static struct group *group[COUNT_MAX / GROUP + 1];
 	uint8_t out[WS_HDR_MAX + SEND_MAX];
 	struct sigaction sa = { 0 };
+	struct iovec iov;
 	size_t n;
 	long i, k;
 
@@ -432,9 +470,11 @@ main(int argc, char **argv)
 	pthread_mutex_lock(&ending);
 	/* a close each, since the daemon keeps the names of sessions that are just lost */
 	n = write_ws(out, WS_CLOSE, normal, sizeof(normal));
+	iov.iov_base = out;
+	iov.iov_len = n;
 	for (i = 0; group[i] != NULL; i++)
 		for (k = 0; k < group[i]->begun; k++)
-			if (write(group[i]->session[k].conn.fd, out, n) == -1)
+			if (conn_writev(&group[i]->session[k].conn, &iov, 1) == -1)
 				continue;	/* nobody is left to be told */
 	_exit(0);
 }

@@ -5,7 +5,9 @@ nginx, through ssh -R, through the tunnel.  All is on loopback, on ports that
 were free, with every file in a Place's temporary folder.  The Place ends what was
 started in it, and nothing else.
 """
+import base64
 import ctypes
+import hashlib
 import os
 import pwd
 import re
@@ -416,18 +418,33 @@ class Ssh(Direct):
 
 
 class Daemon:
-    """A tunneld with one token; wrap: a program and its options to run it under."""
+    """
+    A tunneld with one token; wrap: a program and its options to run it under.
 
-    def __init__(self, place, wrap=()):
+    Callers reach it at address, plain; clients at theirs, which is a second listener if there is TLS.
+    """
+
+    def __init__(self, place, wrap=(), tls=False):
         self.place, self.state = place, place.file(f"state.{place.number()}")
         self.token = issue(place, self.state)
-        self.proc = Proc(place, "tunneld", [*wrap, own("tunneld"), "--state", self.state, "--listen", "127.0.0.1:0"])
+        self.scheme, self.trust, options = "http", (), ()
+        if tls:
+            cert, key, pin = certificate(place)
+            self.scheme, self.trust = "https", ("--pin", pin)
+            options = ("--listen", "127.0.0.1:0,tls", "--cert", cert, "--key", key)
+        self.proc = Proc(place, "tunneld", [*wrap, own("tunneld"), "--state", self.state, "--listen", "127.0.0.1:0",
+                                            *options])
         self.pid = self.proc.p.pid
-        self.address = address(self.proc.line(r"event=listening addr=.*:(\d+)").group(1))
+        self.address = self.listens()
+        self.clients = self.listens("proto=https ") if tls else self.address
+
+    def listens(self, what=""):
+        return address(self.proc.line(rf"event=listening {what}addr=.*:(\d+)").group(1))
 
     def client(self, target, name, endpoint=None, wrap=()):
         proc = Proc(self.place, "tunnel", [*wrap, own("tunnel"), "connect", "--quiet", "--name", name, "--endpoint",
-                                           f"http://{endpoint or self.address}", target], TUNNEL_TOKEN=self.token)
+                                           f"{self.scheme}://{endpoint or self.clients}", *self.trust, target],
+                    TUNNEL_TOKEN=self.token)
         proc.line(" -> ")
         return proc
 
@@ -440,15 +457,27 @@ def issue(place, state):
     return re.search("^token: (.*)$", said, re.M).group(1)
 
 
+def certificate(place):
+    """A self-signed one: its file, its key's, and the pin of that key."""
+    base = place.file(f"tls.{place.number()}")
+    cert, key = base + ".cert", base + ".key"
+    place.run([tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-subj", "/CN=bench", "-days", "2", "-keyout", key, "-out", cert])
+    pem = place.run([tool("openssl"), "pkey", "-in", key, "-pubout"])
+    der = base64.b64decode("".join(line for line in pem.splitlines() if not line.startswith("-")))
+    return cert, key, "sha256:" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
 class Tunnel(Direct):
     """tunneld and tunnel, with the options that they have by default."""
     name = "tunnel"
     needs = ("nginx", own("tunneld"), own("tunnel"))
+    tls = False
     far = 0
 
     def start(self, origin, sink):
-        self.daemon = Daemon(self.place)
-        endpoint = self.daemon.address
+        self.daemon = Daemon(self.place, tls=self.tls)
+        endpoint = self.daemon.clients
         if self.far:
             endpoint = delay(self.place, endpoint, self.far)
         self.client = self.daemon.client(origin, "get", endpoint)
@@ -467,6 +496,13 @@ class FarSsh(Ssh):
 
 class FarTunnel(Tunnel):
     far = 100
+
+
+class Wss(Tunnel):
+    """The same with TLS between the two; callers and service are plain, as with ssh -R."""
+    name = "wss"
+    needs = (*Tunnel.needs, "openssl")
+    tls = True
 
 
 def start_origin(place):

@@ -20,11 +20,12 @@ class Target:
     setup: str = ""
     metric: str = ""
     floor: float = 0        # a lesser demand, told of when the target is missed
+    of: str = "tunnel"      # the set-up whose value it is about
 
     def judge(self, metric, value, medians):
         """Met or not, and what to print; None if there is nothing to compare with."""
         if self.setup or self.metric:
-            unit = medians.get((self.metric or metric.name, self.setup or "tunnel"))
+            unit = medians.get((self.metric or metric.name, self.setup or self.of))
             name = f"× {self.setup or self.metric}"
         else:
             unit, name, _ = SHOWN[metric.unit]
@@ -44,7 +45,7 @@ class Metric:
     name: str
     what: str
     unit: str
-    targets: list = field(default_factory=list)     # the tunnel's
+    targets: list = field(default_factory=list)
 
 
 # How a unit is shown: its divisor, its name, digits after the point.
@@ -53,10 +54,11 @@ SHOWN = {"/s": (1, "/s", 0), "us": (1, "µs", 0), "B/s": (1e6, "MB/s", 0), "KiB"
 
 METRICS = [
     Metric("get32", "small GETs, 32 connections", "/s",
-           [Target(">=", 1, "nginx2", floor=0.75), Target(">=", 1.5, "ssh")]),
+           [Target(">=", 1, "nginx2", floor=0.75), Target(">=", 1.5, "ssh"), Target(">=", 1, "ssh", of="wss")]),
     Metric("get200", "small GETs, 200 connections", "/s", [Target(">=", 0.9, "nginx2")]),
     Metric("get1", "a small GET alone, median", "us", [Target("<=", 1.2, "nginx2")]),
-    Metric("download", "1 GiB, one stream", "B/s", [Target(">=", 2, "nginx2"), Target(">=", 1.5, "ssh")]),
+    Metric("download", "1 GiB, one stream", "B/s",
+           [Target(">=", 2, "nginx2"), Target(">=", 1.5, "ssh"), Target(">=", 1, "ssh", of="wss")]),
     Metric("peak_daemon", "tunneld's memory during it, at most", "MiB"),
     Metric("peak_client", "tunnel's", "MiB"),
     Metric("upload", "1 GiB, one stream", "B/s", [Target(">=", 2, "nginx2"), Target(">=", 1.5, "ssh")]),
@@ -77,6 +79,10 @@ METRICS = [
     Metric("session_bad", "requests to them that failed", "n", [Target("<=", 0)]),
     Metric("session_threads", "tunneld's threads meanwhile", "n"),
     Metric("session_fds", "tunneld's descriptors", "n"),
+    Metric("tls_sessions", "idle sessions over TLS", "n"),
+    Metric("tls_session_rss", "tunneld's memory for each", "KiB", [Target("<=", 64)]),
+    Metric("tls_session_rss2", "the same after a request to each", "KiB", [Target("<=", 64)]),
+    Metric("tls_session_bad", "requests to them that failed", "n", [Target("<=", 0)]),
 ]
 METRIC = {m.name: m for m in METRICS}
 
@@ -120,7 +126,7 @@ def rows(result):
     for f in result["figures"]:
         metric, values = METRIC[f["metric"]], f["values"]
         median = medians[f["metric"], f["setup"]]
-        judged = [j for t in metric.targets if f["setup"] == "tunnel" and (j := t.judge(metric, median, medians))]
+        judged = [j for t in metric.targets if f["setup"] == t.of and (j := t.judge(metric, median, medians))]
         for met, _ in judged:
             count[met] += 1
         base = medians.get((f["metric"], "nginx2"))
