@@ -344,7 +344,7 @@ shake_tls(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
 	char text[TLS_WHY_MAX];
 	enum tls_result rc;
 
-	rc = tls_connect(conn, c->tls, c->endpoint.host, clock_ms(CLOCK_STEADY) + SHAKE_MS, c->wake.rd, text);
+	rc = tlsconn_connect(conn, c->tls, c->endpoint.host, clock_ms(CLOCK_STEADY) + SHAKE_MS, c->wake.rd, text);
 	snprintf(why, whylen, "%s", text);
 	if (rc == TLS_OK)
 		return 1;

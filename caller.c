@@ -637,7 +637,7 @@ secure(struct caller *c)
 		return 0;
 	}
 	s = daemon_tls(d);
-	rc = tls_accept(&c->conn, s, clock_ms(CLOCK_STEADY) + d->conf.head_ms, why);
+	rc = tlsconn_accept(&c->conn, s, clock_ms(CLOCK_STEADY) + d->conf.head_ms, why);
 	tls_server_unref(s);
 	if (!c->trusted)
 		limit_give(d->handshakes, &c->addr);

@@ -9,9 +9,9 @@ DOCDIR = $(PREFIX)/share/doc/tunnel
 STATEDIR = /var/lib/tunneld
 CONFFILE = /etc/tunneld.conf
 
-# The TLS library: bearssl (TLS 1.2, a small one), libtls (TLS 1.3 too; in OpenBSD's base,
-# Debian's libtls-dev, Alpine's libretls-dev), or none: then plain HTTP behind a proxy alone.
-# After a change: make clean.
+# The TLS library: bearssl (TLS 1.2, a small one), libtls (TLS 1.3 too, but no resumption; in
+# OpenBSD's base, Debian's libtls-dev, Alpine's libretls-dev), or none: then plain HTTP behind
+# a proxy alone. After a change: make clean. A static libtls wants LDLIBS = -lssl -lcrypto.
 TLS = bearssl
 
 # Bytes of stack for a thread. musl's own choice; sanitizers need more.

@@ -13,7 +13,7 @@
 
 struct conn;
 
-struct conn_type {		/* plain is in conn.c, TLS in tls.c */
+struct conn_type {		/* plain is in conn.c, TLS in tlsconn.c */
 	ssize_t (*read)(struct conn *, void *, size_t);
 	ssize_t (*writev)(struct conn *, const struct iovec *, int);
 	int (*poll)(struct conn *, int *events);	/* events that poll(2) need not wait for, or 0; else events says what to poll for */

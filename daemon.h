@@ -13,7 +13,7 @@
 #include "mux.h"
 #include "pending.h"
 #include "registry.h"
-#include "tls.h"
+#include "tlsconn.h"
 #include "workers.h"
 
 enum { TRUST_MAX = 64 };

@@ -9,7 +9,7 @@
 
 #include "mux.h"
 #include "net.h"
-#include "tls.h"
+#include "tlsconn.h"
 #include "tunnel.h"
 #include "workers.h"
 

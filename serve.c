@@ -82,7 +82,7 @@ dial(struct job *j)
 		return error(j, fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused");
 	net_tune(fd);
 	conn_plain(&j->conn, fd);
-	if (t->tls && tls_connect(&j->conn, j->l->conf.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
+	if (t->tls && tlsconn_connect(&j->conn, j->l->conf.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
 	    -1, j->detail) != TLS_OK)
 		return error(j, "tls");
 	j->detail[0] = '\0';

@@ -82,6 +82,7 @@ needs_apt() {
 		need gcc
 		need clang
 		need libclang-rt-dev sanitizers
+		need libtls-dev
 		need musl-tools
 		need bmake
 		need mandoc

@@ -1,36 +1,13 @@
 /* tls_bearkeys.c: certificates, keys and CAs, for BearSSL; see tls_bearssl.h. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "file.h"
 #include "pem.h"
 #include "sha256.h"
 #include "tls_bearssl.h"
 
-enum {
-	FILE_MAX = 4 << 20,
-	RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096	/* the latter is BearSSL's */
-};
-
-/* All of a file. 0, or -1 and why. */
-static int
-slurp(const char *path, char **text, size_t *len, char why[TLS_WHY_MAX])
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -1;
-
-	if (fd != -1) {
-		rc = file_read(fd, FILE_MAX, text, len);
-		if (rc == -1)
-			snprintf(why, TLS_WHY_MAX, "%.120s: %s", path, strerror(errno));
-		close(fd);
-	} else
-		snprintf(why, TLS_WHY_MAX, "%.120s: %s", path, strerror(errno));
-	return rc;
-}
+enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096 };	/* the latter is BearSSL's */
 
 /* Text and what was decoded of it: there may be a key in it. */
 static void
@@ -60,7 +37,7 @@ load_chain(struct pair *p, const char *path, char why[TLS_WHY_MAX])
 	uint8_t *der;
 	int rc = -1;
 
-	if (slurp(path, &text, &len, why) == -1)
+	if (tls_slurp(path, &text, &len, why) == -1)
 		return -1;
 	der = malloc(len + 1);
 	while (der != NULL && (rc = pem_next(text, len, &at, label, der, len, &n, &wrong)) == 1) {
@@ -93,7 +70,7 @@ load_key(struct pair *p, const char *path, char why[TLS_WHY_MAX])
 	uint8_t *der;
 	int found = 0;
 
-	if (slurp(path, &text, &len, why) == -1)
+	if (tls_slurp(path, &text, &len, why) == -1)
 		return -1;
 	der = malloc(len + 1);
 	while (der != NULL && !found && pem_next(text, len, &at, label, der, len, &n, &wrong) == 1) {
@@ -309,7 +286,7 @@ load_anchors(struct tls_client *c, const char *path, char why[TLS_WHY_MAX])
 	uint8_t *der;
 	int rc = -1;
 
-	if (slurp(path, &text, &len, why) == -1)
+	if (tls_slurp(path, &text, &len, why) == -1)
 		return -1;
 	der = malloc(len + 1);
 	while (der != NULL && (rc = pem_next(text, len, &at, label, der, len, &n, &wrong)) == 1)

@@ -411,13 +411,6 @@ verifier_init(struct verifier *v, const struct tls_client *c, const char *host)
 	br_x509_minimal_set_time(m, (uint32_t)(now / DAY + UNIX_EPOCH_DAYS), (uint32_t)(now % DAY));
 }
 
-/* Is it a name that may stand in SNI (RFC 6066, 3)? No address does. */
-static int
-sni_ok(const char *host)
-{
-	return strchr(host, ':') == NULL && host[strspn(host, "0123456789.")] != '\0';
-}
-
 struct tls_engine *
 tls_engine_connect(struct tls_client *c, const char *host)
 {
@@ -445,7 +438,7 @@ tls_engine_connect(struct tls_client *c, const char *host)
 	if ((resume = c->resumable))
 		br_ssl_engine_set_session_parameters(e->ssl, &c->session);
 	pthread_mutex_unlock(&c->mtx);
-	if (!ok || !br_ssl_client_reset(cc, sni_ok(host) ? e->host : NULL, resume)) {
+	if (!ok || !br_ssl_client_reset(cc, tls_sni_ok(host) ? e->host : NULL, resume)) {
 		tls_engine_free(e);
 		return NULL;
 	}
@@ -544,6 +537,8 @@ tls_engine_handshake(struct tls_engine *e, struct tls_io *io, char why[TLS_WHY_M
 {
 	unsigned state;
 
+	if (e->shaken)
+		return TLS_OK;
 	if (!e->heard && io->in.at < io->in.n) {
 		e->heard = 1;
 		if (e->client != NULL && (io->in.p[io->in.at] < 20 || io->in.p[io->in.at] > CONTENT_DATA))

@@ -1,5 +1,5 @@
 /*
- * tlsint.h: what tls.c wants of a TLS library: an engine that turns plaintext into records and
+ * tlsint.h: what tlsconn.c wants of a TLS library: an engine that turns plaintext into records and
  * back, in memory. It makes no system call, and its user serialises all calls for one engine.
  */
 #ifndef TLSINT_H
@@ -7,7 +7,7 @@
 
 #include <sys/uio.h>
 
-#include "tls.h"
+#include "tlsconn.h"
 #include "x509.h"
 
 enum {
@@ -52,7 +52,7 @@ void tls_engine_close(struct tls_engine *, struct tls_io *);	/* close_notify, if
 
 /* What is wrong with a server, said in the same words whatever the library. leaf: its certificate, NULL: not known. The result, and why. */
 enum tls_fault {
-	FAULT_DATES,		/* expired, or not valid yet */
+	FAULT_DATES,		/* expired, or not valid yet; without leaf, detail says which, or NULL */
 	FAULT_ISSUER,
 	FAULT_NAME,
 	FAULT_PIN,
@@ -70,6 +70,12 @@ enum tls_result tls_explain(enum tls_fault, const struct x509 *leaf, const char 
 /* Once the library has verified the chain, as far as there is one: the name and the pins. TLS_OK, or as tls_explain. */
 enum tls_result tls_judge(const struct tls_trust *, const struct x509 *leaf, const char *host,
     char why[TLS_WHY_MAX]);
+
+/* All of a file of certificates or keys, the caller's to wipe and free. 0, or -1 and why. */
+int tls_slurp(const char *path, char **text, size_t *len, char why[TLS_WHY_MAX]);
+
+/* Is it a name that may stand in SNI (RFC 6066, 3)? No address does. */
+int tls_sni_ok(const char *host);
 
 /* The system's CA certificates, or NULL: none is where it usually is. */
 const char *tls_system_ca(void);

@@ -1,4 +1,6 @@
-/* tlstrust.c: whom a TLS client trusts, and what it says if it does not; see tls.h. */
+/* tlstrust.c: whom a TLS client trusts, and what it says if it does not; see tlsconn.h. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +9,11 @@
 
 #include "base64.h"
 #include "clock.h"
+#include "file.h"
 #include "sha256.h"
 #include "tlsint.h"
+
+enum { FILE_MAX = 4 << 20 };	/* bytes of a file with certificates */
 
 int
 tls_pin_parse(uint8_t pin[TLS_PIN_LEN], const char *text)
@@ -43,8 +48,29 @@ tls_system_ca(void)
 	return NULL;
 }
 
+int
+tls_slurp(const char *path, char **text, size_t *len, char why[TLS_WHY_MAX])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -1;
+
+	if (fd != -1) {
+		rc = file_read(fd, FILE_MAX, text, len);
+		if (rc == -1)
+			snprintf(why, TLS_WHY_MAX, "%.120s: %s", path, strerror(errno));
+		close(fd);
+	} else
+		snprintf(why, TLS_WHY_MAX, "%.120s: %s", path, strerror(errno));
+	return rc;
+}
+
+int
+tls_sni_ok(const char *host)
+{
+	return strchr(host, ':') == NULL && host[strspn(host, "0123456789.")] != '\0';
+}
+
 static void
-explain_dates(const struct x509 *leaf, const char *host, char why[TLS_WHY_MAX])
+explain_dates(const struct x509 *leaf, const char *host, const char *detail, char why[TLS_WHY_MAX])
 {
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
 	char day[32];
@@ -52,7 +78,8 @@ explain_dates(const struct x509 *leaf, const char *host, char why[TLS_WHY_MAX])
 	time_t t;
 
 	if (leaf == NULL || (now >= leaf->not_before && now <= leaf->not_after)) {
-		snprintf(why, TLS_WHY_MAX, "certificate expired: one in the chain of %.100s is not valid now", host);
+		snprintf(why, TLS_WHY_MAX, "certificate %s: one in the chain of %.100s is not valid now",
+		    detail != NULL ? detail : "expired", host);
 		return;
 	}
 	t = (time_t)(now > leaf->not_after ? leaf->not_after : leaf->not_before);
@@ -118,7 +145,7 @@ tls_explain(enum tls_fault fault, const struct x509 *leaf, const char *host, con
 	};
 
 	if (fault == FAULT_DATES)
-		explain_dates(leaf, host, why);
+		explain_dates(leaf, host, detail, why);
 	else if (fault == FAULT_NAME)
 		explain_name(leaf, host, why);
 	else {

@@ -19,7 +19,7 @@
 #include "../json.h"
 #include "../opt.h"
 #include "../random.h"
-#include "../tls.h"
+#include "../tlsconn.h"
 #include "../workers.h"
 #include "../ws.h"
 #include "../yamux.h"
@@ -150,7 +150,7 @@ shake_tls(struct session *s)
 	char host[NET_HOST_MAX], port[6], why[TLS_WHY_MAX];
 
 	net_split(conf.addr, host, port);
-	if (tls_connect(&s->conn, conf.tls, host, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, why) != TLS_OK)
+	if (tlsconn_connect(&s->conn, conf.tls, host, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, why) != TLS_OK)
 		lost(s, "TLS", why);
 }
 

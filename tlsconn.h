@@ -1,10 +1,10 @@
 /*
- * tls.h: TLS on a connection: RFC 5246, and RFC 8446 where the library has it. tls.c is
+ * tlsconn.h: TLS on a connection: RFC 5246, and RFC 8446 where the library has it. tlsconn.c is
  * the connection; what the library does stands in tls_bearssl.c, tls_libtls.c or
  * tls_none.c, of which config.mk chooses one.
  */
-#ifndef TLS_H
-#define TLS_H
+#ifndef TLSCONN_H
+#define TLSCONN_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -69,8 +69,8 @@ enum tls_result {
  * On a TLS connection a conn_read of 0 is a close_notify, and an end without one is ECONNRESET: what
  * came may not be all. conn_shutdown with SHUT_WR sends close_notify.
  */
-enum tls_result tls_accept(struct conn *, struct tls_server *, int64_t deadline, char why[TLS_WHY_MAX]);
-enum tls_result tls_connect(struct conn *, struct tls_client *, const char *host,
+enum tls_result tlsconn_accept(struct conn *, struct tls_server *, int64_t deadline, char why[TLS_WHY_MAX]);
+enum tls_result tlsconn_connect(struct conn *, struct tls_client *, const char *host,
     int64_t deadline, int wakefd, char why[TLS_WHY_MAX]);
 
 #endif

@@ -1,4 +1,4 @@
-/* tls.c: TLS on a connection; see tls.h. The library's part is behind tlsint.h. */
+/* tlsconn.c: TLS on a connection; see tlsconn.h. The library's part is behind tlsint.h. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -22,7 +22,7 @@ enum {
  * A reader and a writer at a time: the reader owns io.in, fills it without the lock; the writer sends
  * io.out without the lock. Nobody else takes bytes out of io.out meanwhile, but an alert may be appended.
  */
-struct tls {
+struct tlsconn {
 	pthread_mutex_t mtx;	/* guards the engine and what follows, except as said */
 	struct tls_engine *engine;
 	struct tls_io io;
@@ -55,10 +55,10 @@ buf_drop(struct tls_buf *b)
 	memset(b, 0, sizeof(*b));
 }
 
-static struct tls *
+static struct tlsconn *
 tls_new(struct tls_engine *engine)
 {
-	struct tls *t = engine != NULL ? calloc(1, sizeof(*t)) : NULL;
+	struct tlsconn *t = engine != NULL ? calloc(1, sizeof(*t)) : NULL;
 
 	if (t == NULL) {
 		if (engine != NULL)
@@ -71,7 +71,7 @@ tls_new(struct tls_engine *engine)
 }
 
 static void
-tls_free(struct tls *t)
+tls_free(struct tlsconn *t)
 {
 	tls_engine_free(t->engine);
 	buf_drop(&t->io.in);
@@ -82,7 +82,7 @@ tls_free(struct tls *t)
 
 /* A connection that waits holds no buffers, so that many can. */
 static void
-trim_locked(struct tls *t)
+trim_locked(struct tlsconn *t)
 {
 	if (!t->asleep)
 		return;
@@ -104,7 +104,7 @@ tls_out_room(struct tls_io *io, size_t len)
 
 /* Send what is in out. 0, or an error number. A writer gives the lock up meanwhile. */
 static int
-flush_locked(struct tls *t, int fd, int writer)
+flush_locked(struct tlsconn *t, int fd, int writer)
 {
 	struct tls_buf *b = &t->io.out;
 	ssize_t n;
@@ -138,7 +138,7 @@ flush_locked(struct tls *t, int fd, int writer)
 
 /* There is something to send, and it is no writer's. */
 static int
-alert_waits_locked(const struct tls *t)
+alert_waits_locked(const struct tlsconn *t)
 {
 	return t->io.out.at < t->io.out.n && !t->sending && t->held == 0;
 }
@@ -147,7 +147,7 @@ alert_waits_locked(const struct tls *t)
 static ssize_t
 receive(struct conn *c, size_t want)
 {
-	struct tls *t = c->tls;
+	struct tlsconn *t = c->tls;
 	struct tls_buf *b = &t->io.in;
 	ssize_t n;
 
@@ -172,7 +172,7 @@ receive(struct conn *c, size_t want)
 static ssize_t
 tls_read(struct conn *c, void *buf, size_t len)
 {
-	struct tls *t = c->tls;
+	struct tlsconn *t = c->tls;
 	ssize_t n;
 	int err;
 
@@ -217,7 +217,7 @@ out_need(size_t len)
 static ssize_t
 tls_writev(struct conn *c, const struct iovec *iov, int n)
 {
-	struct tls *t = c->tls;
+	struct tlsconn *t = c->tls;
 	size_t len = iov_len(iov, n), done = 0, told;
 	ssize_t k;
 	int err = 0;
@@ -253,7 +253,7 @@ tls_writev(struct conn *c, const struct iovec *iov, int n)
 static int
 tls_poll(struct conn *c, int *events)
 {
-	struct tls *t = c->tls;
+	struct tlsconn *t = c->tls;
 	int ready = 0;
 
 	if (!(*events & POLLIN))
@@ -274,7 +274,7 @@ tls_poll(struct conn *c, int *events)
 static void
 tls_shutdown(struct conn *c, int how)
 {
-	struct tls *t = c->tls;
+	struct tlsconn *t = c->tls;
 
 	if (how != SHUT_WR) {
 		shutdown(c->fd, how);
@@ -308,7 +308,7 @@ is_letter(uint8_t c)
 }
 
 static enum tls_result
-shake(struct conn *c, struct tls *t, int first, int64_t deadline, int wakefd, char why[TLS_WHY_MAX])
+shake(struct conn *c, struct tlsconn *t, int first, int64_t deadline, int wakefd, char why[TLS_WHY_MAX])
 {
 	enum tls_result rc = TLS_NETWORK;
 	int events, err, woken;
@@ -350,7 +350,7 @@ static enum tls_result
 begin(struct conn *c, struct tls_engine *engine, int server, int64_t deadline, int wakefd,
     char why[TLS_WHY_MAX])
 {
-	struct tls *t = tls_new(engine);
+	struct tlsconn *t = tls_new(engine);
 	enum tls_result rc;
 
 	snprintf(why, TLS_WHY_MAX, "no memory for TLS");
@@ -367,13 +367,13 @@ begin(struct conn *c, struct tls_engine *engine, int server, int64_t deadline, i
 }
 
 enum tls_result
-tls_accept(struct conn *c, struct tls_server *s, int64_t deadline, char why[TLS_WHY_MAX])
+tlsconn_accept(struct conn *c, struct tls_server *s, int64_t deadline, char why[TLS_WHY_MAX])
 {
 	return begin(c, tls_engine_accept(s), 1, deadline, -1, why);
 }
 
 enum tls_result
-tls_connect(struct conn *c, struct tls_client *client, const char *host, int64_t deadline,
+tlsconn_connect(struct conn *c, struct tls_client *client, const char *host, int64_t deadline,
     int wakefd, char why[TLS_WHY_MAX])
 {
 	return begin(c, tls_engine_connect(client, host), 0, deadline, wakefd, why);
