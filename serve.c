@@ -244,7 +244,7 @@ read_more(struct job *j, enum verdict *v)
 	if (n > 0) {
 		j->len += (size_t)n;
 		j->begun = 1;
-	} else if (n == 0 || !j->raw)
+	} else if (n == 0 || !j->raw || errno == ECONNABORTED)	/* raw bytes know their own end */
 		*v = at_eof(j, n == 0);
 	else
 		*v = V_CUT;

@@ -16,6 +16,7 @@ enum {
 	RECORD_HEADER = 5,
 	UNIX_EPOCH_DAYS = 719528,	/* BearSSL counts days from the year 0 */
 	DAY = 86400,
+	RESUME_MS = DAY * 1000,	/* then the certificate is looked at again */
 	CONTENT_ALERT = 21, CONTENT_DATA = 23,	/* record types (RFC 5246, 6.2.1) */
 	ALERT_HANDSHAKE = 40, ALERT_VERSION = 70
 };
@@ -314,15 +315,16 @@ static void
 v_append(const br_x509_class **ctx, const unsigned char *p, size_t len)
 {
 	struct verifier *v = (struct verifier *)(void *)ctx;
+	size_t all = len;
 
 	if (v->ncerts == 1) {
 		br_x509_decoder_push(&v->decoder, p, len);
-		if (len <= sizeof(v->der) - v->len) {
-			memcpy(v->der + v->len, p, len);
-			v->len += len;
-		}
+		if (len > sizeof(v->der) - v->len)
+			len = sizeof(v->der) - v->len;	/* it will not be whole, so it will not be parsed */
+		memcpy(v->der + v->len, p, len);
+		v->len += len;
 	}
-	v->minimal.vtable->append(&v->minimal.vtable, p, len);
+	v->minimal.vtable->append(&v->minimal.vtable, p, all);
 }
 
 static void
@@ -435,7 +437,8 @@ tls_engine_connect(struct tls_client *c, const char *host)
 	br_ssl_engine_set_x509(e->ssl, &e->verifier->vtable);
 	ok = set_up(e) == 0;
 	pthread_mutex_lock(&c->mtx);
-	if ((resume = c->resumable))
+	resume = c->resumable && clock_ms(CLOCK_STEADY) < c->until;
+	if (resume)
 		br_ssl_engine_set_session_parameters(e->ssl, &c->session);
 	pthread_mutex_unlock(&c->mtx);
 	if (!ok || !br_ssl_client_reset(cc, tls_sni_ok(host) ? e->host : NULL, resume)) {
@@ -491,6 +494,11 @@ explain(struct tls_engine *e, char why[TLS_WHY_MAX])
 	int err = br_ssl_engine_last_error(e->ssl);
 	char detail[64];
 
+	if (e->client != NULL) {	/* it may be the resumption that is not liked */
+		pthread_mutex_lock(&e->client->mtx);
+		e->client->resumable = 0;
+		pthread_mutex_unlock(&e->client->mtx);
+	}
 	if (e->verifier != NULL && e->verifier->result != TLS_OK) {
 		memcpy(why, e->verifier->why, TLS_WHY_MAX);
 		return e->verifier->result;
@@ -523,6 +531,7 @@ shaken(struct tls_engine *e)
 		pthread_mutex_lock(&e->client->mtx);
 		br_ssl_engine_get_session_parameters(e->ssl, &e->client->session);
 		e->client->resumable = 1;
+		e->client->until = clock_ms(CLOCK_STEADY) + RESUME_MS;
 		pthread_mutex_unlock(&e->client->mtx);
 		free(e->verifier);
 		e->verifier = NULL;

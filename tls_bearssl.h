@@ -35,6 +35,7 @@ struct tls_client {
 	size_t nanchors;
 	pthread_mutex_t mtx;	/* guards what follows */
 	int resumable;
+	int64_t until;		/* clock_ms, steady */
 	br_ssl_session_parameters session;
 };
 

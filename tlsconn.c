@@ -31,6 +31,7 @@ struct tlsconn {
 	int sending;		/* the writer is in send(2) */
 	int asleep;		/* the reader waits for input, so io.in is nobody's */
 	int closing;		/* close_notify has been made */
+	int broken;		/* sending has failed */
 	int ended;		/* the connection is at its end */
 };
 
@@ -125,8 +126,13 @@ flush_locked(struct tlsconn *t, int fd, int writer)
 			n = send(fd, b->p + b->at, b->n - b->at, MSG_NOSIGNAL);
 			err = errno;
 		}
-		if (n == -1 && err != EINTR)
-			return err == EWOULDBLOCK ? EAGAIN : err;
+		if (n == -1 && (err == EAGAIN || err == EWOULDBLOCK))
+			return EAGAIN;
+		if (n == -1 && err != EINTR) {	/* nothing is ever sent again, so nothing waits for it */
+			b->at = b->n = 0;
+			t->broken = 1;
+			return err;
+		}
 		if (n > 0)
 			b->at += (size_t)n;
 	}
@@ -140,7 +146,7 @@ flush_locked(struct tlsconn *t, int fd, int writer)
 static int
 alert_waits_locked(const struct tlsconn *t)
 {
-	return t->io.out.at < t->io.out.n && !t->sending && t->held == 0;
+	return t->io.out.at < t->io.out.n && !t->sending && t->held == 0 && !t->broken;
 }
 
 /* Receive into in, which is empty. Bytes, 0 at the end, -1 with errno. */
@@ -196,7 +202,7 @@ tls_read(struct conn *c, void *buf, size_t len)
 		err = errno;
 		if (n == 0) {	/* an end that anybody could have made */
 			n = -1;
-			err = ECONNRESET;
+			err = ECONNABORTED;
 		}
 		if (n == -1)
 			break;
@@ -229,7 +235,7 @@ tls_writev(struct conn *c, const struct iovec *iov, int n)
 		told = t->held < len - done ? t->held : len - done;
 		t->held -= told;
 		done += told;
-		if (done == len || t->closing)
+		if (done == len || t->closing || t->broken)
 			break;
 		err = ENOMEM;
 		if (!buf_room(&t->io.out, out_need(len - done)))
@@ -240,7 +246,7 @@ tls_writev(struct conn *c, const struct iovec *iov, int n)
 			break;
 		t->held = (size_t)k;
 	}
-	if (t->closing && done < len)
+	if ((t->closing || t->broken) && done < len)
 		err = EPIPE;
 	trim_locked(t);
 	pthread_mutex_unlock(&t->mtx);
@@ -281,7 +287,7 @@ tls_shutdown(struct conn *c, int how)
 		return;
 	}
 	pthread_mutex_lock(&t->mtx);
-	if (!t->closing) {
+	if (!t->closing && !t->broken) {
 		tls_engine_close(t->engine, &t->io);
 		t->closing = 1;
 		flush_locked(t, c->fd, 0);

@@ -66,7 +66,7 @@ enum tls_result {
  * (-1: none) is readable. With TLS_OK the connection is a TLS one; else it stays as it is, plain and of no
  * other use than to be closed, and why is one line.
  *
- * On a TLS connection a conn_read of 0 is a close_notify, and an end without one is ECONNRESET: what
+ * On a TLS connection a conn_read of 0 is a close_notify, and an end without one is ECONNABORTED: what
  * came may not be all. conn_shutdown with SHUT_WR sends close_notify.
  */
 enum tls_result tlsconn_accept(struct conn *, struct tls_server *, int64_t deadline, char why[TLS_WHY_MAX]);

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -95,6 +96,30 @@ def stalled_server(r):
     c = client(r, f"https://localhost:{listener.getsockname()[1]}", "3000", "--name", "a", "--ca", CA.cert, ready=False)
     c.says("no TLS handshake in time.*trying again", wait=10 + 3 * SHORT)
     c.stop()
+
+
+@test
+def reconnects(r):
+    """It, too, takes its time."""
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        port = free_port(r)
+        more = ("--listen", "127.0.0.1:0", "--listen", f"127.0.0.1:{port},tls", "--cert", SITE.both, "--domain", "t.test", "--drain", "1")
+        d, o = r.daemon(*more, name=f"d{number}"), r.origin()
+        c = client(r, f"https://localhost:{port}", o.target, "--name", "a", "--ca", CA.cert, token=d.token)
+        d.kill(number)
+        d.exit()
+        d.ended = True
+        c.says("trying again")
+        alert = 70 if number == signal.SIGKILL else 40
+        mark, others = c.marks(), talker(r, record(ALERT, bytes([2, alert])), port)
+        c.says("trying again", start=mark)
+        others.shutdown(socket.SHUT_RDWR)      # else accept(2) holds the port
+        others.close()
+        r.check(f"alert {alert} from anybody ends no client that has worked", c.alive(), c.errs)
+        d2 = r.daemon(*more, name=f"d{number}", scope=None)
+        c.says("is back")
+        r.equal(f"after {number.name} of the daemon", Curl(d2, "/echo", host="a.t.test").status, 200)
+        r.check("TLS is what was lost", not any("certificate" in l for l in lines(c)), c.errs)
 
 
 def rss(r, what, *procs):
@@ -357,7 +382,7 @@ def versions(r):
         at = 9 + 2 + 32
         at += 1 + data[at] + 2 if ok and len(data) > at else 0
         r.check(f"compression {compression!r}", data[0] == HANDSHAKE and data[at] == 0 if ok else data[:1] == b"\x15", data[:80])
-    r.check("each refusal is logged", d.logged(r"event=handshake_failed peer=127\.0\.0\.1:\d+ reason=\S") >= 8, lines(d)[-3:])
+    r.until("each refusal is logged", lambda: d.logged(r"event=handshake_failed peer=127\.0\.0\.1:\d+ reason=\S") >= 9)
 
 
 @test
@@ -1367,29 +1392,27 @@ def client_resumes(r):
     r.has("it says why", "unknown issuer", lines(c)[-1])
 
 
-@test
-def reconnects(r):
-    for number in (signal.SIGKILL, signal.SIGTERM):
-        port = free_port(r)
-        more = ("--listen", "127.0.0.1:0", "--listen", f"127.0.0.1:{port},tls", "--cert", SITE.both, "--domain", "t.test", "--drain", "1")
-        d, o = r.daemon(*more, name=f"d{number}"), r.origin()
-        c = client(r, f"https://localhost:{port}", o.target, "--name", "a", "--ca", CA.cert, token=d.token)
-        d.kill(number)
-        d.exit()
-        d.ended = True
-        c.says("trying again")
-        if number == signal.SIGKILL:
-            for what, data in (("handshake_failure", record(ALERT, b"\2\x28")), ("protocol_version", record(ALERT, b"\2\x46")),
-                               ("plain HTTP", b"HTTP/1.1 404 Not Found\r\n\r\n")):
-                mark, others = c.marks(), talker(r, data, port)
-                c.says("trying again", start=mark)
-                others.shutdown(socket.SHUT_RDWR)      # else accept(2) holds the port
-                others.close()
-                r.check(f"{what} from anybody ends no client that has worked", c.alive(), c.errs)
-        d2 = r.daemon(*more, name=f"d{number}", scope=None)
-        c.says("is back")
-        r.equal(f"after {number.name} of the daemon", Curl(d2, "/echo", host="a.t.test").status, 200)
-        r.check("TLS is what was lost", not any("certificate" in l for l in lines(c)), c.errs)
+def both_ways(sock, data):
+    """Send and receive as either is possible, on one thread: OpenSSL's objects are not for two.  What came."""
+    view, got, end = memoryview(data), [], time.monotonic() + 60
+    left = len(data)
+    sock.setblocking(False)
+    while left and time.monotonic() < end:
+        select.select([sock], [sock] if view else [], [], 1)
+        try:
+            if view:
+                view = view[sock.send(view[:50000]):]
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+        try:
+            while left:
+                got.append(sock.recv(262144))
+                left -= len(got[-1])
+                if not got[-1]:
+                    return b"".join(got)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+    return b"".join(got)
 
 
 @test
@@ -1417,8 +1440,7 @@ def many(r):
         r.check("and these get theirs, too", hashlib.sha256(t.response().body).hexdigest() == blocks(8 << 20))
     both = caller(r, d, request("/upgrade", "Connection: Upgrade\r\nUpgrade: raw\r\n"), ctx=careless(maximum_version=TLS12))
     both.response()
-    sent = in_parallel([lambda: both.sock.sendall(BLOCK * 4), lambda: both.exactly(4 << 20) == BLOCK * 4])
-    r.equal("4 MiB both ways at a time on one connection", sent, [None, True])
+    r.check("8 MiB both ways at a time on one connection", both_ways(both.sock, BLOCK * 8) == BLOCK * 8)
 
 
 # ---- local services that speak TLS ----------------------------------------------------------
