@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bifrost.h"
 #include "caller.h"
 #include "clock.h"
 #include "handshake.h"
@@ -24,7 +25,7 @@ enum {
 enum route {
 	ROUTE_TUNNEL,		/* name, by Host or as default */
 	ROUTE_PATH,		/* name is the first path segment */
-	ROUTE_NATIVE, ROUTE_HEALTH, ROUTE_PAGE, ROUTE_ASK,
+	ROUTE_NATIVE, ROUTE_BIFROST, ROUTE_HEALTH, ROUTE_PING, ROUTE_PAGE, ROUTE_ASK,
 	ROUTE_OFF,		/* an endpoint that this daemon does not offer */
 	ROUTE_NOBODY
 };
@@ -119,13 +120,14 @@ route_endpoint(const struct caller *c, struct str path)
 		return get || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
 		    ROUTE_HEALTH : ROUTE_NOBODY;
 	if (get && str_is(path, "/_bifrost/ping"))
-		return ROUTE_OFF;
+		return ROUTE_PING;
 	if (!ws_is_upgrade(h))
 		return ROUTE_NOBODY;
 	if (str_is(path, "/_tunnel") || starts(path, "/_tunnel/"))
 		return ROUTE_NATIVE;
-	if (str_is(path, "/_bifrost") || starts(path, "/_bifrost/") ||
-	    str_is(path, "/relay") || str_is(path, "/tunnel"))
+	if (bifrost_is(path))
+		return ROUTE_BIFROST;
+	if (str_is(path, "/relay") || str_is(path, "/tunnel"))
 		return ROUTE_OFF;
 	return ROUTE_NOBODY;
 }
@@ -267,16 +269,25 @@ health(struct caller *c)
 }
 
 static void
+ping(struct caller *c)
+{
+	struct str ok = { "ok", 2 };
+
+	answer(c, 200, "text/plain", "", ok);
+}
+
+static void
 page(struct caller *c)
 {
 	static const char text[] =
-	    "This is tunneld: it gives local services behind NAT a name here.\n"
-	    "No tunnel is the default one; ask its owner for a URL, or see tunnel(1).\n";
+	    "<!DOCTYPE html>\n<title>tunneld</title>\n"
+	    "<p>tunneld " VERSION ": relay running, it gives local services behind NAT a name here.\n"
+	    "<p>No tunnel is the default one; ask its owner for a URL, or see tunnel(1).\n";
 	struct str content;
 
 	content.p = text;
 	content.len = sizeof(text) - 1;
-	answer(c, 200, "text/plain; charset=utf-8", "", content);
+	answer(c, 200, "text/html; charset=utf-8", "", content);
 }
 
 /* May a front proxy get a certificate for this name? The answer is for "on demand" certificates. */
@@ -488,11 +499,16 @@ serve(struct caller *c)
 	}
 	if (r == ROUTE_NATIVE)
 		return native_accept(c);
+	if (r == ROUTE_BIFROST)
+		return bifrost_accept(c);
 	if (c->head.framing != HTTP_NO_BODY)
 		c->close = 1;	/* its content is nobody's */
 	switch (r) {
 	case ROUTE_HEALTH:
 		health(c);
+		break;
+	case ROUTE_PING:
+		ping(c);
 		break;
 	case ROUTE_PAGE:
 		page(c);
@@ -683,5 +699,5 @@ caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *pee
 		close_caller(c);
 	leave(d, c);
 	if (s != NULL)
-		native_run(d, s);
+		s->dialect->run(s);
 }

@@ -1,13 +1,19 @@
 /* command.c: tunneld's commands: token, status, stop; see tunneld.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "bifrosttoken.h"
 #include "clock.h"
 #include "control.h"
+#include "file.h"
 #include "tunneld.h"
+
+enum { IMPORT_MAX = 16 << 20 };
 
 /* Where it listens, "http://ADDR" or https, a running daemon knows best. text stays as it is if none runs. */
 static void
@@ -144,6 +150,37 @@ token_revoke(int argc, char **argv)
 	return 0;
 }
 
+/* Take over bifrost's tokens: its file has hashes only, and so has ours. */
+static int
+token_import(int argc, char **argv)
+{
+	struct token *t;
+	struct conf c;
+	char *text, why[300];
+	const char *wrong;
+	size_t len, n, entry;
+	long added;
+	int fd, dir;
+
+	options(&c, OPTIONS_PLAIN, argc, argv, 1);
+	if ((fd = open(argv[0], O_RDONLY | O_CLOEXEC)) == -1 || file_read(fd, IMPORT_MAX, &text, &len) == -1)
+		die(1, "%s: %s", argv[0], strerror(errno));
+	close(fd);
+	if (bifrost_tokens(text, len, &t, &n, &entry, &wrong) == -1) {
+		if (entry > 0)
+			die(1, "%s: entry %lu %s", argv[0], (unsigned long)entry, wrong);
+		die(1, "%s: %s", argv[0], wrong);
+	}
+	dir = open_state(c.state, 1);
+	if ((added = store_add(dir, t, n, why, sizeof(why))) == -1)
+		die(1, "%s/%s", c.state, why);
+	printf("imported: %ld, there already: %ld\n", added, (long)n - added);
+	free(t);
+	free(text);
+	close(dir);
+	return 0;
+}
+
 static int
 ask(int argc, char **argv, int stop)
 {
@@ -173,10 +210,12 @@ command(int argc, char **argv)
 		return token_list(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "revoke") == 0)
 		return token_revoke(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "import") == 0)
+		return token_import(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
 		usage();
 	if (argc > 1)
 		die(EXIT_USAGE, "unknown word '%.60s' after token; see tunneld --help", argv[1]);
-	die(EXIT_USAGE, "token is followed by issue, list or revoke; see tunneld --help");
+	die(EXIT_USAGE, "token is followed by issue, list, revoke or import; see tunneld --help");
 	return EXIT_USAGE;
 }

@@ -25,6 +25,7 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	long grace_ms, drain_ms, ping_ms;
 	long slots, queue, streams, callers, sessions;
 	long window, buffer;
+	long bodies;
 	long handshakes;	/* under way, of one address */
 	struct tls_files cert[TLS_PAIRS_MAX];	/* for listeners that speak TLS */
 	int ncerts;
@@ -44,7 +45,8 @@ struct daemon {
 	struct pending *pending;
 	struct auth *auth;
 	struct workers *workers;
-	struct budget budget;
+	struct budget budget;		/* of windows */
+	struct budget bodies;		/* of requests and answers that are gathered */
 	struct limit *handshakes;
 	char boot[9];			/* first half of request ids: random hex */
 	char addr[NET_ADDR_MAX];	/* of the first listener that speaks TLS, or the first */

@@ -141,6 +141,7 @@ SETTER(set_streams, count(&c->d.streams, v, 1000000))
 SETTER(set_callers, count(&c->d.callers, v, 1000000))
 SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
+SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
 SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
 SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -181,6 +182,7 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "handshakes", 0, OPT_VALUE, "64", "N", "TLS handshakes of one address at once", set_handshakes },
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
+	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
 	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
 	STATE_OPT,
 	CONFIG_OPT,
@@ -216,7 +218,7 @@ usage(void)
 	printf("usage: tunneld [OPTION...]\n"
 	    "       tunneld token issue (--scope NAME[,NAME...] | --global)\n"
 	    "                           [--expires TIME] [--note TEXT]\n"
-	    "       tunneld token list | token revoke ID\n"
+	    "       tunneld token list | token revoke ID | token import FILE\n"
 	    "       tunneld status [--json] | stop\n"
 	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
 	    "See tunneld(8).\n", text);

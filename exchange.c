@@ -10,7 +10,9 @@
 #include "clock.h"
 #include "daemon.h"
 #include "exchange.h"
+#include "handshake.h"
 #include "log.h"
+#include "message.h"
 #include "rewrite.h"
 
 enum {
@@ -48,6 +50,13 @@ ending(enum verdict v, int status, const char *text, const char *why)
 	return e;
 }
 
+/* A read has failed: it is the end of an upgraded connection over TLS, whose bytes know their own end, without close_notify. */
+static int
+raw_end(const struct exchange *x)
+{
+	return errno == ECONNABORTED && x->raw;
+}
+
 /*
  * 1 if the caller's connection is broken. Sets eof if it has ended its direction.
  * What it sends ahead is read into c->in, behind what is there (nothing moves: c->head
@@ -66,11 +75,12 @@ look_at_caller(struct exchange *x)
 		x->watch = 0;
 		return 0;
 	}
-	if ((n = conn_read(&c->conn, c->in + c->len, room)) == -1)
+	if ((n = conn_read(&c->conn, c->in + c->len, room)) == -1 && !raw_end(x))
 		return errno != EAGAIN;
-	if (n == 0)
+	if (n <= 0)
 		x->eof = clock_ms(CLOCK_STEADY);
-	c->len += (size_t)n;
+	else
+		c->len += (size_t)n;
 	return 0;
 }
 
@@ -119,6 +129,48 @@ note_request_done(struct exchange *x)
 	pthread_mutex_unlock(&x->s->mtx);
 }
 
+/* What a client that takes whole messages cannot have. */
+static struct ending
+check_whole(struct exchange *x)
+{
+	const struct http_head *h = &x->c->head;
+	static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct caller *c = x->c;
+
+	if (ws_is_upgrade(h))
+		return ending(V_ERROR, 501, "this tunnel's client knows no WebSocket", "no_upgrade");
+	if (h->framing == HTTP_LENGTH && h->length > MESSAGE_BODY_MAX)
+		return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
+	/* nobody else will say it */
+	if (x->expect && c->minor > 0 && c->at == c->len && conn_write_all(&c->conn, go, sizeof(go) - 1,
+	    clock_ms(CLOCK_STEADY) + c->d->conf.idle_ms) == -1)
+		return ending(V_LEFT, 0, NULL, "caller_left");
+	x->expect = 0;
+	return ending(V_GO_ON, 0, NULL, NULL);
+}
+
+/* The content taken so far is too much for a whole message. */
+static int
+too_large(const struct exchange *x)
+{
+	return x->holder->session->dialect->whole && x->req.seen > MESSAGE_BODY_MAX;
+}
+
+/* A write to the stream has failed. */
+static struct ending
+write_failed(struct exchange *x, int err)
+{
+	if (err == ETIMEDOUT)
+		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
+	if (err == ENOMEM)
+		return ending(V_ERROR, 503, "no memory is left", "no_memory");
+	if (err == EINVAL)
+		return ending(V_ERROR, 400, "this tunnel's client cannot be told of such a request", "unspeakable");
+	return stream_dead(x->s) && !stream_over(x->s) ?
+	    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
+	    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
+}
+
 /* Compose preface and head, and send them with what has come of the content. */
 static struct ending
 send_request(struct exchange *x, struct str prefix)
@@ -165,13 +217,10 @@ send_request(struct exchange *x, struct str prefix)
 	c->at += (size_t)n;
 	if (x->req.done != x->req_done)
 		note_request_done(x);
-	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1) {
-		if (errno == ETIMEDOUT)
-			return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
-		return stream_dead(x->s) && !stream_over(x->s) ?
-		    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
-		    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
-	}
+	if (too_large(x))
+		return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
+	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
+		return write_failed(x, errno);
 	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
@@ -208,7 +257,7 @@ read_more(struct exchange *x)
 	}
 	if (n == -1 && errno == EAGAIN)
 		return 0;
-	if (n == 0)
+	if (n == 0 || raw_end(x))
 		x->eof = clock_ms(CLOCK_STEADY);
 	return -1;
 }
@@ -232,11 +281,13 @@ push_request(struct exchange *x, int *stuck)
 			return ending(V_ERROR, 400, "the request content is malformed", why);
 		c->at += (size_t)n;
 		moved = 1;
+		if (too_large(x))
+			return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
 		if (x->req.done)
 			note_request_done(x);	/* before its last byte can be answered */
 	}
-	if (state == -1 && errno == ETIMEDOUT)
-		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
+	if (state == -1 && (errno == ETIMEDOUT || errno == ENOMEM || errno == EINVAL))
+		return write_failed(x, errno);
 	*stuck = state != 1;
 	if (moved && !*stuck)
 		x->forwarded = clock_ms(CLOCK_STEADY);
@@ -396,7 +447,7 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 	struct caller *c = x->c;
 	const struct daemon_conf *conf = &c->d->conf;
 	struct ending e;
-	int stuck, n;
+	int stuck = 0, n;
 	int64_t t;
 
 	e = push_request(x, &stuck);
@@ -442,6 +493,7 @@ raw_step(struct exchange *x, const struct snapshot *now, int *events, int64_t *d
 	int stuck, n = 0;
 	int64_t t = clock_ms(CLOCK_STEADY);
 
+	x->raw = 1;
 	if (now->fin && now->drained == 1)
 		conn_shutdown(&c->conn, SHUT_WR);
 	push_raw(x, &stuck);
@@ -552,7 +604,7 @@ start(struct exchange *x, struct caller *c)
 	x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
 	x->eof = 0;
 	x->watch = 1;
-	x->gone = x->asleep = x->slept = x->lazy = x->finned = 0;
+	x->gone = x->asleep = x->slept = x->lazy = x->finned = x->raw = 0;
 	x->res = RES_HEAD;
 	x->closing = x->fin = x->reset = x->continued = x->opened = 0;
 	x->nothing = 1;
@@ -593,6 +645,8 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 
 	start(x, c);
 	e = find_holder(x, name, prefix.len > 0);
+	if (e.v == V_GO_ON && x->holder->session->dialect->whole)
+		e = check_whole(x);
 	if (e.v == V_GO_ON)
 		e = open_stream(x);
 	if (e.v == V_GO_ON)

@@ -42,6 +42,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int asleep;		/* it was, and the reader does not know yet that it is back */
 	int alone;		/* nobody else holds the name: who has the fewest running is not asked */
 	int slept;		/* for the response, once already */
+	int raw;		/* upgraded, and known to be */
 
 	enum response res;	/* [s] */
 	int req_done;		/* [s] the whole request has come from the caller */

@@ -110,6 +110,9 @@ control(struct link *l, const char **why)
 		if (l->ping_us != 0 && id == l->ping_id) {
 			l->rtt_us = clock_us(CLOCK_STEADY) - l->ping_us + 1;
 			l->ping_us = 0;
+			l->answers++;
+			if (l->probes > 0)
+				pthread_cond_broadcast(&l->quiet);
 		}
 		pthread_mutex_unlock(&l->mtx);
 		return 0;
@@ -415,6 +418,27 @@ link_set_ping(struct link *l, int64_t ms)
 	l->conf.ping_ms = ms;
 	if (next < l->next_ping)
 		l->next_ping = next;
+}
+
+int
+link_probe(struct link *l, int64_t deadline)
+{
+	struct timespec until;
+	unsigned answers;
+	int alive, rc = 0;
+
+	deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
+	pthread_mutex_lock(&l->mtx);
+	answers = l->answers;
+	l->probes++;
+	l->ping = 1;
+	linkout_ring_locked(l);
+	while (!l->ended && l->answers == answers && rc == 0)
+		rc = pthread_cond_timedwait(&l->quiet, &l->mtx, &until);
+	l->probes--;
+	alive = !l->ended && l->answers != answers;
+	pthread_mutex_unlock(&l->mtx);
+	return alive;
 }
 
 int

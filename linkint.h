@@ -46,6 +46,8 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int ping;		/* [m] one is owed */
 	uint64_t ping_id;	/* [m] what the last ping carried */
 	int64_t ping_us;	/* [m] when it was put into out, 0: answered */
+	unsigned answers;	/* [m] to pings */
+	int probes;		/* [m] who waits for one */
 	int64_t rtt_us;		/* [m] */
 	uint64_t mask_state;	/* [m] */
 	size_t out_at, nout;	/* [m] out[out_at..nout) is still to go */
@@ -83,6 +85,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 int linkout_now(struct link *);
 
 /* Nothing more can be sent: every writer returns, and the connection is shut down, which wakes the reader. */
+void linkout_ring_locked(struct link *);	/* wake the reader */
 void linkout_end_locked(struct link *);
 
 /* Give the buffers back, if nothing is in them. */

@@ -167,6 +167,7 @@ linkout_end_locked(struct link *l)
 	if (l->ended)
 		return;
 	l->ended = 1;
+	pthread_cond_broadcast(&l->quiet);
 	refuse_writers_locked(l);
 	conn_shutdown(&l->conn, SHUT_RDWR);
 }
@@ -227,8 +228,8 @@ reader_wanted_locked(const struct link *l)
 	return stuck_locked(l) || (l->close_sent && !l->writing);
 }
 
-static void
-ring_locked(struct link *l)
+void
+linkout_ring_locked(struct link *l)
 {
 	if (l->rung)
 		return;
@@ -240,7 +241,7 @@ static void
 want_reader_locked(struct link *l)
 {
 	if (reader_wanted_locked(l))
-		ring_locked(l);
+		linkout_ring_locked(l);
 }
 
 /* Filling out. */
@@ -531,7 +532,7 @@ link_close(struct link *l, int code, const char *reason)
 		wake_post(&l->unblock);
 	if (stuck_locked(l))
 		write_locked(l, FOR_READER, NULL, 0);
-	ring_locked(l);		/* the reader begins to wait for the other side's close */
+	linkout_ring_locked(l);		/* the reader begins to wait for the other side's close */
 	pthread_mutex_unlock(&l->mtx);
 }
 
@@ -541,7 +542,7 @@ link_abort(struct link *l)
 	pthread_mutex_lock(&l->mtx);
 	l->aborted = 1;
 	linkout_end_locked(l);
-	ring_locked(l);		/* for a reader that waits for its answer to go out only */
+	linkout_ring_locked(l);		/* for a reader that waits for its answer to go out only */
 	pthread_mutex_unlock(&l->mtx);
 }
 

@@ -136,11 +136,8 @@ mux_unref_unlock(struct mux *m, struct ystream *s)
 	pthread_mutex_unlock(&m->mtx);
 	if (!gone)
 		return;
-	if (s->recv_max > YAMUX_WINDOW && budget != NULL) {
-		pthread_mutex_lock(&budget->mtx);
-		budget->left += s->recv_max - YAMUX_WINDOW;
-		pthread_mutex_unlock(&budget->mtx);
-	}
+	if (s->recv_max > YAMUX_WINDOW && budget != NULL)
+		budget_give(budget, s->recv_max - YAMUX_WINDOW);
 	drop_stream(s);
 	if (last)
 		mux_free(m);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "budget.h"
 #include "link.h"
 #include "stream.h"
 
@@ -22,12 +23,6 @@ enum {
 	MUX_CONTROL_QUEUE = 262144,	/* control lines waiting for the other side to read, bytes */
 	MUX_UNACKED_MAX = 256,		/* our streams the other side has not acknowledged */
 	MUX_IDS_MAX = 1 << 30		/* streams before a session asks to be replaced */
-};
-
-/* Memory that windows may grow into, shared by all sessions of a process. */
-struct budget {
-	pthread_mutex_t mtx;
-	size_t left;			/* bytes */
 };
 
 struct mux_ops {
@@ -43,7 +38,7 @@ struct mux_conf {
 	int client;			/* we open odd ids, and stream 1 is ours */
 	int streams_max;		/* open at once */
 	uint32_t window_max;		/* bytes a stream's window may grow to */
-	struct budget *budget;
+	struct budget *budget;		/* what windows may grow into, of all sessions */
 };
 
 extern const struct link_ops mux_link_ops;	/* for link_new; its arg is the mux */

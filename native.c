@@ -403,9 +403,34 @@ native_free(struct session *s)
 	free(n);
 }
 
+static int
+native_alive(struct session *s, int64_t deadline)
+{
+	return link_probe(mux_link(native_of(s)->mux), deadline);
+}
+
+static void
+native_run(struct session *s)
+{
+	struct native *n = native_of(s);
+	const char *why;
+	char num[16];
+	int code;
+
+	log_line(LOG_INFO, "session_start", "dialect", "native", "peer", s->peer,
+	    "who", s->identity.who, (char *)NULL);
+	code = link_run(mux_link(n->mux), &why);
+	registry_remove(n->d->registry, s, n->orderly || code == WS_NORMAL || code == WS_POLICY);
+	mux_end(n->mux);
+	snprintf(num, sizeof(num), "%d", code);
+	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
+	    "code", num, "reason", why, (char *)NULL);
+	session_unref(n->d->registry, s);
+}
+
 static const struct dialect dialect = {
-	"native", native_open, native_preface, native_gone, native_drain, native_end,
-	native_tally, native_used_up, native_free
+	"native", 0, native_open, native_preface, native_gone, native_drain, native_end,
+	native_tally, native_used_up, native_alive, native_run, native_free
 };
 
 /* The opening handshake. */
@@ -534,23 +559,4 @@ native_accept(struct caller *c)
 	if (registry_add(c->d->registry, &n->session) == -1)
 		link_close(mux_link(n->mux), WS_TRY_AGAIN, "too many sessions");
 	return &n->session;
-}
-
-void
-native_run(struct daemon *d, struct session *s)
-{
-	struct native *n = native_of(s);
-	const char *why;
-	char num[16];
-	int code;
-
-	log_line(LOG_INFO, "session_start", "dialect", "native", "peer", s->peer,
-	    "who", s->identity.who, (char *)NULL);
-	code = link_run(mux_link(n->mux), &why);
-	registry_remove(d->registry, s, n->orderly || code == WS_NORMAL || code == WS_POLICY);
-	mux_end(n->mux);
-	snprintf(num, sizeof(num), "%d", code);
-	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
-	    "code", num, "reason", why, (char *)NULL);
-	session_unref(d->registry, s);
 }

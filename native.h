@@ -5,7 +5,6 @@
 #define NATIVE_H
 
 struct caller;
-struct daemon;
 struct session;
 
 /*
@@ -13,8 +12,5 @@ struct session;
  * connection is its; or NULL: the answer, an error, has gone out.
  */
 struct session *native_accept(struct caller *c);
-
-/* Be the session's reader until it ends; drops the reference. */
-void native_run(struct daemon *, struct session *);
 
 #endif

@@ -462,6 +462,21 @@ registry_share(struct holder *h)
 	return &h->tunnel->share;
 }
 
+struct session *
+registry_holder(struct registry *r, const char *name)
+{
+	struct session *s = NULL;
+	struct tunnel *t;
+
+	pthread_mutex_lock(&r->mtx);
+	if ((t = find_locked(r, name)) != NULL && t->holders != NULL) {
+		s = t->holders->session;
+		s->refs++;
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return s;
+}
+
 int
 registry_has(struct registry *r, const char *name, int need_path)
 {

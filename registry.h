@@ -24,6 +24,7 @@ struct holder;
 /* What a dialect can do with its sessions. Any thread; none of these blocks but open. */
 struct dialect {
 	const char *name;
+	int whole;		/* its streams are messages (message.h): limits, no upgrades, and 100 (Continue) is ours to say */
 	/* A stream to the tunnel; see mux_open. */
 	struct stream *(*open)(struct session *, uint64_t *tally, int64_t deadline);
 	/* What goes in front of the request on that stream. */
@@ -36,6 +37,8 @@ struct dialect {
 	/* Copy the counters given to open; the registry's mutex is held here, as an exception. */
 	void (*tally)(struct session *, const uint64_t from[2], uint64_t to[2]);
 	int (*used_up)(struct session *);	/* no more streams to be had: it should be replaced */
+	int (*alive)(struct session *, int64_t deadline);	/* does its client answer? Waits until deadline */
+	void (*run)(struct session *);		/* be its reader until it ends; drops the reference */
 	void (*free)(struct session *);		/* the last reference is gone: give impl back */
 };
 
@@ -111,6 +114,8 @@ enum pick_result registry_pick(struct registry *, const char *name, int need_pat
 void registry_leave(struct registry *, const char *name, int *queued);
 void registry_done(struct registry *, struct holder *);	/* the exchange is over */
 struct pending_share *registry_share(struct holder *);	/* the tunnel's in the pending map */
+
+struct session *registry_holder(struct registry *, const char *name);	/* one that holds name, with a reference; NULL: nobody */
 
 /* 1 if name is held, or in its grace period. need_path: and reachable by path. */
 int registry_has(struct registry *, const char *name, int need_path);

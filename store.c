@@ -397,6 +397,62 @@ out:
 	return rc;
 }
 
+static int
+has_hash(const struct store *s, const uint8_t hash[SHA256_LEN])
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		if (memcmp(s->token[i].hash, hash, SHA256_LEN) == 0)	/* hashes are no secret here */
+			return 1;
+	return 0;
+}
+
+static int
+has_id(const struct token *t, size_t n, const char *id)
+{
+	while (n > 0)
+		if (strcmp(t[--n].id, id) == 0)
+			return 1;
+	return 0;
+}
+
+long
+store_add(int dir, struct token *t, size_t n, char *why, size_t whylen)
+{
+	struct why w = { why, whylen };
+	size_t cap = n * (TOKENS_LINE_MAX + 1) + 2, i;
+	char *lines = malloc(cap);
+	struct edit e;
+	struct buf b;
+	long added = 0;
+
+	if (lines == NULL || edit_begin(&e, dir, &w) == -1) {
+		if (lines == NULL)
+			(void)fail_errno(&w, file_name);
+		free(lines);
+		return -1;
+	}
+	buf_init(&b, lines, cap);
+	if (e.text.len > 0 && e.text.p[e.text.len - 1] != '\n')
+		buf_char(&b, '\n');
+	for (i = 0; i < n && added >= 0; i++) {
+		if (has_hash(&e.set, t[i].hash))
+			continue;
+		if ((store_by_id(&e.set, t[i].id) != NULL || has_id(t, i, t[i].id)) && make_id(&e.set, &t[i]) == -1)
+			added = fail_errno(&w, "random bytes");
+		else {
+			tokens_put(&b, &t[i]);
+			added++;
+		}
+	}
+	if (added > 0 && edit_save(&e, e.text.len, 0, &b, &w) == -1)
+		added = -1;
+	edit_end(&e);
+	free(lines);
+	return added;
+}
+
 int
 store_revoke(int dir, const char *id, char *why, size_t whylen)
 {

@@ -38,6 +38,8 @@ const struct token *store_by_id(const struct store *s, const char *id);
  */
 int store_issue(int dir, const char *scope, int64_t now, int64_t expires, const char *note,
     struct token *t, char text[TOKEN_LEN + 1], char *why, size_t whylen);
+/* Add: tokens of another system, but for those whose hash is there; one whose id is taken gets another. How many, or -1. */
+long store_add(int dir, struct token *, size_t n, char *why, size_t whylen);
 int store_revoke(int dir, const char *id, char *why, size_t whylen);
 
 /*

@@ -288,11 +288,12 @@ def routing(r):
         r.check(f"HEAD {target}", res.status == 200 and res.get("Content-Length") == "3", res)
     r.equal("/health?x", r.get(d, "127.0.0.1", "/health?x").status, 200)
     r.equal("POST /health is no endpoint", r.get(d, "127.0.0.1", "/health", method="POST").status, 503)
-    for target in ("/_bifrost", "/_bifrost/name", "/relay", "/tunnel"):
+    for target in ("/relay", "/tunnel"):
         res = r.ask(d, up(target))
         r.equal(f"upgrade of {target} is off", res.status, 404)
         logged(r, d, f"404, {target} is off", res)
-    r.equal("/_bifrost/ping is off", r.get(d, "127.0.0.1", "/_bifrost/ping").status, 404)
+    res = r.get(d, "127.0.0.1", "/_bifrost/ping")
+    r.equal("/_bifrost/ping", (res.status, res.body), (200, b"ok"))
     for target in ("/relay", "/tunnel", "/_tunnel", "/_tunnel/a", "/nothing", "/b/x"):
         res = r.get(d, "127.0.0.1", target)
         r.equal(f"{target} without upgrade is nobody's", res.status, 503)
@@ -342,7 +343,7 @@ def routing_domain(r):
     r.equal("the custom domain", r.get(d, "shop.example").status, 200)
     r.equal("a name nobody holds", r.get(d, "b.t.example.com").status, 503)
     for host in ("a.localhost", "a.tunnel.localhost", "a.example.com", "x.a.t.example.com", "t.example.com"):
-        r.check(f"{host} is the base", r.get(d, host).body.startswith(b"This is tunneld"))
+        r.check(f"{host} is the base", r.get(d, host).body.startswith(b"<!DOCTYPE html>\n<title>tunneld</title>"))
     r.equal("health on the base domain", r.get(d, "t.example.com", "/health").status, 200)
     r.equal("one stream for each", streams(a), 2)
     r.has("the URL told", r"^http://a\.t\.example\.com:\d+$", a.event(op="ready")["url"])

@@ -1,0 +1,411 @@
+/* bifrost.c: the bifrost dialect on the daemon's side; see bifrost.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bifrost.h"
+#include "bifrostmsg.h"
+#include "caller.h"
+#include "clock.h"
+#include "handshake.h"
+#include "link.h"
+#include "log.h"
+
+enum {
+	ANSWER_MAX = 104857600,	/* a message, bytes */
+	GROW_MIN = 65536,
+	PROBE_MS = 3000,	/* for a name's holder to answer a ping */
+	WRITE_MS = 5000
+};
+
+static const char unauthorized[] = "unauthorized", in_use[] = "name already in use";
+
+struct bifrost {
+	struct session session;
+	struct daemon *d;
+	struct messages *messages;
+	struct link *link;
+	char name[NAME_LEN_MAX + 1];
+	char *in;		/* the reader's: a message in pieces, bytes [0..len) */
+	size_t len, cap;	/* cap is taken from the daemon's budget */
+	int refused;		/* closed before it was one of the daemon's sessions */
+	pthread_mutex_t mtx;	/* guards what follows; alone */
+	int leaving;		/* its name was taken: closed when nothing runs */
+};
+
+static struct bifrost *
+bifrost_of(struct session *s)
+{
+	return s->impl;
+}
+
+/* Messages in, in the reader. */
+
+static void
+drop_input(struct bifrost *b)
+{
+	free(b->in);
+	budget_give(&b->d->bodies, b->cap);
+	b->in = NULL;
+	b->len = b->cap = 0;
+}
+
+static int
+gather(struct bifrost *b, const uint8_t *p, size_t n)
+{
+	size_t cap = b->cap == 0 ? GROW_MIN : b->cap;
+	char *grown;
+
+	while (cap < b->len + n)
+		cap *= 2;
+	if (cap > b->cap) {
+		if (!budget_take(&b->d->bodies, cap - b->cap))
+			return -1;
+		if ((grown = realloc(b->in, cap)) == NULL) {
+			budget_give(&b->d->bodies, cap - b->cap);
+			return -1;
+		}
+		b->in = grown;
+		b->cap = cap;
+	}
+	memcpy(b->in + b->len, p, n);
+	b->len += n;
+	return 0;
+}
+
+static void
+close_if_idle(struct bifrost *b)
+{
+	int leaving;
+
+	pthread_mutex_lock(&b->mtx);
+	leaving = b->leaving;
+	pthread_mutex_unlock(&b->mtx);
+	if (leaving && messages_open_ones(b->messages) == 0)
+		link_close(b->link, WS_POLICY, in_use);
+}
+
+static void
+answer(struct bifrost *b, const char *text, size_t len)
+{
+	struct bifrost_answer a;
+
+	if (!bifrost_decode(&a, text, len, messages_asked, b->messages))
+		return;
+	messages_answer(b->messages, a.id, a.head, a.body);
+	free(a.memory);
+	close_if_idle(b);
+}
+
+static int
+on_data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
+{
+	struct bifrost *b = arg;
+
+	(void)opcode;		/* text or binary, all the same */
+	if (fin && b->len == 0) {
+		answer(b, (const char *)buf, len);
+		return 0;
+	}
+	if (gather(b, buf, len) == -1) {
+		*why = "no memory for such an answer";
+		return -WS_TOO_BIG;
+	}
+	if (fin) {
+		answer(b, b->in, b->len);
+		drop_input(b);
+	}
+	return 0;
+}
+
+static const struct link_ops link_ops = { on_data, NULL, NULL };
+
+/* Requests out, on the callers' threads. */
+
+static int
+send_request(void *arg, const struct message *m, int64_t deadline)
+{
+	struct bifrost *b = arg;
+	struct iovec iov;
+	char *text;
+	size_t len;
+	int rc, err;
+
+	if (bifrost_encode(m, &text, &len) == -1)
+		return -1;
+	iov.iov_base = text;
+	iov.iov_len = len;
+	rc = link_send(b->link, WS_TEXT, &iov, 1, LINK_BULK, m, deadline);
+	err = errno;
+	free(text);
+	errno = err;
+	return rc;
+}
+
+/* What the core wants of a dialect. */
+
+static struct stream *
+d_open(struct session *s, uint64_t *tally, int64_t deadline)
+{
+	(void)deadline;
+	return messages_open(bifrost_of(s)->messages, tally);
+}
+
+static void
+d_preface(struct buf *out, const struct holder *h, const char *peer)
+{
+	(void)out;	/* a request says it all */
+	(void)h;
+	(void)peer;
+}
+
+static void
+d_gone(struct session *s, uint32_t id, const char *code)
+{
+	struct bifrost *b = bifrost_of(s);
+
+	(void)id;
+	if (strcmp(code, "taken_over") != 0)
+		return;		/* the session is ended, too */
+	pthread_mutex_lock(&b->mtx);
+	b->leaving = 1;
+	pthread_mutex_unlock(&b->mtx);
+	close_if_idle(b);
+}
+
+static void
+d_drain(struct session *s)
+{
+	(void)s;	/* it knows nothing of it: it comes again after the close */
+}
+
+static void
+d_end(struct session *s, int code, const char *reason)
+{
+	if (code == 0)
+		link_abort(bifrost_of(s)->link);
+	else
+		link_close(bifrost_of(s)->link, code, code == WS_POLICY ? unauthorized : reason);
+}
+
+static void
+d_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
+{
+	messages_tally(bifrost_of(s)->messages, from, to);
+}
+
+static int
+d_used_up(struct session *s)
+{
+	(void)s;
+	return 0;
+}
+
+static int
+d_alive(struct session *s, int64_t deadline)
+{
+	return link_probe(bifrost_of(s)->link, deadline);
+}
+
+static void
+d_free(struct session *s)
+{
+	struct bifrost *b = bifrost_of(s);
+
+	if (b->link != NULL)
+		link_free(b->link);
+	if (b->messages != NULL)
+		messages_free(b->messages);
+	pthread_mutex_destroy(&b->mtx);
+	free(b);
+}
+
+static void
+d_run(struct session *s)
+{
+	struct bifrost *b = bifrost_of(s);
+	const char *why;
+	char num[16];
+	int code;
+
+	if (!b->refused)
+		log_line(LOG_INFO, "session_start", "dialect", "bifrost", "peer", s->peer,
+		    "who", s->identity.who, (char *)NULL);
+	code = link_run(b->link, &why);
+	if (!b->refused)
+		registry_remove(b->d->registry, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
+	messages_end(b->messages);
+	drop_input(b);
+	snprintf(num, sizeof(num), "%d", code);
+	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
+	    "code", num, "reason", why, (char *)NULL);
+	session_unref(b->d->registry, s);
+}
+
+static const struct dialect dialect = {
+	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free
+};
+
+/* The handshake. */
+
+/* What is behind the prefix, up to a query: *name. 0: it is not bifrost's path. */
+static int
+split(struct str path, struct str *name)
+{
+	static const char prefix[] = "/_bifrost";
+	size_t n = sizeof(prefix) - 1;
+	const char *query = path.len > 0 ? memchr(path.p, '?', path.len) : NULL;
+
+	if (query != NULL)
+		path.len = (size_t)(query - path.p);
+	if (path.len > 1 && path.p[0] == '/' && path.p[1] == '/') {	/* of an endpoint with a final '/' */
+		path.p++;
+		path.len--;
+	}
+	if (path.len < n || !http_same(path.p, prefix, n))
+		return 0;
+	name->p = path.p + n;
+	name->len = path.len - n;
+	if (name->len == 0)
+		return memcmp(path.p, prefix, n) == 0;	/* the short form knows its case */
+	if (name->p[0] != '/')
+		return 0;
+	name->p++;
+	name->len--;
+	if (name->len > 0 && name->p[name->len - 1] == '/')
+		name->len--;
+	return 1;
+}
+
+int
+bifrost_is(struct str path)
+{
+	struct str name;
+
+	return split(path, &name);
+}
+
+/* The tunnel's name in lower case, "default" if there is none in the path. 0, or -1: no name. */
+static int
+take_name(struct str target, char name[NAME_LEN_MAX + 1])
+{
+	struct str s;
+	size_t i;
+
+	if (!split(target, &s) || s.len > NAME_LEN_MAX || memchr(s.p, '.', s.len) != NULL)
+		return -1;
+	for (i = 0; i < s.len; i++)
+		name[i] = s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] - 'A' + 'a') : s.p[i];
+	name[i] = '\0';
+	if (s.len == 0)
+		memcpy(name, "default", sizeof("default"));
+	return name_ok(name) ? 0 : -1;
+}
+
+/* May this credential serve the name, and is it free? NULL, or why not. */
+static const char *
+admit(struct bifrost *b, const struct http_head *h)
+{
+	const struct str *field = http_field(h, "Authorization");
+	struct daemon *d = b->d;
+	struct session *other;
+	char held[64];
+	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	int alive;
+
+	/* its own platform takes one blank, and the scheme as it is written */
+	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
+		return unauthorized;
+	if (auth_check(d->auth, field, now, &b->session.identity) != 0) {
+		daemon_reload(d, 0);
+		if (auth_check(d->auth, field, now, &b->session.identity) != 0)
+			return unauthorized;
+	}
+	if (!scope_has_name(b->session.identity.scope, b->name))
+		return unauthorized;
+	if ((other = registry_holder(d->registry, b->name)) != NULL) {
+		alive = other->dialect->alive(other, clock_ms(CLOCK_STEADY) + PROBE_MS);
+		if (!alive)	/* a ghost: its connection has broken without a word */
+			other->dialect->end(other, 0, "");
+		session_unref(d->registry, other);
+		if (alive)
+			return in_use;
+	}
+	if (registry_add(d->registry, &b->session) == -1)
+		return "too many sessions";
+	if (registry_listen(d->registry, &b->session, 1, b->name, 0, 0, held) == LISTEN_OK)
+		return NULL;
+	registry_remove(d->registry, &b->session, 1);
+	return in_use;
+}
+
+static struct bifrost *
+bifrost_new(struct caller *c)
+{
+	struct bifrost *b = calloc(1, sizeof(*b));
+	struct link_conf conf;
+
+	if (b == NULL)
+		return NULL;
+	b->d = c->d;
+	b->session.dialect = &dialect;
+	b->session.impl = b;
+	b->session.since = clock_ms(CLOCK_WALL);
+	b->session.refs = 1;
+	memcpy(b->session.peer, c->peer, sizeof(c->peer));
+	memcpy(b->session.identity.who, "-", 2);
+	pthread_mutex_init(&b->mtx, NULL);
+	memset(&conf, 0, sizeof(conf));
+	conf.ping_ms = c->d->conf.ping_ms;
+	conf.message_max = ANSWER_MAX;
+	conf.utf8 = 1;
+	b->messages = messages_new(send_request, b, (int)c->d->conf.streams, &c->d->bodies);
+	if (b->messages != NULL)
+		b->link = link_new(&c->conn, &conf, &link_ops, b, c->in + c->at, c->len - c->at);
+	if (b->link != NULL)
+		return b;
+	d_free(&b->session);
+	return NULL;
+}
+
+struct session *
+bifrost_accept(struct caller *c)
+{
+	char accept[WS_ACCEPT_LEN + 1], text[256], name[NAME_LEN_MAX + 1];
+	const char *why = "";
+	struct bifrost *b = NULL;
+	struct buf out;
+	int status = ws_server_check(&c->head, NULL, accept, &why);
+
+	if (status == 101 && take_name(c->head.target, name) == -1) {
+		why = "no tunnel can have this name";
+		status = 400;
+	}
+	if (status == 101 && (b = bifrost_new(c)) == NULL) {
+		why = "no memory or descriptors are left";
+		status = 503;
+	}
+	if (status != 101) {
+		c->close = 1;
+		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
+		    status == 503 ? "Retry-After: 1\r\n" : "");
+		return NULL;
+	}
+	memcpy(b->name, name, sizeof(name));
+	buf_init(&out, text, sizeof(text));
+	ws_server_answer(&out, accept, NULL);
+	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
+	if (daemon_draining(c->d)) {
+		b->refused = 1;
+		link_close(b->link, WS_GOING_AWAY, "shutting down");
+	} else if ((why = admit(b, &c->head)) != NULL) {
+		b->refused = 1;
+		log_line(LOG_INFO, "refused", "status", "1008", "reason", why, "peer", c->peer,
+		    "id", c->request_id, (char *)NULL);
+		link_close(b->link, WS_POLICY, why);
+	} else
+		log_line(LOG_INFO, "tunnel_open", "name", b->name, "who", b->session.identity.who,
+		    "peer", b->session.peer, (char *)NULL);
+	return &b->session;
+}

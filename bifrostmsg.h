@@ -1,0 +1,32 @@
+/*
+ * bifrostmsg.h: bifrost's messages: requests to JSON, JSON to responses. Pure, but that it
+ * allocates what it returns.
+ */
+#ifndef BIFROSTMSG_H
+#define BIFROSTMSG_H
+
+#include <stdint.h>
+
+#include "http.h"
+#include "message.h"
+
+/*
+ * The message for a request: *text is the caller's to free, *len bytes. 0; or -1 with errno: EINVAL for a request
+ * that would kill such a client (a target with bytes that are not printable ASCII), ENOMEM.
+ */
+int bifrost_encode(const struct message *, char **text, size_t *len);
+
+struct bifrost_answer {
+	char id[MESSAGE_ID_LEN + 1];
+	char *memory;		/* to free; NULL: none */
+	struct str head, body;	/* head.p NULL: the answer is no good. Point into memory */
+};
+
+/*
+ * asked: is an answer with this id waited for: 0; 1 if to a HEAD request; -1: no. 1, and *a;
+ * or 0: it is no answer that anybody waits for, to be ignored.
+ */
+int bifrost_decode(struct bifrost_answer *a, const char *text, size_t len,
+    int (*asked)(void *arg, const char *id), void *arg);
+
+#endif

@@ -1,0 +1,431 @@
+/* message.c: exchanges in whole messages; see message.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message.h"
+#include "random.h"
+
+enum { GROW_MIN = 4096 };
+
+struct mstream {		/* [m] guarded by the messages' mutex, else the writer's */
+	struct stream base;
+	struct messages *of;
+	struct mstream *next;	/* [m] */
+	int refs;		/* [m] the list's and the user's */
+	int listed;		/* [m] an answer may come */
+	int dead;		/* [m] */
+	int sent;		/* [m] written by the writer alone */
+	int started;
+	uint64_t *tally;	/* [m] */
+	struct message request;
+	int bare;		/* the answer has no content: HEAD */
+	char *head;		/* the text that request.head points into */
+	struct http_body walk;
+	uint8_t *body;
+	size_t len, cap, charged;
+};
+
+struct messages {
+	int (*send)(void *arg, const struct message *, int64_t deadline);
+	void *arg;
+	int max;
+	struct budget *budget;
+	pthread_mutex_t mtx;	/* after a stream's; guards what follows and what is marked [m] */
+	struct mstream *first;
+	int n, ended;
+};
+
+static struct mstream *
+mstream_of(struct stream *s)
+{
+	return (struct mstream *)(void *)s;
+}
+
+/* A version 4 UUID, RFC 9562 section 5.4. */
+static int
+make_id(char out[MESSAGE_ID_LEN + 1])
+{
+	unsigned char raw[16];
+	struct buf b;
+	int i;
+
+	if (random_bytes(raw, sizeof(raw)) == -1)
+		return -1;
+	raw[6] = (unsigned char)((raw[6] & 0x0f) | 0x40);
+	raw[8] = (unsigned char)((raw[8] & 0x3f) | 0x80);
+	buf_init(&b, out, MESSAGE_ID_LEN);
+	for (i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			buf_char(&b, '-');
+		buf_hex(&b, raw + i, 1);
+	}
+	out[MESSAGE_ID_LEN] = '\0';
+	return 0;
+}
+
+static void
+drop_request(struct mstream *m)
+{
+	free(m->head);
+	free(m->body);
+	budget_give(m->of->budget, m->charged);
+	m->head = NULL;
+	m->body = NULL;
+	m->len = m->cap = m->charged = 0;
+}
+
+/* Called with the mutex held, which is given back. */
+static void
+unref_unlock(struct mstream *m)
+{
+	int left = --m->refs;
+
+	pthread_mutex_unlock(&m->of->mtx);
+	if (left > 0)
+		return;
+	drop_request(m);
+	pthread_mutex_destroy(&m->base.mtx);
+	free(m);
+}
+
+/* 1 if it was in the list; its reference is the caller's then. */
+static int
+unlist_locked(struct mstream *m)
+{
+	struct mstream **p;
+
+	if (!m->listed)
+		return 0;
+	for (p = &m->of->first; *p != m; p = &(*p)->next)
+		;
+	*p = m->next;
+	m->listed = 0;
+	m->of->n--;
+	return 1;
+}
+
+static int
+append(struct mstream *m, const void *p, size_t n)
+{
+	size_t cap = m->cap == 0 ? GROW_MIN : m->cap;
+	uint8_t *grown;
+
+	while (cap < m->len + n)
+		cap *= 2;
+	if (cap > m->cap) {
+		if (!budget_take(m->of->budget, cap - m->cap)) {
+			errno = ENOMEM;
+			return -1;
+		}
+		m->charged += cap - m->cap;
+		if ((grown = realloc(m->body, cap)) == NULL)
+			return -1;
+		m->body = grown;
+		m->cap = cap;
+	}
+	memcpy(m->body + m->len, p, n);
+	m->len += n;
+	return 0;
+}
+
+/* Content as it was framed for a stream: only the data counts. */
+static int
+gather(struct mstream *m, const char *p, size_t n)
+{
+	struct http_out out;
+	const char *why;
+	long k;
+	int i;
+
+	while (n > 0 && !m->walk.done) {
+		out.n = 0;
+		if ((k = http_body_take(&m->walk, p, n, &out, &why)) < 0) {
+			errno = EPROTO;
+			return -1;
+		}
+		for (i = 0; i < out.n; i++)
+			if (append(m, out.iov[i].iov_base, out.iov[i].iov_len) == -1)
+				return -1;
+		p += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+/* The head stands whole at the beginning of what is written first. Its length, or -1. */
+static long
+start(struct mstream *m, const struct iovec *iov)
+{
+	const char *why;
+	int n;
+
+	if ((m->head = malloc(iov->iov_len)) == NULL)
+		return -1;
+	memcpy(m->head, iov->iov_base, iov->iov_len);
+	n = http_req_parse(&m->request.head, m->head, iov->iov_len, &why);
+	if (n <= 0) {
+		errno = EPROTO;
+		return -1;
+	}
+	m->bare = m->request.head.method.len == 4 && memcmp(m->request.head.method.p, "HEAD", 4) == 0;
+	http_body_init(&m->walk, &m->request.head, NULL, 1);
+	m->started = 1;
+	return n;
+}
+
+static long
+m_write(struct stream *s, const struct iovec *iov, int n, int fin, int64_t deadline)
+{
+	struct mstream *m = mstream_of(s);
+	size_t total = 0;
+	long skip = 0;
+	int i, dead;
+
+	(void)fin;
+	pthread_mutex_lock(&m->of->mtx);
+	dead = m->dead || m->of->ended;
+	for (i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	if (m->tally != NULL)
+		m->tally[1] += total;
+	pthread_mutex_unlock(&m->of->mtx);
+	if (dead) {
+		errno = EPIPE;
+		return -1;
+	}
+	if (!m->started && n > 0 && (skip = start(m, iov)) == -1)
+		return -1;
+	for (i = 0; i < n; i++, skip = 0)
+		if (gather(m, (const char *)iov[i].iov_base + skip, iov[i].iov_len - (size_t)skip) == -1)
+			return -1;
+	if (!m->walk.done || m->sent)
+		return (long)total;
+	pthread_mutex_lock(&m->of->mtx);
+	m->sent = 1;		/* from here on an answer may come */
+	pthread_mutex_unlock(&m->of->mtx);
+	m->request.body = m->body;
+	m->request.len = m->len;
+	if (m->of->send(m->of->arg, &m->request, deadline) == -1)
+		return -1;
+	drop_request(m);
+	return (long)total;
+}
+
+static void
+m_credit(struct stream *s, size_t n, int queued)
+{
+	(void)s;	/* an answer is there whole, or not at all */
+	(void)n;
+	(void)queued;
+}
+
+/* Nobody waits for the answer any more. */
+static void
+m_end(struct stream *s, enum stream_end end)
+{
+	struct mstream *m = mstream_of(s);
+
+	pthread_mutex_lock(&m->of->mtx);
+	if (end == STREAM_RESET)
+		m->dead = 1;
+	if (unlist_locked(m))
+		unref_unlock(m);
+	else
+		pthread_mutex_unlock(&m->of->mtx);
+}
+
+static int
+m_dead(struct stream *s)
+{
+	struct mstream *m = mstream_of(s);
+	int dead;
+
+	pthread_mutex_lock(&m->of->mtx);
+	dead = m->dead || m->of->ended;
+	pthread_mutex_unlock(&m->of->mtx);
+	return dead;
+}
+
+static int
+m_over(struct stream *s)
+{
+	struct mstream *m = mstream_of(s);
+	int ended;
+
+	pthread_mutex_lock(&m->of->mtx);
+	ended = m->of->ended;
+	pthread_mutex_unlock(&m->of->mtx);
+	return ended;
+}
+
+static void
+m_unref(struct stream *s)
+{
+	struct mstream *m = mstream_of(s);
+
+	pthread_mutex_lock(&m->of->mtx);
+	m->tally = NULL;
+	unref_unlock(m);
+}
+
+static const struct stream_type type = { m_write, m_credit, m_end, m_dead, m_over, m_unref };
+
+struct messages *
+messages_new(int (*send)(void *, const struct message *, int64_t), void *arg, int max,
+    struct budget *budget)
+{
+	struct messages *ms = calloc(1, sizeof(*ms));
+
+	if (ms == NULL)
+		return NULL;
+	ms->send = send;
+	ms->arg = arg;
+	ms->max = max;
+	ms->budget = budget;
+	pthread_mutex_init(&ms->mtx, NULL);
+	return ms;
+}
+
+void
+messages_free(struct messages *ms)
+{
+	pthread_mutex_destroy(&ms->mtx);
+	free(ms);
+}
+
+struct stream *
+messages_open(struct messages *ms, uint64_t *tally)
+{
+	struct mstream *m = calloc(1, sizeof(*m));
+	int err = 0;
+
+	if (m == NULL || make_id(m->request.id) == -1) {
+		free(m);
+		errno = ENOMEM;
+		return NULL;
+	}
+	pthread_mutex_init(&m->base.mtx, NULL);
+	m->base.type = &type;
+	m->of = ms;
+	m->tally = tally;
+	m->refs = 2;
+	pthread_mutex_lock(&ms->mtx);
+	if (ms->ended)
+		err = EPIPE;
+	else if (ms->n >= ms->max)
+		err = EMFILE;
+	else {
+		m->listed = 1;
+		m->next = ms->first;
+		ms->first = m;
+		ms->n++;
+	}
+	pthread_mutex_unlock(&ms->mtx);
+	if (err == 0)
+		return &m->base;
+	pthread_mutex_destroy(&m->base.mtx);
+	free(m);
+	errno = err;
+	return NULL;
+}
+
+static void
+deliver(struct mstream *m, struct str head, struct str body)
+{
+	pthread_mutex_lock(&m->base.mtx);
+	if (m->base.ops != NULL && head.p != NULL)
+		m->base.ops->data(m->base.arg, (const uint8_t *)head.p, head.len);
+	if (m->base.ops != NULL && head.p != NULL && body.len > 0 && !m->bare)
+		m->base.ops->data(m->base.arg, (const uint8_t *)body.p, body.len);
+	if (m->base.ops != NULL)
+		m->base.ops->fin(m->base.arg);	/* without a head before it, it is a 502 */
+	pthread_mutex_unlock(&m->base.mtx);
+}
+
+/* One that waits for its answer: an answer before the question is none. */
+static struct mstream *
+find_locked(struct messages *ms, const char *id)
+{
+	struct mstream *m;
+
+	for (m = ms->first; m != NULL && strcmp(m->request.id, id) != 0; m = m->next)
+		;
+	return m != NULL && m->sent ? m : NULL;
+}
+
+int
+messages_asked(void *arg, const char *id)
+{
+	struct messages *ms = arg;
+	struct mstream *m;
+	int rc = -1;
+
+	pthread_mutex_lock(&ms->mtx);
+	if ((m = find_locked(ms, id)) != NULL)
+		rc = m->bare;
+	pthread_mutex_unlock(&ms->mtx);
+	return rc;
+}
+
+int
+messages_answer(struct messages *ms, const char *id, struct str head, struct str body)
+{
+	struct mstream *m;
+
+	pthread_mutex_lock(&ms->mtx);
+	if ((m = find_locked(ms, id)) == NULL) {
+		pthread_mutex_unlock(&ms->mtx);
+		return 0;
+	}
+	unlist_locked(m);
+	if (m->tally != NULL)
+		m->tally[0] += head.len + body.len;
+	pthread_mutex_unlock(&ms->mtx);
+	deliver(m, head, body);
+	pthread_mutex_lock(&ms->mtx);
+	unref_unlock(m);
+	return 1;
+}
+
+void
+messages_end(struct messages *ms)
+{
+	struct mstream *m;
+
+	pthread_mutex_lock(&ms->mtx);
+	ms->ended = 1;
+	while ((m = ms->first) != NULL) {
+		unlist_locked(m);
+		pthread_mutex_unlock(&ms->mtx);
+		pthread_mutex_lock(&m->base.mtx);
+		if (m->base.ops != NULL)
+			m->base.ops->reset(m->base.arg);
+		pthread_mutex_unlock(&m->base.mtx);
+		pthread_mutex_lock(&ms->mtx);
+		unref_unlock(m);
+		pthread_mutex_lock(&ms->mtx);
+	}
+	pthread_mutex_unlock(&ms->mtx);
+}
+
+int
+messages_open_ones(struct messages *ms)
+{
+	int n;
+
+	pthread_mutex_lock(&ms->mtx);
+	n = ms->n;
+	pthread_mutex_unlock(&ms->mtx);
+	return n;
+}
+
+void
+messages_tally(struct messages *ms, const uint64_t from[2], uint64_t to[2])
+{
+	pthread_mutex_lock(&ms->mtx);
+	to[0] = from[0];
+	to[1] = from[1];
+	pthread_mutex_unlock(&ms->mtx);
+}

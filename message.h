@@ -1,0 +1,53 @@
+/*
+ * message.h: exchanges with a client that takes a request whole, in one message, and answers with
+ * one. To an exchange each is a stream (stream.h) of HTTP/1.1: what is written is gathered until
+ * the request is whole; the answer comes as if it had been read from a local service, so
+ * that the parser that guards callers from those guards them from such clients, too.
+ */
+#ifndef MESSAGE_H
+#define MESSAGE_H
+
+#include "budget.h"
+#include "http.h"
+#include "stream.h"
+
+enum {
+	MESSAGE_ID_LEN = 36,	/* a UUID, RFC 9562 */
+	MESSAGE_BODY_MAX = 10 << 20	/* content of a request; the exchange has seen to it */
+};
+
+struct messages;		/* the exchanges of one session */
+
+struct message {		/* a request */
+	char id[MESSAGE_ID_LEN + 1];
+	struct http_head head;
+	const uint8_t *body;
+	size_t len;
+};
+
+/*
+ * send: encode the request and send it by deadline, on the thread that has written the last of
+ * it. 0, or -1 with errno, as link_send. max: streams open at once. budget: what all
+ * gathered content may take.
+ */
+struct messages *messages_new(int (*send)(void *arg, const struct message *, int64_t deadline),
+    void *arg, int max, struct budget *budget);
+void messages_free(struct messages *);	/* after messages_end, when every stream was left */
+
+/* As mux_open; never waits. */
+struct stream *messages_open(struct messages *, uint64_t *tally);
+
+/* Is an answer with this id waited for: 0; 1 if to a HEAD request; -1: no. */
+int messages_asked(void *messages, const char *id);
+
+/*
+ * In the reader: the answer to the exchange with this id. head: a whole HTTP/1.1 response head, NULL if the answer is no
+ * good (502). body: what stands behind it, unless none may (HEAD, 204, 304). 0 if nobody waits for it.
+ */
+int messages_answer(struct messages *, const char *id, struct str head, struct str body);
+
+void messages_end(struct messages *);	/* in the reader: the session is over, every stream is reset */
+int messages_open_ones(struct messages *);	/* how many */
+void messages_tally(struct messages *, const uint64_t from[2], uint64_t to[2]);
+
+#endif
