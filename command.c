@@ -156,9 +156,9 @@ token_import(int argc, char **argv)
 {
 	struct token *t;
 	struct conf c;
-	char *text, why[300];
+	char *text = NULL, why[300];
 	const char *wrong;
-	size_t len, n, entry;
+	size_t len = 0, n, entry;
 	long added;
 	int fd, dir;
 
