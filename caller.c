@@ -192,6 +192,7 @@ answer(struct caller *c, int status, const char *type, const char *fields, struc
 	struct buf b;
 	int64_t deadline = clock_ms(CLOCK_STEADY) + WRITE_MS;
 	int bodiless = c->is_head || status == 204;
+	size_t bytes = content.len;
 
 	buf_init(&b, text, sizeof(c->exchange.text));
 	buf_str(&b, "HTTP/1.1 ");
@@ -221,6 +222,8 @@ answer(struct caller *c, int status, const char *type, const char *fields, struc
 		buf_put(&b, content.p, content.len);
 		content.len = 0;
 	}
+	c->access.status = status;
+	c->access.bytes = bodiless ? 0 : bytes;
 	if (conn_write_all(&c->conn, text, b.len, deadline) == -1 || (!bodiless &&
 	    content.len > 0 && conn_write_all(&c->conn, content.p, content.len, deadline) == -1))
 		c->close = 1;
@@ -494,6 +497,7 @@ serve(struct caller *c)
 		return NULL;
 	}
 	if (r == ROUTE_TUNNEL || r == ROUTE_PATH) {
+		access_tunnel(c, name);
 		exchange_run(c, name, prefix);
 		return NULL;
 	}
@@ -662,9 +666,11 @@ secure(struct caller *c)
 		return 1;
 	fresh(c);
 	c->close = 1;
-	if (rc == TLS_PLAIN_HTTP)
+	if (rc == TLS_PLAIN_HTTP) {
+		access_begin(c, 0);
 		caller_error(c, 400, "this port speaks TLS: use https:// or wss://", NULL, "");
-	else
+		access_end(c);
+	} else
 		log_line(LOG_INFO, "handshake_failed", "peer", c->peer, "reason", why, (char *)NULL);
 	return 0;
 }
@@ -689,11 +695,13 @@ caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *pee
 		    (wait ? d->conf.keep_alive_ms : d->conf.head_ms), &why);
 		if (rc == 0)
 			break;
+		access_begin(c, rc > 0);
 		if (rc < 0) {
 			c->close = 1;
 			caller_error(c, -rc, why, NULL, "");
-		} else
-			s = serve(c);
+		} else if ((s = serve(c)) != NULL)
+			c->access.status = 101;
+		access_end(c);
 	}
 	if (s == NULL)
 		close_caller(c);

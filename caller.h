@@ -4,6 +4,7 @@
 #ifndef CALLER_H
 #define CALLER_H
 
+#include "access.h"
 #include "conn.h"
 #include "daemon.h"
 #include "exchange.h"
@@ -36,7 +37,9 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	int close;		/* no further request on this connection */
 	int cut;		/* what was sent is no whole answer: over TLS, no close_notify */
 	int abort;		/* and only a reset can tell: close it with one */
+	struct access access;	/* of the request, for the access log */
 	struct exchange exchange;
+	char access_text[ACCESS_LINE];	/* untouched without one */
 };
 
 /* Serve the connection fd to its end. peer is copied. */

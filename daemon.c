@@ -166,6 +166,7 @@ janitor(void *arg)
 		poll(NULL, 0, TICK_MS);
 		daemon_reload(d, 0);
 		registry_tick(d->registry, d->auth);
+		log_tell(0);
 	}
 	return NULL;
 }

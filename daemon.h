@@ -48,6 +48,7 @@ struct daemon {
 	struct budget budget;		/* of windows */
 	struct budget bodies;		/* of requests and answers that are gathered */
 	struct limit *handshakes;
+	const struct sink *access;	/* the access log; NULL: none */
 	char boot[9];			/* first half of request ids: random hex */
 	char addr[NET_ADDR_MAX];	/* of the first listener that speaks TLS, or the first */
 	int addr_tls;
@@ -65,7 +66,7 @@ struct daemon {
 	struct tls_server *tls;		/* NULL: no certificates */
 };
 
-/* Make everything but threads; stop, drained and tls are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+/* Make everything but threads; stop, drained, tls and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
 int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
 
 /* Start the threads: accept on the n listeners (logged as listening) and on the control socket. 0, or -1 with errno. */

@@ -143,6 +143,10 @@ SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
 SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
 SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
+SETTER(set_log, opt_copy(c->log, sizeof(c->log), v))
+SETTER(set_access_log, opt_copy(c->access_log, sizeof(c->access_log), v))
+SETTER(set_ready_fd, opt_number(v, 3, 1000000, &c->ready_fd) == -1 ? "is not a descriptor from 3 on" : NULL)
+SETTER(set_daemon, (c->background = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -183,7 +187,11 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
 	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
+	{ "log", 0, OPT_VALUE, NULL, "WHERE", "stderr, syslog or a file", set_log },
+	{ "access-log", 0, OPT_VALUE, NULL, "WHERE", "a line a request; stderr, syslog or a file", set_access_log },
 	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
+	{ "daemon", 0, OPT_FLAG, NULL, NULL, "go to the background once it accepts", set_daemon },
+	{ "ready-fd", 0, OPT_VALUE, NULL, "N", "write a newline there once it accepts", set_ready_fd },
 	STATE_OPT,
 	CONFIG_OPT,
 	/* the last three are for the command line alone */

@@ -610,6 +610,7 @@ start(struct exchange *x, struct caller *c)
 	x->nothing = 1;
 	x->why = NULL;
 	x->status = 0;
+	x->heads = 0;
 	x->head.scanned = 0;
 	x->partial = NULL;
 	x->npartial = 0;
@@ -664,6 +665,9 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	if (e.why != NULL && e.v != V_ERROR)
 		log_line(LOG_INFO, "exchange_failed", "name", name, "reason", e.why,
 		    "peer", c->peer, "id", c->request_id, (char *)NULL);
+	c->access.status = x->status;
+	c->access.bytes = x->s != NULL && x->pump.sent > x->heads ? x->pump.sent - x->heads : 0;
+	c->access.ended = x->finned ? x->heard : 0;	/* its thread may have slept on */
 	/* a half-closed caller has said all it will: what it sent ahead is still answered */
 	c->close = !x->keep || !x->req.done || x->closing || (x->eof != 0 && c->at == c->len);
 	switch (e.v) {

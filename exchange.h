@@ -57,6 +57,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	const char *why;	/* [s] for the log, with RES_BAD and RES_CUT */
 	int64_t heard;		/* [s] clock_ms when response bytes last came */
 	int status;		/* [s] */
+	uint64_t heads;		/* [s] bytes of response heads that were passed on */
 	struct http_head head;	/* [s] of the response */
 	struct http_body body;	/* [s] */
 	char *partial;		/* [s] a head that comes in pieces; NULL: none */

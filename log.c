@@ -1,5 +1,6 @@
-/* log.c: log lines on stderr; see log.h. */
+/* log.c: log lines; see log.h. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 #include "buf.h"
 #include "clock.h"
 #include "log.h"
+#include "loglimit.h"
+#include "sink.h"
 
 enum { LINE_SIZE = 4096, LINE_USUAL = 512, VALUE_MAX = 512 };
 
@@ -17,12 +20,36 @@ static const char cut_mark[] = " cut=yes\n";	/* ends a line that lacks pairs */
 
 static enum log_level log_least = LOG_INFO;
 static int log_stamp;
+static const struct sink to_stderr = { STDERR_FILENO, NULL };
+static const struct sink *log_sink = &to_stderr;
+static struct loglimit *limit;	/* what it points to is guarded by limit_mtx, a leaf; NULL: no limit */
+static pthread_mutex_t limit_mtx = PTHREAD_MUTEX_INITIALIZER;
 
 void
 log_setup(enum log_level least, int stamp)
 {
 	log_least = least;
 	log_stamp = stamp;
+}
+
+void
+log_to(const struct sink *s)
+{
+	log_sink = s;
+}
+
+int
+log_limit(void)
+{
+	struct loglimit *l = malloc(sizeof(*l));
+
+	if (l == NULL)
+		return -1;
+	loglimit_init(l);
+	pthread_mutex_lock(&limit_mtx);
+	limit = l;
+	pthread_mutex_unlock(&limit_mtx);
+	return 0;
 }
 
 static const char *
@@ -139,28 +166,94 @@ format(struct buf *b, enum log_level level, const char *event, va_list ap)
 	buf_str(b, b->full ? cut_mark : "\n");
 }
 
-void
-log_line(enum log_level level, const char *event, ...)
+static void
+put_line(enum log_level level, const char *event, va_list pairs)
 {
 	char line[LINE_USUAL], *big = NULL;	/* stacks are small, and there are many */
 	struct buf b;
+	va_list ap;
+
+	buf_init(&b, line, sizeof(line));
+	va_copy(ap, pairs);
+	format(&b, level, event, ap);
+	va_end(ap);
+	if (b.full && (big = malloc(LINE_SIZE)) != NULL) {
+		buf_init(&b, big, LINE_SIZE);
+		va_copy(ap, pairs);
+		format(&b, level, event, ap);
+		va_end(ap);
+	}
+	sink_write(log_sink, (int)level, b.p, b.len);
+	free(big);
+}
+
+/* 0: it is one too many of its kind. */
+static int
+allowed(const char *event, va_list pairs)
+{
+	const char *key, *value, *reason = NULL, *who = NULL;
+	int64_t now = clock_ms(CLOCK_STEADY);
+	va_list ap;
+	int ok;
+
+	va_copy(ap, pairs);
+	while ((key = va_arg(ap, const char *)) != NULL) {
+		value = va_arg(ap, const char *);
+		if (strcmp(key, "reason") == 0)
+			reason = value;
+		else if (strcmp(key, "who") == 0)
+			who = value;
+	}
+	va_end(ap);
+	pthread_mutex_lock(&limit_mtx);
+	ok = limit == NULL || loglimit_take(limit, event, reason, who, now);
+	pthread_mutex_unlock(&limit_mtx);
+	return ok;
+}
+
+void
+log_line(enum log_level level, const char *event, ...)
+{
 	int saved = errno;
 	va_list ap;
 
 	if (level < log_least)
 		return;
-	buf_init(&b, line, sizeof(line));
 	va_start(ap, event);
-	format(&b, level, event, ap);
+	if (level == LOG_ERROR || allowed(event, ap))
+		put_line(level, event, ap);
 	va_end(ap);
-	if (b.full && (big = malloc(LINE_SIZE)) != NULL) {
-		buf_init(&b, big, LINE_SIZE);
-		va_start(ap, event);
-		format(&b, level, event, ap);
-		va_end(ap);
-	}
-	while (write(STDERR_FILENO, b.p, b.len) == -1 && errno == EINTR)
-		;	/* otherwise there is nowhere left to complain */
-	free(big);
 	errno = saved;
+}
+
+/* Without a limit. */
+static void
+put(enum log_level level, const char *event, ...)
+{
+	va_list ap;
+
+	va_start(ap, event);
+	put_line(level, event, ap);
+	va_end(ap);
+}
+
+void
+log_tell(int all)
+{
+	int64_t now = clock_ms(CLOCK_STEADY);
+	struct loglimit_kind k;
+	char count[24];
+	int more;
+
+	for (;;) {
+		pthread_mutex_lock(&limit_mtx);
+		more = limit != NULL && loglimit_tell(limit, now, all, &k);
+		pthread_mutex_unlock(&limit_mtx);
+		if (!more)
+			return;
+		snprintf(count, sizeof(count), "%llu", (unsigned long long)k.count);
+		put(LOG_WARN, "suppressed", "what", k.event, "count", count,
+		    "reason", k.reason[0] != '\0' ? k.reason : NULL,
+		    "who", k.who[0] != '\0' ? k.who : NULL, (char *)NULL);
+	}
 }

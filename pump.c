@@ -21,6 +21,7 @@ pump_init(struct pump *p, struct conn *c, struct stream *s, struct wake *wake, i
 	p->attached = attached;
 	p->failed = p->sleeping = 0;
 	p->progress = clock_ms(CLOCK_STEADY);
+	p->sent = 0;
 	p->n = p->at = 0;
 }
 
@@ -93,6 +94,7 @@ pump_put_locked(struct pump *p, const struct iovec *iov, int n, size_t taken)
 		}
 		if (sent == -1)
 			sent = 0;
+		p->sent += (size_t)sent;
 	}
 	for (skip = (size_t)sent; n > 0; n--, iov++) {
 		if (skip >= iov->iov_len) {
@@ -127,6 +129,7 @@ pump_drain_locked(struct pump *p)
 		if (sent == -1)
 			break;
 		p->progress = clock_ms(CLOCK_STEADY);
+		p->sent += (size_t)sent;
 		queue_drop(&p->q, (size_t)sent);
 	}
 	if (p->failed)

@@ -25,6 +25,7 @@ struct pump {
 	int failed;		/* conn takes no more */
 	int sleeping;		/* the owner is in poll(2), or about to be: wake it */
 	int64_t progress;	/* clock_ms when the connection last took bytes */
+	uint64_t sent;		/* bytes it has taken */
 	/* the owner's alone */
 	struct iovec iov[HTTP_IOV_MAX + 1];	/* iov[at..n): what the stream's window has not taken yet */
 	int n, at;

@@ -132,9 +132,12 @@ head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
 	}
 	lead.p = x->text;
 	lead.len = out.len;
+	x->heads += out.len;
 	if (x->head.status < 200 && x->head.status != 101) {
-		if (c->minor == 0)
-			lead.len = 0;	/* HTTP/1.0 knows no interim responses */
+		if (c->minor == 0) {	/* HTTP/1.0 knows no interim responses */
+			x->heads -= out.len;
+			lead.len = 0;
+		}
 		x->continued = 1;
 		raw_locked(x, lead, p, 0, taken);
 		return;

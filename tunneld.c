@@ -10,12 +10,14 @@
 
 #include "control.h"
 #include "log.h"
+#include "supervise.h"
 #include "tunneld.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct daemon d;
 static struct conf conf;
+static struct supervise sup;
 
 static void
 stop(void)
@@ -30,7 +32,9 @@ drained(void)
 
 	if (control_path(path, conf.state) == 0)
 		unlink(path);
+	log_tell(1);
 	log_line(LOG_INFO, "stopped", (char *)NULL);
+	supervise_end(&sup);
 	exit(0);
 }
 
@@ -57,6 +61,12 @@ listen_all(struct daemon_listener *l, int max)
 	int fd[NET_LISTEN_MAX], i, k, n = 0;
 	const char *why;
 
+	for (; n < sup.sockets.n; n++) {	/* these are there already, in place of our own */
+		l[n].fd = ACTIVATE_FIRST + n;
+		l[n].tls = sup.sockets.tls[n];
+	}
+	if (n > 0)
+		return n;
 	for (i = 0; i < conf.nlisten && n + NET_LISTEN_MAX <= max; i++) {
 		if ((k = net_listen(conf.listen[i], fd, &why)) == -1)
 			die(1, "cannot listen on %s: %s", conf.listen[i], why);
@@ -76,7 +86,9 @@ load_tls(void)
 	struct tls_server *s;
 	int i, n = 0;
 
-	for (i = 0; i < conf.nlisten; i++)
+	for (i = 0; i < sup.sockets.n; i++)
+		n += sup.sockets.tls[i];
+	for (i = 0; sup.sockets.n == 0 && i < conf.nlisten; i++)
 		n += conf.tls[i];
 	if (n > 0 && conf.ncerts == 0)
 		die(EXIT_USAGE, "a listener with ,tls needs --cert FILE and --key FILE");
@@ -122,6 +134,7 @@ block_signals(sigset_t *set)
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -131,29 +144,41 @@ serve(void)
 {
 	struct daemon_listener l[LISTEN_TEXTS * NET_LISTEN_MAX];
 	struct tls_server *tls = load_tls();
-	int n, sig, stopping = 0;
+	int n, sig, dir, stopping = 0;
 	char why[300];
 	sigset_t set;
 
 	umask(077);
 	raise_limits();
-	log_setup(LOG_INFO, conf.log_time);
+	supervise_logs(&sup, &conf);
 	block_signals(&set);
 	n = listen_all(l, (int)COUNT(l));
-	if (daemon_init(&d, &conf.d, open_state(conf.state, 1), why, sizeof(why)) == -1)
+	dir = open_state(conf.state, 1);
+	if (daemon_init(&d, &conf.d, dir, why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
 	d.stop = stop;
 	d.drained = drained;
 	d.tls = tls;
+	d.access = sup.has_access ? &sup.access : NULL;
 	if (daemon_start(&d, l, n, listen_control()) == -1)
 		die(1, "no thread can be had: %s", strerror(errno));
+	supervise_ready(&sup, &conf, dir);
 	for (;;) {
 		if (sigwait(&set, &sig) != 0)
 			continue;
-		if (sig == SIGHUP)
+		if (sig == SIGHUP) {
+			notify_reloading(&sup.notify);
 			daemon_reload(&d, 1);
-		else if (stopping++ || daemon_drain(&d) == -1)
-			exit(1);
+			notify_ready(&sup.notify);
+		} else if (sig == SIGUSR1) {
+			supervise_reopen(&sup);
+		} else {
+			notify_stopping(&sup.notify);
+			if (stopping++ || daemon_drain(&d) == -1) {
+				supervise_end(&sup);
+				exit(1);
+			}
+		}
 	}
 }
 
@@ -171,6 +196,7 @@ main(int argc, char **argv)
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}
+	supervise_start(&sup, &conf);
 	serve();
 	return 0;
 }

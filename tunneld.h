@@ -1,6 +1,6 @@
 /*
  * tunneld.h: what the daemon's files share: tunneld.c (start and stop), daemonopt.c
- * (options and files), command.c (token, status, stop). Of the program, not of the library.
+ * (options and files), command.c (token, status, stop), supervise.c (what started it). Of the program, not of the library.
  */
 #ifndef TUNNELD_H
 #define TUNNELD_H
@@ -23,7 +23,9 @@ struct conf {
 	char state[FILE_PATH_MAX], file[FILE_PATH_MAX];
 	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
 	int ncerts, nkeys;
-	int log_time, check, json, help, version, global;
+	char log[FILE_PATH_MAX], access_log[FILE_PATH_MAX];	/* "stderr", "syslog" or a file; "": not given */
+	long ready_fd;		/* 0: none */
+	int log_time, background, check, json, help, version, global;
 	char scope[STORE_SCOPE_MAX + 1], note[STORE_NOTE_MAX + 1];
 	long expires_ms;
 };

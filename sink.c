@@ -1,0 +1,78 @@
+/* sink.c: where lines go; see sink.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "sink.h"
+
+enum { TRIES = 3 };
+
+static const int priority[] = {	/* by enum log_level, whose names are syslog.h's, too */
+	LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR
+};
+
+/* The mode is ours alone if the file is: a umask made for secrets must not hide the log from its group. */
+static int
+open_file(const char *path)
+{
+	int flags = O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC, fd, i;
+
+	for (i = 0; i < TRIES; i++) {
+		if ((fd = open(path, flags | O_CREAT | O_EXCL, 0640)) != -1) {
+			fchmod(fd, 0640);
+			return fd;
+		}
+		if (errno != EEXIST)
+			return -1;
+		if ((fd = open(path, flags)) != -1 || errno != ENOENT)
+			return fd;
+	}			/* renamed between the two */
+	return -1;
+}
+
+int
+sink_open(struct sink *s, const char *where)
+{
+	s->path = NULL;
+	if (strcmp(where, "stderr") == 0) {
+		s->fd = STDERR_FILENO;
+		return 0;
+	}
+	if (strcmp(where, "syslog") == 0) {
+		s->fd = -1;
+		openlog("tunneld", LOG_PID | LOG_NDELAY, LOG_DAEMON);	/* now: later it may be out of reach */
+		return 0;
+	}
+	s->path = where;
+	return (s->fd = open_file(where)) == -1 ? -1 : 0;
+}
+
+int
+sink_reopen(const struct sink *s)
+{
+	int fd, rc, saved;
+
+	if (s->path == NULL)
+		return 0;
+	if ((fd = open_file(s->path)) == -1)
+		return -1;
+	/* dup2 replaces at once: a line goes to the old file or to the new one */
+	rc = dup2(fd, s->fd) == -1 || fcntl(s->fd, F_SETFD, FD_CLOEXEC) == -1 ? -1 : 0;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return rc;
+}
+
+void
+sink_write(const struct sink *s, int level, const char *line, size_t len)
+{
+	if (s->fd == -1)
+		syslog(priority[level], "%.*s", (int)len - 1, line);
+	else
+		while (write(s->fd, line, len) == -1 && errno == EINTR)
+			;	/* otherwise there is nowhere left to complain */
+}

@@ -1,0 +1,27 @@
+/*
+ * sink.h: where lines go: standard error, syslog(3) or a file. One system call a line, and
+ * no lock: a file is opened again under the descriptor that it has.
+ */
+#ifndef SINK_H
+#define SINK_H
+
+#include <stddef.h>
+
+struct sink {
+	int fd;			/* -1: syslog */
+	const char *path;	/* the file, the caller's text; NULL: it is none */
+};
+
+/*
+ * "stderr", "syslog" (facility daemon), or a file's path: appended to, mode 0640 if
+ * it is made. 0, or -1 with errno.
+ */
+int sink_open(struct sink *, const char *where);
+
+/* Open a file again, after somebody has renamed it: 0; or -1 with errno, and the old one stays in use. */
+int sink_reopen(const struct sink *);
+
+/* line ends in '\n'; level is an enum log_level. errors have nowhere to go. */
+void sink_write(const struct sink *, int level, const char *line, size_t len);
+
+#endif
