@@ -10,7 +10,7 @@ TLSOBJ_bearssl = tls_bearssl.o tls_bearkeys.o
 TLSOBJ_libtls = tls_libtls.o
 TLSOBJ_none = tls_none.o
 TLSLIBS_bearssl = -lbearssl
-TLSLIBS_libtls = -ltls
+TLSLIBS_libtls = -ltls -lcrypto
 LIBS = $(LDLIBS) $(TLSLIBS_$(TLS))
 # Without tables for C++ exceptions: a seventh of a program.
 OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)

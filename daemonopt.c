@@ -148,6 +148,7 @@ SETTER(set_access_log, opt_copy(c->access_log, sizeof(c->access_log), v))
 SETTER(set_ready_fd, opt_number(v, 3, 1000000, &c->ready_fd) == -1 ? "is not a descriptor from 3 on" : NULL)
 SETTER(set_daemon, (c->background = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_log_all, (c->log_all = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -189,6 +190,7 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
 	{ "log", 0, OPT_VALUE, NULL, "WHERE", "stderr, syslog or a file", set_log },
 	{ "access-log", 0, OPT_VALUE, NULL, "WHERE", "a line a request; stderr, syslog or a file", set_access_log },
+	{ "log-all", 0, OPT_FLAG, NULL, NULL, "leave no repeated log lines out", set_log_all },
 	{ "log-time", 0, OPT_FLAG, NULL, NULL, "begin log lines with the time", set_log_time },
 	{ "daemon", 0, OPT_FLAG, NULL, NULL, "go to the background once it accepts", set_daemon },
 	{ "ready-fd", 0, OPT_VALUE, NULL, "N", "write a newline there once it accepts", set_ready_fd },

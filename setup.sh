@@ -30,11 +30,13 @@ header() {
 	[ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]
 }
 
-# tls BEARSSL LIBTLS: the package of the TLS library that config.mk names.
+# tls BEARSSL LIBTLS OPENSSL: the packages of the TLS library that config.mk names.
 tls() {
 	case ${TLS:-$(sed -n 's/^TLS *= *//p' config.mk)} in
 	bearssl) need "$1" header bearssl.h ;;
-	libtls) need "$2" header tls.h ;;
+	libtls)
+		need "$2" header tls.h
+		[ -z "$3" ] || need "$3" header openssl/crypto.h ;;
 	esac
 }
 
@@ -66,7 +68,7 @@ needs_apt() {
 		need libc6-dev header stdio.h
 		need make command -v make
 		need libjsmn-dev header jsmn.h
-		tls libbearssl-dev libtls-dev
+		tls libbearssl-dev libtls-dev libssl-dev
 		need curl command -v curl ;;	# make demo asks for its page with it
 	test)
 		need python3
@@ -105,7 +107,7 @@ needs_apk() {
 		need musl-dev header stdio.h
 		need make command -v make
 		need jsmn header jsmn.h
-		tls bearssl-dev libretls-dev
+		tls bearssl-dev libretls-dev openssl-dev
 		need curl command -v curl ;;
 	test)
 		need python3
@@ -136,7 +138,7 @@ needs_pkg() {
 	case $1 in
 	build)
 		need jsmn header jsmn.h
-		tls bearssl ""	# libtls is in the base system
+		tls bearssl "" ""	# libtls is in the base system
 		need curl command -v curl ;;
 	test)
 		need python3 command -v python3

@@ -125,7 +125,7 @@ supervise_ready(struct supervise *s, const struct conf *c, int dir)
 		die(1, "%s/%s: %s", c->state, pid_file, strerror(errno));
 	else
 		s->dir = dir;
-	if (log_limit() == -1)
+	if (!c->log_all && log_limit() == -1)
 		log_line(LOG_WARN, "no_memory", "for", "log", (char *)NULL);
 	notify_ready(&s->notify);
 	if (s->parent == -1)

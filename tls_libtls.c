@@ -1,5 +1,6 @@
 /* tls_libtls.c: TLS 1.2 and 1.3 by libtls; see tlsint.h. */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,15 +45,20 @@ struct tls_engine {
 static struct tls_config *
 config_new(const char *alpn)
 {
-	struct tls_config *c = tls_config_new();
+	struct tls_config *c;
 
-	if (c == NULL)
+#ifdef OPENSSL_INIT_NO_ATEXIT
+	/* at exit(3) OpenSSL would free what our threads, as they end, still use and free */
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+#endif
+	if ((c = tls_config_new()) == NULL)
 		return NULL;
 	tls_config_set_protocols(c, TLS_PROTOCOL_TLSv1_2 | TLS_PROTOCOL_TLSv1_3);
 	/* no RSA key below 2048 bits, no SHA-1; LibreSSL may not know the word */
 	if ((tls_config_set_ciphers(c, "TLSv1.3:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2") == -1 &&
 	    tls_config_set_ciphers(c, "TLSv1.3:ECDHE+AESGCM:ECDHE+CHACHA20") == -1) ||
-	    tls_config_set_alpn(c, alpn) == -1) {
+	    /* P-521 besides libtls's own choice: TLS 1.2 wants it of whoever meets a certificate on it */
+	    tls_config_set_ecdhecurves(c, "X25519,P-256,P-384,P-521") == -1 || tls_config_set_alpn(c, alpn) == -1) {
 		tls_config_free(c);
 		return NULL;
 	}

@@ -16,6 +16,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 from rig import BIN, ENV, FOUND, PYTHON, SANITIZED, WAIT, Caller, Miss, main, serving, test
 # pylint: enable=wrong-import-position
 
+ENV.pop("TUNNELD_LOG_ALL")      # here the limit itself is tested
+
 GET = b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n"
 ACCESS = re.compile(
     r'(?P<host>[0-9a-f.:]+) - - \[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000)\] '
@@ -614,6 +616,14 @@ def limit(r):
     log = read(d.err)
     r.equal("and at the end", passed(log, NOBODY) + left_out(log, NOBODY), 600)
     r.has("before the last line", r"event=stopped\n\Z", log)
+
+
+@test
+def no_limit(r):
+    d = Raw(r, "--log-all")
+    refusals(d.port(), 200)
+    r.equal("exit", d.stop(), 0)
+    r.equal("--log-all", (passed(read(d.err), NOBODY), "suppressed" in read(d.err)), (200, False))
 
 
 @test

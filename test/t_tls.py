@@ -1,5 +1,6 @@
 """TLS of daemon and client, with openssl, curl, Python and nginx at the other end."""
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 from certs import Certs, openssl, read, write
 from client import Curl, client, cpu, direct, free_port, hwm, run_tool, ws_client, ws_server
 from origin import BLOCK
-from rig import BIN, ENV, PEER, ROOT, SANITIZED, Caller, Miss, Proc, main, serving, test, tests
+from rig import BIN, ENV, PEER, ROOT, SANITIZED, TLS, Caller, Miss, Proc, main, serving, test, tests
 from tlspeer import (ALERT, DATA, HANDSHAKE, Handshake, Records, TlsCaller, TlsService, Wire, alerts, careless, client_hello,
                      extension, goodbye, in_parallel, nginx, record, s_client, s_server, serving_with, trusting)
 
@@ -29,6 +30,29 @@ TLS12 = ssl.TLSVersion.TLSv1_2
 SUITES = {"ECDHE-ECDSA-AES128-GCM-SHA256": 0xc02b, "ECDHE-ECDSA-AES256-GCM-SHA384": 0xc02c,
           "ECDHE-RSA-AES128-GCM-SHA256": 0xc02f, "ECDHE-RSA-AES256-GCM-SHA384": 0xc030,
           "ECDHE-RSA-CHACHA20-POLY1305": 0xcca8, "ECDHE-ECDSA-CHACHA20-POLY1305": 0xcca9}
+
+HAS = {     # all in which the TLS libraries differ: what a check is to find
+    "library": ("bearssl", "libtls"),
+    "newest version": ("TLSv1.2", "TLSv1.3"),
+    "resumption": (True, False),
+    "ALPN refused": (True, False),          # a caller that offers nothing of ours; else it gets no answer to that
+    "two for a name": (True, False),        # by the kind of key; else the first for the name is used
+    "x.w.test. in SNI": ("wild", "site"),   # a final dot, which must not be there (RFC 6066, 3): it counts, or not
+    "cn.test in SNI": ("site", "cn.test"),  # a name in CN alone: it counts, or not
+    "Ed25519": (False, True),
+    "a chain of ten": (False, True),
+    "judged in time": (True, False),        # name and pin, before the handshake is finished
+    "day": (r".*\d{4}-\d\d-\d\d", ""),     # of a certificate's end, or of its beginning
+    "any use": (True, False),               # anyExtendedKeyUsage alone is as good as serverAuth
+    "alert to SSL 3": (70, 40),             # OpenSSL: SSL 3 has no protocol_version
+    "records skipped": ((500, 500), (32, 4)),   # empty ones, and warnings: OpenSSL's bounds for a row of them
+    "halves of an alert": ((1, 0), (2, 10)),    # what comes of close_notify in two records: OpenSSL wants it whole
+    "idle KiB": (96, 128)}
+
+
+def has(what):
+    return HAS[what][HAS["library"].index(TLS)]
+
 
 C = Certs(f"{ROOT}/certs")
 CA = C.make("root", kind="p256", number=1, ca=True)
@@ -167,18 +191,19 @@ def upload(r):
 
 @test
 def key_types(r):
-    kinds = ("p256", "p384", "p521", "rsa2048", "rsa4096")
-    pairs = [C.make(f"kind-{k}", MIDDLE if "p" in k else CA, kind=k, san=(f"DNS:{k}.kind.test",)) for k in kinds]
+    kinds = ("p256", "p384", "p521", "rsa2048", "rsa4096", *(["ed25519"] if has("Ed25519") else []))
+    pairs = [C.make(f"kind-{k}", MIDDLE if k[0] == "p" else CA, kind=k, san=(f"DNS:{k}.kind.test",)) for k in kinds]
     d = daemon(r, pairs=pairs)
     for kind in kinds:
         host = f"{kind}.kind.test"
         c = curl(d, "/", host=host)
         r.equal(f"{kind}: curl", (c.status, c.exit), (200, 0))
-        code, said = s_client(d.tls, "-CAfile", CA.cert, "-verify_return_error", "-verify_hostname", host, name=host)
-        r.check(f"{kind}: openssl", code == 0 and "Verification: OK" in said and "Protocol  : TLSv1.2" in said
-                and f"CN = kind-{kind}" in said, said)
+        for version, args in ((has("newest version"), []), ("TLSv1.2", ["-tls1_2"])):
+            code, said = s_client(d.tls, "-CAfile", CA.cert, "-verify_return_error", "-verify_hostname", host, *args, name=host)
+            r.check(f"{kind}: openssl {args}", code == 0 and "Verification: OK" in said and f"New, {version}, " in said
+                    and f"CN = kind-{kind}" in said, said)
         with TlsCaller(d.tls, request(host=host), host, trusting(CA.cert)) as t:
-            r.equal(f"{kind}: Python", (t.response().status, t.sock.version()), (200, "TLSv1.2"))
+            r.equal(f"{kind}: Python", (t.response().status, t.sock.version()), (200, has("newest version")))
 
 
 def spoken(text, begin="before", end="after"):
@@ -262,7 +287,7 @@ def bad_files(r):
         ("an encrypted key", SITE.chain, file("secret.key", secret), "secret.key", "encrypted"),
         ("an encrypted key of the old kind", SITE.chain, file("old.key", old), "old.key", "encrypted"),
         ("an RSA key of 1024 bits", weak.chain, weak.key, "weak.chain", "2048"),
-        ("an Ed25519 key", edwards.chain, edwards.key, "ed", ""))
+        *([] if has("Ed25519") else [("an Ed25519 key", edwards.chain, edwards.key, "ed", "")]))
     for what, cert, key, named, words in cases:
         files = ["--cert", cert, *(["--key", key] if key else [])]
         for how in ([], ["-n"]):
@@ -288,8 +313,11 @@ def long_chain(r):
     for i in range(9):
         at = C.make(f"link-{i}", at, number=i % 2, ca=True)
         many.append(C.make(f"end-{i}", at, number=3, san=("DNS:t.test",)))
-    d = daemon(r, pairs=[many[6]])     # it and 7 above it
-    r.equal("a chain of eight", curl(d, "/", host="t.test").status, 200)
+    for n, pair in ((8, many[6]), *([(10, many[8])] if has("a chain of ten") else [])):     # it and those above it
+        d = daemon(r, pairs=[pair], name=f"d{n}")
+        r.equal(f"a chain of {n}", (curl(d, "/", host="t.test").status, s_client(d.tls, "-showcerts")[1].count("BEGIN CERT")), (200, n))
+    if has("a chain of ten"):
+        return
     p = subprocess.run([f"{BIN}/tunneld", "-n", "--listen", "127.0.0.1:0,tls", "--cert", many[8].chain, "--key", many[8].key],
                        env=ENV, capture_output=True, text=True, timeout=20, check=False)
     r.check("a chain of ten is not cut in silence", p.returncode == 1 and "end-8.chain" in p.stderr, (p.returncode, p.stderr))
@@ -306,13 +334,17 @@ def alpn(r):
         r.check(f"ALPN {offer}", code == 0 and want in said, said)
     for offer in ("h2", "http/0.9", "http/1.1x", "http/1."):
         code, said = s_client(d.tls, "-alpn", offer)
-        r.check(f"ALPN {offer} alone is refused", code != 0 and "no application protocol" in said, said)
+        if has("ALPN refused"):
+            r.check(f"ALPN {offer} alone is refused", code != 0 and "no application protocol" in said, said)
+        else:
+            r.check(f"ALPN {offer} alone gets no answer", code == 0 and "No ALPN negotiated" in said, said)
     r.equal("curl, which offers h2", curl(d, "/", "--http2", host="t.test").status, 200)
     ctx = trusting(CA.cert)
     ctx.set_alpn_protocols(["h2", "http/1.1"])
     with TlsCaller(d.tls, request("/healthz", host="t.test"), ctx=ctx) as c:
         r.equal("Python", (c.response().status, c.sock.selected_alpn_protocol()), (200, "http/1.1"))
-    d.log(r"event=handshake_failed peer=127\.0\.0\.1:\d+ reason=.*alert 120 sent")
+    if has("ALPN refused"):
+        d.log(r"event=handshake_failed peer=127\.0\.0\.1:\d+ reason=.*alert 120 sent")
 
 
 @test
@@ -328,13 +360,13 @@ def sni(r):
         return found.group(1) if code == 0 and found else said[-600:]
     for name, want in ((None, "site"), ("nobody.example", "site"), ("localhost", "site"), ("a.t.test", "site"), ("x.w.test", "wild"),
                        ("X.W.TEST", "wild"), ("OTHER.example", "wild"), ("a.b.w.test", "site"), ("w.test", "site"),
-                       ("x.w.test.", "wild"), ("cn.test", "site"), ("xw.test", "site"), (".w.test", "site"), ("a" * 250, "site")):
+                       ("x.w.test.", has("x.w.test. in SNI")), ("cn.test", has("cn.test in SNI")), ("xw.test", "site"), (".w.test", "site"), ("a" * 250, "site")):
         r.equal(f"SNI {name and name[:20]}", served(name), want)
+    ecdsa = [("ECDSA suites alone", ["-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"]), ("ECDSA signatures alone", ["-sigalgs", "ECDSA+SHA256"])]
     for what, args, want in (
             ("RSA suites alone", ["-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "both-rsa"),
-            ("ECDSA suites alone", ["-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"], "both-ec"),
+            *((what, args, "both-ec") for what, args in ecdsa if has("two for a name")),
             ("RSA signatures alone", ["-sigalgs", "RSA+SHA256"], "both-rsa"),
-            ("ECDSA signatures alone", ["-sigalgs", "ECDSA+SHA256"], "both-ec"),
             ("SHA-384 and SHA-512 alone", ["-sigalgs", "RSA+SHA384:ECDSA+SHA512"], ""),
             ("P-384 alone", ["-curves", "P-384", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "both-rsa"),
             ("X25519 alone", ["-curves", "X25519", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "both-rsa"),
@@ -342,7 +374,8 @@ def sni(r):
         got = served("both.test", *args)
         r.check(f"two for a name: {what}", re.fullmatch(f"{want}|both-.*" if not want else want, got), got)
     for what, args in (("a curve that is none of ours", ["-curves", "brainpoolP256r1"]),
-                       ("SHA-1 signatures alone", ["-sigalgs", "RSA+SHA1:ECDSA+SHA1", "-cipher", "ALL:@SECLEVEL=0"])):
+                       ("SHA-1 signatures alone", ["-sigalgs", "RSA+SHA1:ECDSA+SHA1", "-cipher", "ALL:@SECLEVEL=0"]),
+                       *([] if has("two for a name") else ecdsa)):
         code, said = s_client(d.tls, "-tls1_2", *args, name="both.test")
         r.check(f"{what}: refused", code != 0 and "handshake failure" in said, said)
     r.equal("a name of an EC certificate, by a caller that knows RSA only: the name counts", s_client(
@@ -359,17 +392,29 @@ def versions(r):
     for flag in ("-tls1", "-tls1_1"):
         code, said = s_client(d.tls, flag, "-cipher", "ALL:@SECLEVEL=0")
         r.check(f"{flag} is refused", code != 0 and "Cipher is (NONE)" in said, said)
+    newer = has("newest version") == "TLSv1.3"
     code, said = s_client(d.tls, "-tls1_3")
-    r.check("-tls1_3 alone is refused", code != 0 and re.search("alert (protocol version|handshake failure)", said), said)
-    code, said = s_client(d.tls)
-    r.check("one that offers both is served by TLS 1.2", code == 0 and "New, TLSv1.2, Cipher is ECDHE-ECDSA-" in said
+    if newer:
+        r.check("-tls1_3 alone", code == 0 and "New, TLSv1.3, Cipher is TLS_" in said, said)
+        for suite, want in (("AES_128_GCM_SHA256", 0), ("AES_256_GCM_SHA384", 0), ("CHACHA20_POLY1305_SHA256", 0), ("AES_128_CCM_SHA256", 1)):
+            r.equal(f"TLS 1.3 with {suite} alone", s_client(d.tls, "-tls1_3", "-ciphersuites", f"TLS_{suite}")[0], want)
+        code, said = s_client(d.tls)
+        r.check("one that offers both is served by TLS 1.3", code == 0 and "New, TLSv1.3, Cipher is TLS_" in said, said)
+        code, said = s_client(d.tls, "-tls1_2", "-fallback_scsv")
+        r.check("a fallback that is one is refused", code != 0 and "alert inappropriate fallback" in said, said)
+    else:
+        r.check("-tls1_3 alone is refused", code != 0 and re.search("alert (protocol version|handshake failure)", said), said)
+        code, said = s_client(d.tls, "-tls1_2", "-fallback_scsv")
+        r.check("a fallback that is none", code == 0 and "Cipher is ECDHE-ECDSA-" in said, said)
+    code, said = s_client(d.tls, *(["-tls1_2"] if newer else []))
+    r.check("one that offers no more than we have is served by TLS 1.2" if newer else "one that offers both is served by TLS 1.2",
+            code == 0 and "New, TLSv1.2, Cipher is ECDHE-ECDSA-" in said
             and "Secure Renegotiation IS supported" in said and "Compression: NONE" in said, said)
-    code, said = s_client(d.tls, "-tls1_2", "-fallback_scsv")
-    r.check("a fallback that is none", code == 0 and "Cipher is ECDHE-ECDSA-" in said, said)
     for version in (0x0002, 0x0200, 0x0300, 0x0301, 0x0302):
         with Wire(d.tls, record(HANDSHAKE, client_hello(list(SUITES.values()), version=version), min(version | 0x300, 0x0301))) as w:
             data, end = w.end()
-        r.check(f"ClientHello of version {version:#x}", alerts(data) in ([], [70]) and data[:1] != b"\x16" and end == "fin", (data[:40], end))
+        alert = has("alert to SSL 3") if version == 0x0300 else 70
+        r.check(f"ClientHello of version {version:#x}", alerts(data) in ([], [alert]) and data[:1] != b"\x16" and end == "fin", (data[:40], end))
     for version in (0x0303, 0x0304, 0x0399):
         with Wire(d.tls, record(HANDSHAKE, client_hello([0xc02b], version=version), 0x0301)) as w:
             w.sock.shutdown(socket.SHUT_WR)
@@ -387,9 +432,10 @@ def versions(r):
 
 @test
 def suites(r):
-    d = daemon(r, pairs=(SITE, RSA))
+    # one daemon with both kinds of keys, or one for each: what any takes counts
+    ds = [daemon(r, pairs=pairs, name=f"d{i}") for i, pairs in enumerate([(SITE, RSA)] if has("two for a name") else [(SITE,), (RSA,)])]
     taken = set()
-    for name in openssl("ciphers", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").decode().strip().split(":"):
+    for d, name in itertools.product(ds, openssl("ciphers", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").decode().strip().split(":")):
         if name.startswith("TLS_"):
             continue        # TLS 1.3
         ctx = careless(f"{name}:@SECLEVEL=0", maximum_version=TLS12)
@@ -400,7 +446,8 @@ def suites(r):
             pass
     r.equal("of all that OpenSSL has, forward secret AEAD suites alone", taken, set(SUITES))
     taken = set()
-    for block in (range(0, 0x100), range(0x1300, 0x1308), range(0xc000, 0xc100), range(0xcc00, 0xcd00), (0xff85, 0xfeff)):
+    for d, block in itertools.product(ds, (range(0, 0x100), range(0x1300, 0x1308), range(0xc000, 0xc100), range(0xcc00, 0xcd00),
+                                           (0xff85, 0xfeff))):
         left = [n for n in block if n not in (0x00ff,)]
         while left:     # what is chosen is left out the next time
             with Wire(d.tls, record(HANDSHAKE, client_hello(left))) as w:
@@ -413,36 +460,44 @@ def suites(r):
             taken.add(struct.unpack(">H", data[at:at + 2])[0])
             left = [n for n in left if n not in taken]
     r.equal("of all numbers, too: no RSA key exchange, CBC, CCM, 3DES, RC4, NULL, anonymous", taken, set(SUITES.values()))
-    with Wire(d.tls, record(HANDSHAKE, client_hello([]))) as w:
-        r.check("no suite at all", w.end()[0][:1] == b"\x15")
-    works(r, d, "and goes on")
+    for d in ds:
+        with Wire(d.tls, record(HANDSHAKE, client_hello([]))) as w:
+            r.check("no suite at all", w.end()[0][:1] == b"\x15")
+        works(r, d, "and goes on")
 
 
 @test
 def resumption(r):
-    d = daemon(r)
+    """Where there is none, each session is a new one, and all else is the same."""
+    d, again = daemon(r), has("resumption")
     file = f"{r.tmp}/session"
+
+    def reconnect(what):
+        for version in {"TLSv1.2", has("newest version")}:
+            code, said = s_client(d.tls, "-" + version.lower().replace("v", "").replace(".", "_"), "-reconnect")
+            r.equal(f"-reconnect{what}: five times {version}", (code, said.count(f"Reused, {version}"), said.count(f"New, {version}")),
+                    (0, 5, 1) if again else (0, 0, 6))
     code, said = s_client(d.tls, "-tls1_2", "-sess_out", file)
     r.check("a first session", code == 0 and "New, TLSv1.2" in said, said)
-    code, said = s_client(d.tls, "-tls1_2", "-sess_in", file)
-    r.check("is resumed by another process", code == 0 and "Reused, TLSv1.2" in said, said)
-    code, said = s_client(d.tls, "-tls1_2", "-reconnect")
-    r.equal("-reconnect: five times", (code, said.count("Reused, TLSv1.2")), (0, 5))
+    if again:
+        code, said = s_client(d.tls, "-tls1_2", "-sess_in", file)
+        r.check("is resumed by another process", code == 0 and "Reused, TLSv1.2" in said, said)
+    reconnect("")
     ctx = trusting(CA.cert)
     first = caller(r, d, request("/healthz", host="t.test"), ctx=ctx)
     r.equal("the first of Python", (first.response().status, first.sock.session_reused), (200, False))
-    again = caller(r, d, request("/healthz", host="t.test"), ctx=ctx, session=first.sock.session)
-    r.equal("the next of Python", (again.response().status, again.sock.session_reused), (200, True))
+    later = caller(r, d, request("/healthz", host="t.test"), ctx=ctx, session=first.sock.session)
+    r.equal("the next of Python", (later.response().status, later.sock.session_reused), (200, again))
     r.equal("the first goes on", (first.send(request("/healthz", host="t.test")), first.response().status)[1], 200)
     mark = d.marks()
     d.kill(signal.SIGHUP)
     d.log("event=certificates_read", start=mark)
     c = caller(r, d, request("/healthz", host="t.test"), ctx=ctx, session=first.sock.session)
     r.equal("a session from before SIGHUP", c.response().status, 200)
-    code, said = s_client(d.tls, "-tls1_2", "-sess_in", file)
-    r.check("and in another process", code == 0 and re.search("(New|Reused), TLSv1.2", said), said)
-    code, said = s_client(d.tls, "-tls1_2", "-reconnect")
-    r.equal("-reconnect after it: five times", (code, said.count("Reused, TLSv1.2")), (0, 5))
+    if again:
+        code, said = s_client(d.tls, "-tls1_2", "-sess_in", file)
+        r.check("and in another process", code == 0 and re.search("(New|Reused), TLSv1.2", said), said)
+    reconnect(" after it")
 
     def many(i):
         own = careless(maximum_version=TLS12)
@@ -453,7 +508,7 @@ def resumption(r):
                     return "no answer"
                 session, reused = t.sock.session, reused + t.sock.session_reused
         return reused
-    r.equal("many at a time", in_parallel([lambda i=i: many(i) for i in range(6)]), [19] * 6)
+    r.equal("many at a time", in_parallel([lambda i=i: many(i) for i in range(6)]), [19 if again else 0] * 6)
 
 
 @test
@@ -882,7 +937,8 @@ def records(r):
     r.check("cut in a record: the end", c.next() in ("fin", "reset") or c.next() in ("fin", "reset"))
     patient = daemon(r, name="patient")
     c = Records(r, patient.tls)
-    c.sock.sendall(b"".join(c.seal(DATA) for _ in range(500)) + b"".join(c.seal(ALERT, b"\1\x5a") for _ in range(500)))
+    empty, warnings = has("records skipped")
+    c.sock.sendall(b"".join(c.seal(DATA) for _ in range(empty)) + b"".join(c.seal(ALERT, b"\1\x5a") for _ in range(warnings)))
     c.send(DATA, request("/healthz", host="t.test"))
     r.has("empty records and warnings are skipped", "^HTTP/1.1 200 ", c.next()[1].decode())
     c, start = Records(r, d.tls), time.monotonic()
@@ -935,7 +991,9 @@ def records(r):
     c = Records(r, d.tls)
     c.send(ALERT, b"\1")
     c.send(ALERT, b"\0")
-    r.equal("close_notify in two records: close_notify", c.alert(), (1, 0))
+    r.equal("close_notify in two records: an alert", c.alert(), has("halves of an alert"))
+    r.check("close_notify in two records: the end", c.next() in ("fin", "reset"))
+    works(r, d, "and goes on")
 
 
 # ---- the daemon's other options -----------------------------------------------------------------
@@ -1152,13 +1210,22 @@ def refused(r, what, url, *args, words, code=5, wait=20, **more):
     return c
 
 
+def untouched(r, what, e, words):
+    """No byte of a request came; the handshake had failed, or, by a library that leaves the name to us, may not have."""
+    e.wait(lambda: e.left, "the end of a connection")
+    ours = not has("judged in time") and words.startswith("name mismatch")
+    r.check(f"{what}: no request was sent", not e.heads and not any(e.left) and (ours or isinstance(e.shaken[0], str)),
+            (e.heads, e.left, e.shaken))
+
+
 @test
 def trusted(r):
     pairs = [SITE, C.make("deep", C.make("deep-ca", MIDDLE, ca=True), kind="p384", san=("DNS:deep.test", "DNS:*.wild.test")),
              C.make("big", C.make("big-root", kind="rsa4096", ca=True), kind="rsa4096", san=("DNS:big.test",))]
     env = names(r)
     pairs += [C.make("free", CA, san=("DNS:free.test",), uses=None), C.make("any", CA, san=("DNS:any.test",), uses="anyExtendedKeyUsage"),
-              C.make("two-uses", CA, san=("DNS:two.test",), uses="clientAuth,serverAuth")]
+              C.make("two-uses", CA, san=("DNS:two.test",), uses="clientAuth,serverAuth"),
+              C.make("one-use", CA, san=("DNS:clients.test",), uses="clientAuth")]
     d, o = daemon(r, pairs=pairs), r.origin()
     cas = write(f"{r.tmp}/cas", "text\n" + read(OTHER.cert) + "more\n" + read(CA.cert) + read(f"{C.dir}/big-root.crt"))
     cases = [("localhost", "localhost", (), {}), ("IPv4", "127.0.0.1", (), {}), ("a CA file of several", "localhost", ("--ca", cas), {}),
@@ -1167,7 +1234,9 @@ def trusted(r):
         cases += [("a name", "t.test", (), env), ("capitals", "T.Test", (), env),
                   ("a chain of three", "deep.test", (), env), ("a wildcard", "y.wild.test", (), env),
                   ("RSA of 4096 bits, twice", "big.test", ("--ca", cas), env), ("no uses named", "free.test", (), env),
-                  ("any use", "any.test", (), env), ("two uses", "two.test", (), env)]
+                  *([("any use", "any.test", (), env)] if has("any use") else []), ("two uses", "two.test", (), env)]
+        for what, host in (("a daemon's that is for clients alone", "clients.test"), *([] if has("any use") else [("any use", "any.test")])):
+            refused(r, what, f"https://{host}:{d.tls}", "--ca", CA.cert, words="wrong certificate", token=d.token, env=env)
     for i, (what, host, args, more) in enumerate(cases):
         c = client(r, f"https://{host}:{d.tls}", o.target, "--name", f"n{i}", *(args if "--ca" in args else ("--ca", CA.cert, *args)),
                    token=d.token, env=more)
@@ -1198,12 +1267,11 @@ def trusted(r):
 @test
 def not_trusted(r):
     """Certificates that are not as they should be: exit status 5, and a line."""
-    day = r"\d{4}-\d\d-\d\d"
     bad_middle = C.make("late-middle", CA, ca=True, start=-20, end=-2, number=4)
     no_ca = C.make("no-ca", CA, san=("DNS:localhost",))
     cases = (
-        ("expired", C.make("expired", CA, san=LOCAL, start=-20, end=-2), rf"certificate expired: .*{day}"),
-        ("not yet valid", C.make("early", CA, san=LOCAL, start=2), rf"certificate not yet valid: .*{day}.*clock"),
+        ("expired", C.make("expired", CA, san=LOCAL, start=-20, end=-2), f"certificate expired: {has('day')}"),
+        ("not yet valid", C.make("early", CA, san=LOCAL, start=2), f"certificate not yet valid: {has('day') and has('day') + '.*clock'}"),
         ("expired above it", C.make("under-late", bad_middle, san=LOCAL), "certificate expired"),
         ("another name", C.make("wrong", CA, san=("DNS:wrong.test", "IP:127.0.0.2")), "name mismatch: .*localhost.*wrong.test"),
         ("for clients alone", C.make("for-clients", CA, san=LOCAL, uses="clientAuth"), "wrong certificate"),
@@ -1219,8 +1287,7 @@ def not_trusted(r):
     for what, pair, words in cases:
         e = other_end(serving_with(pair, weak=True), r)
         refused(r, what, f"https://localhost:{e.port}", "--ca", CA.cert, words=words)
-        e.wait(lambda e=e: e.shaken, "a handshake")
-        r.check(f"{what}: no request was sent", not e.heads and isinstance(e.shaken[0], str), (e.heads, e.shaken))
+        untouched(r, what, e, words)
     pair = C.make("short", MIDDLE, san=LOCAL)
     pair.chain = pair.cert
     e = other_end(serving_with(pair), r)
@@ -1301,7 +1368,13 @@ def pins(r):
 @test
 def odd_servers(r):
     newer = s_server(r, SITE, "-tls1_3")
-    refused(r, "TLS 1.3 alone", f"https://localhost:{newer.port}", "--ca", CA.cert, words="peer requires TLS 1.3")
+    if has("newest version") == "TLSv1.3":
+        refused(r, "TLS 1.3 alone, but no daemon", f"https://localhost:{newer.port}", "--ca", CA.cert, words="no tunneld: .* 200", code=1)
+    else:
+        refused(r, "TLS 1.3 alone", f"https://localhost:{newer.port}", "--ca", CA.cert, words="peer requires TLS 1.3")
+    for kind in ("p384", "p521"):
+        e = other_end(serving_with(C.make(f"old-{kind}", CA, kind=kind, san=LOCAL), maximum_version=TLS12), r)
+        refused(r, f"TLS 1.2 with {kind}, but no daemon", f"https://localhost:{e.port}", "--ca", CA.cert, words="404", code=1)
     for flag in ("-tls1_1", "-tls1"):
         older = s_server(r, RSA, flag, "-cipher", "ALL:@SECLEVEL=0")
         refused(r, f"{flag} alone", f"https://localhost:{older.port}", "--ca", CA.cert, words="peer has no TLS 1.2")
@@ -1381,7 +1454,7 @@ def client_resumes(r):
         e.wait(lambda e=e: len(e.shaken) >= 2, "a second handshake")
         c.stop()
         r.equal(f"{what}: the first handshake is a whole one", e.shaken[0], ("localhost", False))
-        r.equal(f"{what}: the second is a resumption", e.shaken[1], ("localhost", True))
+        r.equal(f"{what}: the second is a resumption, or whole as well", e.shaken[1], ("localhost", has("resumption")))
     # a server that has forgotten, and has another certificate by now, is verified anew
     ctxs = [serving_with(SITE, maximum_version=TLS12), serving_with(C.make("turned", OTHER, san=LOCAL), maximum_version=TLS12)]
     e = r.keep(TlsService(lambda conn, head: goodbye(conn), ctxs[0]))
@@ -1533,8 +1606,7 @@ def service_trust(r):
             r.equal(f"{what}: 502", (got.status, got.get("X-Tunnel-Error")), (502, "tls"))
             r.check(f"{what}: the caller is told no more", words.encode() not in got.body and len(got.body) < 200, got.body)
             c.says(rf"GET / 502 .*{words}")
-            e.wait(lambda e=e: e.shaken, "a handshake")
-            r.equal(f"{what}: no request was sent", (e.heads, type(e.shaken[0])), ([], str))
+            untouched(r, what, e, words)
             r.equal(f"{what}: HEAD", Curl(d, "/", "-I", host=f"n{i}.t.test").status, 502)
             r.equal(f"{what}: POST", Curl(d, "/", "--data-binary", "@-", stdin=bytes(300000), host=f"n{i}.t.test").status, 502)
         c.stop()
@@ -1545,8 +1617,11 @@ def service_trust(r):
     c.says("GET / 502 .*does not speak TLS")
     newer = s_server(r, SITE, "-tls1_3")
     c = client(r, d, f"https://localhost:{newer.port}", "--name", "newer", "--ca", CA.cert)
-    r.equal("a service with TLS 1.3 alone", Curl(d, "/", host="newer.t.test").status, 502)
-    c.says("GET / 502 .*peer requires TLS 1.3")
+    if has("newest version") == "TLSv1.3":
+        r.equal("a service with TLS 1.3 alone", Curl(d, "/", host="newer.t.test").status, 200)
+    else:
+        r.equal("a service with TLS 1.3 alone", Curl(d, "/", host="newer.t.test").status, 502)
+        c.says("GET / 502 .*peer requires TLS 1.3")
     e = tls_service(r, SITE)
     for i, (args, host) in enumerate((([], None), (["--host-header", "keep"], "h1.t.test"), (["--host-header", "www.example"], "www.example"))):
         client(r, d, f"https://localhost:{e.port}/", "--name", f"h{i}", "--ca", CA.cert, *args)
@@ -1579,7 +1654,7 @@ def service_exchanges(r):
     r.equal("all that on few connections", len(e.shaken) <= 3, True)
     for _ in range(3):
         r.equal("a service that says goodbye after its answer", get(r, d, "/goodbye").status, 200)
-    r.equal("its next connection resumes the session", e.shaken[-1], ("localhost", True))
+    r.equal("its next connection resumes the session, if that can be", e.shaken[-1], ("localhost", has("resumption")))
     res = get(r, d, "/none")
     r.equal("one that leaves without an answer", (res.status, res.get("X-Tunnel-Error")), (502, "protocol"))
     t = caller(r, d, request("/upgrade", "Connection: Upgrade\r\nUpgrade: raw\r\n"))
@@ -1629,7 +1704,7 @@ def nginx_around(r):
     c = client(r, f"https://localhost:{f.port}", f"https://localhost:{e.port}", "--name", "a", "--ca", CA.cert, token=d.token)
     got = [curl(d, "/which", port=f.port) for _ in range(3)]
     r.equal("the connection to nginx is kept", [g.body for g in got], [got[0].body] * 3)
-    r.has("by TLS 1.2", r"TLSv1\.2", got[0].body.decode())
+    r.has("by the newest TLS that we have", re.escape(has("newest version")), got[0].body.decode())
     body = os.urandom(10 << 20)
     got = curl(d, "/upload", "-H", "Expect:", "--data-binary", "@-", stdin=body, port=f.port)
     r.equal("10 MiB up, four times TLS", (got.status, got.json().get("body_sha256")), (200, hashlib.sha256(body).hexdigest()))
@@ -1669,7 +1744,7 @@ def memory(r):
         held.append(t)
     each = (resident() - before) / n
     if not SANITIZED:
-        r.check("an idle https connection's memory", each < 96, f"{each} KiB")
+        r.check("an idle https connection's memory", each < has("idle KiB"), f"{each} KiB")
     if os.environ.get("TEST_TIMES"):
         print(f"MEMORY {each:.1f} KiB for an idle https connection", file=sys.stderr)
     r.check("all are served again", all(t.send(request("/echo")) is None and t.response().status == 200 for t in held))
@@ -1689,12 +1764,8 @@ def without_tls(r):
         r.check(f"{os.path.basename(argv[0])} says that it has no TLS", p.returncode in (1, 2) and "no TLS" in p.stderr, p.stderr)
 
 
-def has_tls():
-    return "no TLS" not in subprocess.run([f"{BIN}/tunneld", "-n", "--listen", "127.0.0.1:0,tls", "--cert", SITE.both], env=ENV,
-                                          capture_output=True, text=True, timeout=20, check=False).stderr
-
-
 if __name__ == "__main__":
-    if not has_tls():
+    if TLS == "none":
+        print("SKIP TLS of daemon and client: this build has none", flush=True)
         tests[:] = [without_tls]
     main(3)

@@ -24,6 +24,7 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.environ.get("TUNNEL_BIN_DIR") or os.path.dirname(HERE)
 PEER = os.path.join(HERE, "peer")
 PYTHON = os.environ.get("PYTHON") or sys.executable
+TLS = os.environ.get("TLS", "bearssl")      # the library of the build, as config.mk has it; or none
 SANITIZED = bool(os.environ.get("SANITIZED"))
 WAIT = 20               # seconds any condition may take to come true
 LIFE = 900              # the whole process ends after this
@@ -32,7 +33,8 @@ FOUND = re.compile(r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime er
 ROOT = tempfile.mkdtemp(prefix="tunnel-test.")
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("TUNNEL") and not k.lower().endswith("_proxy")}
 ENV.update(HOME=ROOT, XDG_STATE_HOME=ROOT + "/state", XDG_CONFIG_HOME=ROOT + "/config",
-           TUNNEL_CONFIG_DIR=ROOT + "/client", TUNNELD_CONFIG=ROOT + "/tunneld.conf")
+           TUNNEL_CONFIG_DIR=ROOT + "/client", TUNNELD_CONFIG=ROOT + "/tunneld.conf",
+           TUNNELD_LOG_ALL="yes")      # tests count lines
 with open(ENV["TUNNELD_CONFIG"], "w", encoding="ascii"):
     pass
 

@@ -95,11 +95,11 @@ class TlsCaller(Caller):
 class TlsService(Service):
     """
     A service or daemon over TLS; .shaken has what became of each handshake, (SNI, resumed) or the error,
-    .alpn the protocols that were agreed.
+    .alpn the protocols that were agreed, .left what each connection that is over had sent and nobody asked for.
     """
 
     def __init__(self, handle, ctx):
-        self.ctx, self.shaken, self.alpn, self.names = ctx, [], [], {}
+        self.ctx, self.shaken, self.alpn, self.left, self.names = ctx, [], [], [], {}
         ctx.sni_callback = lambda sock, name, _: self.names.__setitem__(sock.fileno(), name)
         super().__init__(handle)
         self.port = int(self.target.rpartition(":")[2])
@@ -112,6 +112,7 @@ class TlsService(Service):
             sock.close()
             with self.cond:
                 self.shaken.append(str(e))
+                self.left.append(b"")
                 self.cond.notify_all()
             return
         with self.cond:
@@ -133,6 +134,9 @@ class TlsService(Service):
             pass
         finally:
             conn.close()
+            with self.cond:
+                self.left.append(conn.buf)
+                self.cond.notify_all()
 
 
 def goodbye(conn):
