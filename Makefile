@@ -18,18 +18,19 @@ OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(WARN) $(DEFS) $(CPPFLAGS
 # Pure files, then connections, then the core, the client last.
 OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o \
 	rewrite.o ws.o handshake.o yamux.o scope.o tokens.o pem.o x509.o loglimit.o \
-	clock.o deadline.o random.o file.o sink.o log.o opt.o wake.o workers.o \
+	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o \
 	net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o queue.o link.o linkout.o stream.o message.o bifrostmsg.o bifrosttoken.o mux.o muxin.o pump.o \
 	store.o auth.o limit.o registry.o pending.o control.o exchange.o response.o \
-	access.o caller.o native.o bifrost.o daemon.o local.o serve.o agent.o client.o
-HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h budget.h buf.h caller.h cidr.h clock.h conn.h control.h \
+	access.o caller.o native.o bifrost.o daemon.o local.o serve.o reach.o agent.o client.o
+HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h budget.h buf.h caller.h cidr.h clock.h completion.h conn.h control.h \
 	daemon.h deadline.h exchange.h file.h handshake.h http.h json.h \
 	limit.h link.h linkint.h local.h localint.h log.h loglimit.h message.h mux.h muxint.h native.h net.h \
 	opt.h pem.h pending.h proxy.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h sink.h \
 	store.h stream.h tlsconn.h tlsint.h tls_bearssl.h tokens.h tunnel.h wake.h workers.h ws.h \
 	x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o supervise.o notify.o activate.o
+CLIENT = tunnel.o saved.o show.o runner.o
 TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
 	test/http_test test/json_test test/limit_test test/link_test test/linkidle_test \
 	test/log_test test/loglimit_test test/opt_test test/pem_test test/pending_test test/proxy_test \
@@ -49,7 +50,7 @@ all: tunneld tunnel
 .c:
 	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LIBS)
 
-$(OBJ) $(DAEMON) tunnel.o demo.o test/clock.o: $(HDR) tunneld.h supervise.h notify.h activate.h config.mk
+$(OBJ) $(DAEMON) $(CLIENT) demo.o test/clock.o: $(HDR) cli.h tunneld.h supervise.h notify.h activate.h config.mk
 
 libtunnel.a: $(OBJ)
 	rm -f $@
@@ -58,8 +59,8 @@ libtunnel.a: $(OBJ)
 tunneld: $(DAEMON) libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ $(DAEMON) libtunnel.a $(LIBS)
 
-tunnel: tunnel.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ tunnel.o libtunnel.a $(LIBS)
+tunnel: $(CLIENT) libtunnel.a
+	$(CC) $(OWN) $(LDFLAGS) -o $@ $(CLIENT) libtunnel.a $(LIBS)
 
 hello: demo.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ demo.o libtunnel.a $(LIBS)
@@ -98,6 +99,13 @@ install: all
 		cp man/*.$$n $(DESTDIR)$(MANPREFIX)/man$$n && \
 		(cd man && for f in *.$$n; do \
 		chmod 644 $(DESTDIR)$(MANPREFIX)/man$$n/$$f; done) || exit 1; done
+	mkdir -p $(DESTDIR)$(BASHCOMPDIR) $(DESTDIR)$(ZSHCOMPDIR) $(DESTDIR)$(FISHCOMPDIR)
+	for p in tunneld tunnel; do \
+		./$$p completion bash >$(DESTDIR)$(BASHCOMPDIR)/$$p && \
+		./$$p completion zsh >$(DESTDIR)$(ZSHCOMPDIR)/_$$p && \
+		./$$p completion fish >$(DESTDIR)$(FISHCOMPDIR)/$$p.fish && \
+		chmod 644 $(DESTDIR)$(BASHCOMPDIR)/$$p $(DESTDIR)$(ZSHCOMPDIR)/_$$p \
+		$(DESTDIR)$(FISHCOMPDIR)/$$p.fish || exit 1; done
 	mkdir -p $(DESTDIR)$(DOCDIR)/examples
 	cp -p examples/* $(DESTDIR)$(DOCDIR)/examples
 
@@ -105,6 +113,8 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
 	cd man && for f in *.[1578]; do \
 		rm -f $(DESTDIR)$(MANPREFIX)/man$${f##*.}/$$f; done
+	for p in tunneld tunnel; do rm -f $(DESTDIR)$(BASHCOMPDIR)/$$p \
+		$(DESTDIR)$(ZSHCOMPDIR)/_$$p $(DESTDIR)$(FISHCOMPDIR)/$$p.fish; done
 	cd examples && for f in *; do rm -f $(DESTDIR)$(DOCDIR)/examples/$$f; done
 	-rmdir $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)
 

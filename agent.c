@@ -1,6 +1,5 @@
 /* agent.c: the client's sessions: connect, register, reconnect; see tunnel.h. */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +7,8 @@
 #include "agent.h"
 #include "clock.h"
 #include "deadline.h"
-#include "handshake.h"
 #include "json.h"
 #include "random.h"
-#include "sha256.h"
-
-static const char protocol[] = "tunnel.v1";
 
 /* Close links; none of ours is locked meanwhile. */
 static void
@@ -71,7 +66,110 @@ agent_look(struct tunnel_client *c)
 	close_all(all, n);
 }
 
+/* Tunnels. */
+
+static int
+first_locked(const struct tunnel_client *c)
+{
+	int i;
+
+	for (i = 0; i < c->ntunnels; i++)
+		if (!c->tunnel[i].lost)
+			return i;
+	return -1;
+}
+
+int
+agent_first(struct tunnel_client *c)
+{
+	int i;
+
+	pthread_mutex_lock(&c->mtx);
+	i = first_locked(c);
+	pthread_mutex_unlock(&c->mtx);
+	return i;
+}
+
+static void
+say_unlisten(struct mux *m, int i)
+{
+	char text[64];
+	struct buf b;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	json_put_member(&b, "op", "unlisten");
+	json_put_name(&b, "id");
+	buf_u64(&b, (unsigned)i + 1);
+	buf_str(&b, "}");
+	mux_control(m, text, b.len);
+}
+
+void
+agent_lost(struct tunnel_client *c, struct session *s, int i, enum tunnel_end end, const char *code,
+    const char *message)
+{
+	struct mux *all[2 * LANES_MAX];
+	struct session *other;
+	char why[WHY_MAX];
+	int n = 0, news, last, gently;
+
+	pthread_mutex_lock(&c->mtx);
+	news = !c->tunnel[i].lost;
+	c->tunnel[i].lost = 1;
+	c->taken |= strcmp(code, "taken_over") == 0;
+	gently = c->taken;
+	last = first_locked(c) == -1;
+	/* what other lanes hold of it they give back; those still asking do so when they are answered */
+	for (other = c->sessions; news && !last && other != NULL && n < 2 * LANES_MAX; other = other->next)
+		if (other != s && other->state[i] == LISTEN_READY) {
+			mux_ref(other->mux);
+			all[n++] = other->mux;
+		}
+	pthread_mutex_unlock(&c->mtx);
+	if (!news)
+		return;
+	while (n > 0) {
+		say_unlisten(all[--n], i);
+		mux_unref(all[n]);
+	}
+	if (c->events.lost != NULL)
+		c->events.lost(c->arg, i, code, message);
+	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
+	if (last)
+		agent_finish(c, end, why, gently);
+}
+
 /* The control stream, in a session's reader. */
+
+static void
+say_listen(struct session *s, int i)
+{
+	struct tunnel_client *c = s->lane->c;
+	char text[1024];
+	struct buf b;
+	int lost;
+
+	pthread_mutex_lock(&c->mtx);
+	lost = c->tunnel[i].lost;
+	pthread_mutex_unlock(&c->mtx);
+	if (lost)
+		return;
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	json_put_member(&b, "op", "listen");
+	json_put_name(&b, "id");
+	buf_u64(&b, (unsigned)i + 1);
+	json_put_member(&b, "kind", "http");
+	if (c->tunnel[i].name[0] != '\0')
+		json_put_member(&b, "name", c->tunnel[i].name);
+	if (c->share) {
+		json_put_name(&b, "share");
+		buf_str(&b, "true");
+	}
+	buf_str(&b, "}");
+	mux_control(s->mux, text, b.len);
+}
 
 static void
 say_hello(struct session *s)
@@ -79,6 +177,7 @@ say_hello(struct session *s)
 	struct tunnel_client *c = s->lane->c;
 	char text[1024];
 	struct buf b;
+	int i;
 
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
@@ -89,46 +188,76 @@ say_hello(struct session *s)
 	json_put_member(&b, "endpoint", c->endpoint.url);
 	buf_str(&b, "}");
 	mux_control(s->mux, text, b.len);
-	buf_init(&b, text, sizeof(text));
-	buf_str(&b, "{");
-	json_put_member(&b, "op", "listen");
-	json_put_name(&b, "id");
-	buf_u64(&b, 1);
-	json_put_member(&b, "kind", "http");
-	if (c->name[0] != '\0')
-		json_put_member(&b, "name", c->name);
-	if (c->share) {
-		json_put_name(&b, "share");
-		buf_str(&b, "true");
-	}
-	buf_str(&b, "}");
-	mux_control(s->mux, text, b.len);
+	for (i = 0; i < c->ntunnels; i++)
+		say_listen(s, i);
 }
 
 static void
-ready(struct session *s, const struct json *j)
+ready(struct session *s, int i, const struct json *j)
 {
 	struct tunnel_client *c = s->lane->c;
+	struct tunnel *t = &c->tunnel[i];
 	char url[URL_MAX];
-	int again, news;
+	int lost, again = 0, news = 0;
 
 	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
 		return;
 	pthread_mutex_lock(&c->mtx);
-	s->ready = 1;
-	c->worked = 1;
-	news = strcmp(c->url, url) != 0;
-	again = !news && s->lane->served;
-	s->lane->served = 1;
-	snprintf(c->url, sizeof(c->url), "%s", url);
+	if (!(lost = t->lost)) {
+		s->state[i] = LISTEN_READY;
+		s->ready = 1;
+		c->worked = 1;
+		news = strcmp(t->url, url) != 0;
+		again = !news && s->lane->served[i];
+		s->lane->served[i] = 1;
+		snprintf(t->url, sizeof(t->url), "%s", url);
+	}
 	pthread_mutex_unlock(&c->mtx);
+	if (lost)		/* by another lane, meanwhile */
+		say_unlisten(s->mux, i);
 	if (c->events.ready != NULL && (news || again))
-		c->events.ready(c->arg, url, c->target, again);
+		c->events.ready(c->arg, i, url, t->target, again);
+}
+
+/* Nothing that the session has asked for can come any more, but another session may get it. */
+static int
+of_no_use(struct session *s)
+{
+	struct tunnel_client *c = s->lane->c;
+	int i, left = 0, hope = 0;
+
+	pthread_mutex_lock(&c->mtx);
+	for (i = 0; i < c->ntunnels; i++)
+		if (!c->tunnel[i].lost) {
+			left = 1;
+			hope |= s->state[i] != LISTEN_NOT_NOW;
+		}
+	pthread_mutex_unlock(&c->mtx);
+	return left && !hope;
+}
+
+/* The tunnel is not to be had in this session: "limit", or something new. */
+static void
+not_now(struct session *s, int i, const char *code, const char *message)
+{
+	struct tunnel_client *c = s->lane->c;
+	const char *name = c->ntunnels > 1 ? c->tunnel[i].name : "";
+	char why[WHY_MAX];
+	int retry;
+
+	pthread_mutex_lock(&c->mtx);
+	s->state[i] = LISTEN_NOT_NOW;
+	pthread_mutex_unlock(&c->mtx);
+	retry = of_no_use(s);
+	snprintf(why, sizeof(why), "%s%s%s%s%.200s%s", name, name[0] != '\0' ? ": " : "", code,
+	    message[0] != '\0' ? ": " : "", message, retry ? "" : "; the next session asks again");
+	if (c->events.connection != NULL)
+		c->events.connection(c->arg, why, retry ? 0 : -1);
 }
 
 /* The tunnel is refused or taken away. */
 static void
-lost(struct session *s, const char *code, const char *message)
+lost(struct session *s, int i, const char *code, const char *message)
 {
 	static const struct {
 		const char *code;
@@ -140,22 +269,23 @@ lost(struct session *s, const char *code, const char *message)
 		{ "bad_name", TUNNEL_USAGE },
 	};
 	struct tunnel_client *c = s->lane->c;
-	char why[256];
-	size_t i;
+	int known = 0;
+	size_t k;
 
-	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (strcmp(table[i].code, code) == 0)
-			break;
-	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
-	if (i == sizeof(table) / sizeof(table[0])) {	/* "limit", or something new: try later */
-		if (c->events.connection != NULL)
-			c->events.connection(c->arg, why, 0);
-		link_close(mux_link(s->mux), WS_NORMAL, "not served");
+	pthread_mutex_lock(&c->mtx);
+	known = c->tunnel[i].lost;	/* "gone" answers our unlisten */
+	pthread_mutex_unlock(&c->mtx);
+	if (known)
 		return;
-	}
-	if (c->events.lost != NULL)
-		c->events.lost(c->arg, code, message);
-	agent_finish(c, table[i].end, why, strcmp(code, "taken_over") == 0);
+	for (k = 0; k < sizeof(table) / sizeof(table[0]); k++)
+		if (strcmp(table[k].code, code) == 0)
+			break;
+	if (k == sizeof(table) / sizeof(table[0]))
+		not_now(s, i, code, message);
+	else
+		agent_lost(c, s, i, table[k].end, code, message);
+	if (of_no_use(s))
+		link_close(mux_link(s->mux), WS_NORMAL, "not served");
 }
 
 /* The daemon wants us on another session: make it before this one breaks. */
@@ -182,29 +312,33 @@ static void
 on_line(void *arg, const char *line, size_t len)
 {
 	struct session *s = arg;
+	struct tunnel_client *c = s->lane->c;
 	struct json_node node[NODES];
 	struct json j;
 	const char *why;
 	char op[16], code[32], message[200];
-	int64_t ping;
+	int64_t ping, id;
 
 	if (json_parse(&j, node, NODES, line, len, &why) == -1 ||
 	    json_get_str(&j, 0, "op", op, sizeof(op)) != 1) {
 		link_close(mux_link(s->mux), WS_PROTOCOL_ERROR, "not a control object");
 		return;
 	}
+	if (json_get_int(&j, 0, "id", 1, c->ntunnels, &id) != 1)
+		id = c->ntunnels == 1;	/* 0: nothing that we have asked for */
 	if (strcmp(op, "hello") == 0) {
 		if (json_get_int(&j, 0, "ping", 1, 86400, &ping) == 1)
 			link_set_ping(mux_link(s->mux), ping * 1000);
-	} else if (strcmp(op, "ready") == 0)
-		ready(s, &j);
-	else if (strcmp(op, "error") == 0 || strcmp(op, "gone") == 0) {
+	} else if (strcmp(op, "ready") == 0) {
+		if (id > 0)
+			ready(s, (int)id - 1, &j);
+	} else if (strcmp(op, "error") == 0 || strcmp(op, "gone") == 0) {
 		if (json_get_str(&j, 0, "code", code, sizeof(code)) != 1)
 			code[0] = '\0';
 		if (json_get_str(&j, 0, "message", message, sizeof(message)) != 1)
 			message[0] = '\0';
-		if (strcmp(code, "unknown_op") != 0)
-			lost(s, code, message);
+		if (strcmp(code, "unknown_op") != 0 && id > 0)
+			lost(s, (int)id - 1, code, message);
 	} else if (strcmp(op, "drain") == 0)
 		drain(s);
 	else
@@ -234,191 +368,7 @@ on_go_away(void *arg, uint32_t reason)
 
 static const struct mux_ops mux_ops = { on_accept, on_line, on_go_away };
 
-/* Connecting. */
-
-struct shake {			/* an opening handshake under way */
-	struct conn conn;
-	char buf[HTTP_HEAD_MAX];
-	size_t len, taken;
-	struct http_head head;
-};
-
-/* Read the answer's head: 0, or -1 and *why. */
-static int
-read_answer(struct shake *k, int wakefd, const char **why)
-{
-	int64_t deadline = clock_ms(CLOCK_STEADY) + SHAKE_MS;
-	ssize_t n;
-	int rc, woken;
-
-	k->head.scanned = 0;
-	for (;;) {
-		rc = http_res_parse(&k->head, k->buf, k->len, 0, why);
-		if (rc > 0) {
-			k->taken = (size_t)rc;
-			return 0;
-		}
-		if (rc < 0 || k->len == sizeof(k->buf))
-			return -1;
-		n = conn_read(&k->conn, k->buf + k->len, sizeof(k->buf) - k->len);
-		if (n > 0) {
-			k->len += (size_t)n;
-			continue;
-		}
-		*why = "the connection was closed during the handshake";
-		if (n == 0 || errno != EAGAIN)
-			return -1;
-		*why = "no answer to the handshake in time";
-		if (conn_wait(&k->conn, POLLIN, deadline, wakefd, &woken) == 0 || woken)
-			return -1;
-	}
-}
-
-static int
-send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
-{
-	struct tunnel_client *c = lane->c;
-	char target[NAME_MAX_ + 16], *fields;
-	size_t flen = strlen(c->token) + 128;	/* token_ok has bounded it */
-	uint8_t nonce[16];
-	struct buf b;
-	int rc = -1;
-
-	snprintf(target, sizeof(target), "/_tunnel%s%s", c->name[0] != '\0' ? "/" : "", c->name);
-	if (random_bytes(nonce, sizeof(nonce)) == -1 || (fields = malloc(flen)) == NULL)
-		return -1;
-	snprintf(fields, flen, "Authorization: Bearer %s\r\nUser-Agent: tunnel/%s\r\n", c->token, VERSION);
-	buf_init(&b, k->buf, sizeof(k->buf));
-	ws_client_request(&b, c->endpoint.authority, target, protocol, fields, nonce, key);
-	if (!b.full)
-		rc = conn_write_all(&k->conn, k->buf, b.len, clock_ms(CLOCK_STEADY) + SHAKE_MS);
-	wipe(fields, flen);
-	wipe(k->buf, b.len);
-	free(fields);
-	return rc;
-}
-
-/* The other side, or the proxy, will not have us: over, unless it once did. 1: try again. */
-static int
-no_tunneld(struct tunnel_client *c, enum tunnel_end end, const char *why)
-{
-	int worked;
-
-	pthread_mutex_lock(&c->mtx);
-	worked = c->worked;
-	pthread_mutex_unlock(&c->mtx);
-	if (!worked)
-		agent_finish(c, end, why, 0);
-	return worked;
-}
-
-/* What an answer but 101 means. 1: try again. */
-static int
-refused(struct tunnel_client *c, int status, char *why, size_t whylen)
-{
-	snprintf(why, whylen, "%.150s answered %d %s", c->endpoint.authority, status, http_reason(status));
-	if (status == 401) {
-		agent_finish(c, TUNNEL_DENIED, "the daemon refused the token (401): it is wrong, expired or revoked", 0);
-		return 0;
-	}
-	if (status == 403) {
-		agent_finish(c, TUNNEL_DENIED, "the token's scope does not hold this name (403)", 0);
-		return 0;
-	}
-	if (status == 308 && !c->endpoint.tls) {
-		snprintf(why, whylen, "%.150s wants TLS: use its https:// URL", c->endpoint.authority);
-		return no_tunneld(c, TUNNEL_FAILED, why);
-	}
-	if (status < 500 && status != 408 && status != 429) {
-		snprintf(why, whylen, "%.150s is no tunneld: it answered %d %s",
-		    c->endpoint.authority, status, http_reason(status));
-		return no_tunneld(c, TUNNEL_FAILED, why);
-	}
-	return 1;
-}
-
-/* 1; 0: try again; -1: it is over. */
-static int
-shake_tls(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
-{
-	char text[TLS_WHY_MAX];
-	enum tls_result rc;
-
-	rc = tlsconn_connect(conn, c->tls, c->endpoint.host, clock_ms(CLOCK_STEADY) + SHAKE_MS, c->wake.rd, text);
-	snprintf(why, whylen, "%s", text);
-	if (rc == TLS_OK)
-		return 1;
-	if (rc == TLS_UNTRUSTED) {
-		agent_finish(c, TUNNEL_UNTRUSTED, why, 0);
-		return -1;
-	}
-	if (rc == TLS_UNFIT || rc == TLS_REFUSED)
-		return no_tunneld(c, rc == TLS_UNFIT ? TUNNEL_UNTRUSTED : TUNNEL_FAILED, why) ? 0 : -1;
-	return 0;
-}
-
-/* A connection to the endpoint, through the proxy if there is one: 1; 0: try again; -1: it is over. */
-static int
-dial(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
-{
-	const struct endpoint *e = &c->endpoint;
-	const struct proxy *p = c->proxy.host[0] != '\0' ? &c->proxy : NULL;
-	const char *cause;
-	enum net_fail fail;
-	int fd, rc;
-
-	fd = net_dial(p != NULL ? p->host : e->host, p != NULL ? p->port : e->port,
-	    clock_ms(CLOCK_STEADY) + DIAL_MS, c->wake.rd, &fail);
-	if (fd == -1) {
-		cause = fail == NET_RESOLVE ? "host name not found" : strerror(errno);
-		if (p == NULL)
-			snprintf(why, whylen, "cannot reach %.150s: %.80s", e->authority, cause);
-		else
-			snprintf(why, whylen, strchr(p->host, ':') != NULL ? "cannot reach the proxy [%.100s]:%s: %.80s" :
-			    "cannot reach the proxy %.100s:%s: %.80s", p->host, p->port, cause);
-		return 0;
-	}
-	net_tune(fd);
-	conn_plain(conn, fd);
-	if (p == NULL)
-		return 1;
-	rc = proxy_connect(conn, p, e->host, e->port, clock_ms(CLOCK_STEADY) + SHAKE_MS,
-	    c->wake.rd, why, whylen);
-	if (rc == PROXY_REFUSED)
-		return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
-	return rc == 0;
-}
-
-/* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
-static int
-shake_hands(struct lane *lane, struct shake *k, char *why, size_t whylen)
-{
-	struct tunnel_client *c = lane->c;
-	char key[WS_KEY_LEN + 1];
-	const char *wrong = "";
-	int rc;
-
-	if ((rc = dial(c, &k->conn, why, whylen)) != 1)
-		return rc;
-	if (c->endpoint.tls && (rc = shake_tls(c, &k->conn, why, whylen)) != 1)
-		return rc;
-	k->len = 0;
-	if (send_handshake(lane, k, key) == -1) {
-		snprintf(why, whylen, "cannot send the handshake: %s", strerror(errno));
-		return 0;
-	}
-	if (read_answer(k, c->wake.rd, &wrong) == -1) {
-		snprintf(why, whylen, "%.150s: %s", c->endpoint.authority, wrong);
-		return 0;
-	}
-	if (k->head.status != 101)
-		return refused(c, k->head.status, why, whylen) ? 0 : -1;
-	if (ws_client_check(&k->head, key, protocol, &wrong) == -1) {
-		snprintf(why, whylen, "%.150s is no tunneld: %s", c->endpoint.authority, wrong);
-		return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
-	}
-	return 1;
-}
+/* Sessions. */
 
 static int
 set_up(struct session *s, struct shake *k)
@@ -554,7 +504,7 @@ static void
 lane_loop(struct lane *lane, struct shake *k)
 {
 	struct tunnel_client *c = lane->c;
-	char why[256];
+	char why[WHY_MAX];
 	int64_t ms;
 	int rc;
 
@@ -566,7 +516,7 @@ lane_loop(struct lane *lane, struct shake *k)
 		lane->attempts++;
 		pthread_mutex_unlock(&c->mtx);
 		k->conn.fd = -1;
-		rc = shake_hands(lane, k, why, sizeof(why));
+		rc = reach(lane, k, why, sizeof(why));
 		if (rc == 1)
 			rc = run_session(lane, k, why, sizeof(why)) ? 0 : -1;
 		else
@@ -576,7 +526,8 @@ lane_loop(struct lane *lane, struct shake *k)
 		pthread_mutex_lock(&c->mtx);
 		ms = delay_ms(lane->attempts);
 		pthread_mutex_unlock(&c->mtx);
-		tell(c, why, ms);
+		if (why[0] != '\0')	/* else it has been told */
+			tell(c, why, ms);
 	}
 }
 

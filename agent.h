@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "http.h"
 #include "local.h"
 #include "mux.h"
 #include "net.h"
@@ -26,7 +27,7 @@ enum {
 	LOOK_MS = 100,		/* how often it is looked whether they are done */
 	TICK_MS = 1000,		/* how often the client looks after its lanes */
 	END_MS = 3000,		/* for running exchanges when all is over */
-	NODES = 64,
+	NODES = 64, WHY_MAX = 512,
 	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,
 	WINDOW_MAX = 8 << 20, BUFFER_MAX = 32 << 20
 };
@@ -40,11 +41,15 @@ struct endpoint {
 
 struct lane;
 
+/* What a session has made of a tunnel. */
+enum listen_state { LISTEN_ASKED, LISTEN_READY, LISTEN_NOT_NOW };
+
 struct session {		/* one connection of a lane */
 	struct lane *lane;
 	struct mux *mux;
 	int64_t began;		/* clock_ms */
-	int ready;		/* [c] its listen was answered */
+	char state[TUNNEL_MAX];	/* [c] enum listen_state */
+	int ready;		/* [c] a listen was answered by ready */
 	int drained;		/* [c] a successor has been started */
 	int64_t leaving;	/* [c] clock_ms when it was to get no more streams; 0: it may */
 	int listed;		/* [c] */
@@ -55,7 +60,14 @@ struct lane {			/* one of --connections */
 	struct tunnel_client *c;
 	char instance[17];	/* hex; the daemon replaces the lane's lost session by its next */
 	int attempts;		/* [c] since it last worked */
-	int served;		/* [c] it has been ready before */
+	char served[TUNNEL_MAX];	/* [c] this tunnel has been ready before */
+};
+
+struct tunnel {			/* its listen id is its number plus 1 */
+	char name[NAME_MAX_];	/* "": the daemon chooses */
+	char target[NET_HOST_MAX + 16];	/* as shown */
+	char url[URL_MAX];	/* [c] as last told */
+	int lost;		/* [c] for good */
 };
 
 struct tunnel_client {
@@ -65,9 +77,8 @@ struct tunnel_client {
 	struct proxy proxy;	/* host "": none */
 	struct tls_client *tls;	/* for an endpoint with TLS */
 	char *token;
-	char name[NAME_MAX_];	/* "": the daemon chooses */
-	char target[NET_HOST_MAX + 16];	/* as shown */
-	int share, nlanes;
+	struct tunnel *tunnel;	/* [ntunnels] */
+	int ntunnels, share, nlanes;
 	size_t stack;
 	struct local *local;
 	struct budget budget;
@@ -77,11 +88,13 @@ struct tunnel_client {
 
 	pthread_mutex_t mtx;	/* guards what follows, and what is marked [c] */
 	pthread_cond_t change;	/* a thread has ended, or closing */
-	int threads, worked;
-	char url[URL_MAX];	/* as last told */
+	int threads;
+	int worked;		/* a tunnel has been ready */
+	int advised;		/* what to do about the first failure has been told */
+	int taken;		/* a tunnel was taken over: its exchanges may end */
 	enum tunnel_end end;	/* why it is over */
 	int over;
-	char why[256];
+	char why[WHY_MAX];
 	struct session *sessions;
 };
 
@@ -89,5 +102,20 @@ struct tunnel_client {
 void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why, int gently);
 void agent_look(struct tunnel_client *);	/* close sessions that are leaving and have nothing to do */
 int agent_start(struct lane *);	/* a thread that connects, and serves: 0, or -1 with errno */
+/* Tunnel i is refused or taken away for good, told in session s (NULL: none). Over, with end, if it was the last one. */
+void agent_lost(struct tunnel_client *, struct session *s, int i, enum tunnel_end, const char *code, const char *message);
+int agent_first(struct tunnel_client *);	/* the first tunnel that is not lost, or -1 */
+
+struct shake {			/* an opening handshake under way */
+	struct conn conn;
+	char buf[HTTP_HEAD_MAX];
+	size_t len, taken;	/* buf[taken..len) is of the session already */
+	struct http_head head;
+	int tunnel;		/* whose name the request-target has, or -1 */
+};
+
+/* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
+int reach(struct lane *, struct shake *, char *why, size_t whylen);
+extern const char reach_protocol[];	/* "tunnel.v1" */
 
 #endif

@@ -63,7 +63,7 @@ token_ok(const char *token)
 
 /* Host for the local service: what was asked for, else the target as a browser would name it. */
 static void
-host_header(struct local_conf *lc, const char *host)
+host_header(struct local_service *lc, const char *host)
 {
 	const struct local_target *t = &lc->target;
 	const char *name = t->port[0] == '\0' ? "localhost" : t->host;
@@ -123,6 +123,37 @@ tunnel_probe(const char *target)
 	return 1;
 }
 
+/* Names are compared in lower case. */
+static int
+take_name(char *out, size_t cap, const char *name, size_t len)
+{
+	size_t i;
+
+	if (len >= cap)
+		return -1;
+	for (i = 0; i < len; i++)
+		out[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+	out[len] = '\0';
+	return name_ok(out) ? 0 : -1;
+}
+
+static const char no_name[] = "is no name: 1 to 63 of a-z, 0-9 and '-', first a letter or digit";
+
+int
+tunnel_split(const char *text, char *name, size_t namelen, const char **target, char *why, size_t whylen)
+{
+	size_t len = strcspn(text, "=:/[");
+
+	*target = text;
+	if (text[len] != '=')
+		return 0;
+	*target = text + len + 1;
+	if (take_name(name, namelen, text, len) == 0)
+		return 1;
+	snprintf(why, whylen, "'%.*s' %s", len < 100 ? (int)len : 100, text, no_name);
+	return -1;
+}
+
 static void
 on_request(void *arg, const struct tunnel_request *r)
 {
@@ -132,21 +163,9 @@ on_request(void *arg, const struct tunnel_request *r)
 		c->events.request(c->arg, r);
 }
 
-/* Names are compared in lower case. */
+/* Whom to trust at the endpoint. 0, or -1 and why. */
 static int
-take_name(struct tunnel_client *c, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(c->name) - 1 && name[i] != '\0'; i++)
-		c->name[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
-	return name[i] == '\0' && name_ok(c->name) ? 0 : -1;
-}
-
-/* Whom to trust, at the endpoint and at the target. 0, or -1 and why. */
-static int
-take_trust(struct tunnel_client *c, const struct tunnel_options *o, struct local_conf *lc,
-    char *why, size_t whylen)
+take_trust(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
 {
 	char wrong[TLS_WHY_MAX];
 	struct tls_trust trust;
@@ -154,12 +173,6 @@ take_trust(struct tunnel_client *c, const struct tunnel_options *o, struct local
 
 	memset(&trust, 0, sizeof(trust));
 	trust.ca = o->ca;
-	trust.insecure = o->insecure_target;
-	if (lc->target.tls && (lc->tls = tls_client_new(&trust, wrong)) == NULL) {
-		snprintf(why, whylen, "%s", wrong);
-		return -1;
-	}
-	trust.insecure = 0;
 	for (i = 0; i < o->npins; i++)
 		if (i == TLS_PINS_MAX || tls_pin_parse(trust.pin[trust.npins++], o->pins[i]) == -1) {
 			snprintf(why, whylen, "'%.100s' is no pin: sha256: and 44 characters of base64", o->pins[i]);
@@ -186,43 +199,85 @@ take_proxy(struct tunnel_client *c, const struct tunnel_options *o, const char *
 	return proxy_parse(&c->proxy, o->proxy, why);
 }
 
-/* 0, or -1 and why. */
 static int
-take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_conf *lc,
+complain(char *why, size_t whylen, const char *word, const char *wrong)
+{
+	if (word != NULL)
+		snprintf(why, whylen, "'%.100s' %s", word, wrong);
+	else
+		snprintf(why, whylen, "%s", wrong);
+	return -1;
+}
+
+/* One tunnel, t, and what it leads to. 0, or -1 and why. */
+static int
+take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *ca,
     char *why, size_t whylen)
 {
-	const char *wrong = NULL, *word = "";
+	char wrong[TLS_WHY_MAX];
+	struct tls_trust trust;
+	const char *bad;
 
-	if (parse_endpoint(&c->endpoint, word = o->endpoint, &wrong) == -1 ||
-	    local_parse(&lc->target, word = o->target, &wrong) == -1)
-		;
-	else if (!token_ok(o->token))	/* never quoted */
-		wrong = "the token is empty, or has bytes no token has", word = NULL;
-	else if (o->name != NULL && take_name(c, word = o->name) == -1)
-		wrong = "is no name: 1 to 63 of a-z, 0-9 and '-', first a letter or digit";
-	else if (o->host != NULL && !host_ok(word = o->host))
-		wrong = "is no Host";
-	else if (o->connections < 0 || o->connections > LANES_MAX)
-		wrong = "connections: 1 to 64", word = NULL;
-	else if (take_proxy(c, o, &wrong) == -1)
-		word = NULL;	/* it may hold a password */
-	else
-		wrong = NULL;
-	if (wrong != NULL) {
-		if (word != NULL)
-			snprintf(why, whylen, "'%.100s' %s", word, wrong);
-		else
-			snprintf(why, whylen, "%s", wrong);
-		return -1;
-	}
+	if (local_parse(&lc->target, spec->target, &bad) == -1)
+		return complain(why, whylen, spec->target, bad);
+	if (spec->name != NULL && take_name(t->name, sizeof(t->name), spec->name, strlen(spec->name)) == -1)
+		return complain(why, whylen, spec->name, no_name);
+	if (spec->host != NULL && !host_ok(spec->host))
+		return complain(why, whylen, spec->host, "is no Host");
 	if (lc->target.port[0] == '\0')
-		snprintf(c->target, sizeof(c->target), "unix:%.250s", lc->target.host);
+		snprintf(t->target, sizeof(t->target), "unix:%.250s", lc->target.host);
 	else
-		snprintf(c->target, sizeof(c->target), strchr(lc->target.host, ':') != NULL ?
+		snprintf(t->target, sizeof(t->target), strchr(lc->target.host, ':') != NULL ?
 		    "%s://[%s]:%s" : "%s://%s:%s", lc->target.tls ? "https" : "http",
 		    lc->target.host, lc->target.port);
-	host_header(lc, o->host);
-	return take_trust(c, o, lc, why, whylen);
+	host_header(lc, spec->host);
+	memset(&trust, 0, sizeof(trust));
+	trust.ca = ca;
+	trust.insecure = spec->insecure_target;
+	if (lc->target.tls && (lc->tls = tls_client_new(&trust, wrong)) == NULL)
+		return complain(why, whylen, NULL, wrong);
+	return 0;
+}
+
+/* The tunnels, which must differ. 0, or -1 and why. */
+static int
+take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
+    char *why, size_t whylen)
+{
+	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target };
+	const struct tunnel_spec *spec = o->tunnels != NULL ? o->tunnels : &one;
+	int i, k;
+
+	for (i = 0; i < c->ntunnels; i++) {
+		if (take_tunnel(&c->tunnel[i], &lc[i], &spec[i], o->ca, why, whylen) == -1)
+			return -1;
+		if (c->ntunnels > 1 && spec[i].name == NULL)
+			return complain(why, whylen, spec[i].target, "needs a name beside the others");
+		for (k = 0; k < i; k++)
+			if (strcmp(c->tunnel[k].name, c->tunnel[i].name) == 0)
+				return complain(why, whylen, spec[i].name, "is the name of two tunnels");
+	}
+	return 0;
+}
+
+/* 0, or -1 and why. */
+static int
+take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
+    char *why, size_t whylen)
+{
+	const char *wrong = NULL;
+
+	if (parse_endpoint(&c->endpoint, o->endpoint, &wrong) == -1)
+		return complain(why, whylen, o->endpoint, wrong);
+	if (!token_ok(o->token))	/* never quoted */
+		return complain(why, whylen, NULL, "the token is empty, or has bytes no token has");
+	if (o->connections < 0 || o->connections > LANES_MAX)
+		return complain(why, whylen, NULL, "connections: 1 to 64");
+	if (take_proxy(c, o, &wrong) == -1)
+		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
+	if (take_tunnels(c, o, lc, why, whylen) == -1)
+		return -1;
+	return take_trust(c, o, why, whylen);
 }
 
 static int
@@ -243,55 +298,31 @@ make_instances(struct tunnel_client *c)
 	return 0;
 }
 
-struct tunnel_client *
-tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, void *arg,
-    char *why, size_t whylen)
+/* Everything but the options, which are taken. 0, or -1: no memory, no random bytes. */
+static int
+make_ready(struct tunnel_client *c, const struct tunnel_options *o, const struct local_service *service)
 {
-	struct tunnel_client *c = calloc(1, sizeof(*c));
 	struct local_conf lc;
 
 	memset(&lc, 0, sizeof(lc));
-	if (c == NULL) {
-		snprintf(why, whylen, "no memory");
-		return NULL;
-	}
-	if (take_options(c, o, &lc, why, whylen) == -1) {
-		if (lc.tls != NULL)
-			tls_client_free(lc.tls);
-		if (c->tls != NULL)
-			tls_client_free(c->tls);
-		wipe(&c->proxy, sizeof(c->proxy));
-		free(c);
-		return NULL;
-	}
-	c->events = *events;
-	c->arg = arg;
 	c->nlanes = o->connections > 1 ? o->connections : 1;
 	c->share = o->share || c->nlanes > 1;
 	c->stack = o->stack != 0 ? o->stack : STACK_DEFAULT;
 	c->budget.left = BUFFER_MAX;
-	c->wake.rd = c->wake.wr = -1;
-	pthread_mutex_init(&c->budget.mtx, NULL);
-	pthread_mutex_init(&c->mtx, NULL);
-	cond_init(&c->change);
+	lc.service = service;
+	lc.n = c->ntunnels;
 	lc.stack = c->stack;
 	lc.request = on_request;
 	lc.arg = c;
-	c->token = strdup(o->token);
-	if (wake_open(&c->wake) == -1 || c->token == NULL || make_instances(c) == -1 || (c->local = local_new(&lc)) == NULL) {
-		snprintf(why, whylen, "no memory or no random bytes");
-		tunnel_free(c);
-		return NULL;
-	}
-	return c;
+	if ((c->token = strdup(o->token)) == NULL || wake_open(&c->wake) == -1 || make_instances(c) == -1)
+		return -1;
+	return (c->local = local_new(&lc)) != NULL ? 0 : -1;
 }
 
-void
-tunnel_free(struct tunnel_client *c)
+/* All but what local_end frees. */
+static void
+client_free(struct tunnel_client *c)
 {
-	/* an exchange that still runs keeps what it needs: better a leak than a crash */
-	if (c->local != NULL && !local_end(c->local, END_MS))
-		return;
 	if (c->token != NULL) {
 		wipe(c->token, strlen(c->token));
 		free(c->token);
@@ -303,7 +334,52 @@ tunnel_free(struct tunnel_client *c)
 	pthread_cond_destroy(&c->change);
 	pthread_mutex_destroy(&c->mtx);
 	pthread_mutex_destroy(&c->budget.mtx);
+	free(c->tunnel);
 	free(c);
+}
+
+struct tunnel_client *
+tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, void *arg,
+    char *why, size_t whylen)
+{
+	struct tunnel_client *c = calloc(1, sizeof(*c));
+	struct local_service *lc;
+	int i, n = o->tunnels != NULL ? o->ntunnels : 1;
+
+	snprintf(why, whylen, "no memory or no random bytes");
+	if (c == NULL)
+		return NULL;
+	c->wake.rd = c->wake.wr = -1;
+	pthread_mutex_init(&c->budget.mtx, NULL);
+	pthread_mutex_init(&c->mtx, NULL);
+	cond_init(&c->change);
+	c->events = *events;
+	c->arg = arg;
+	if (n < 1 || n > TUNNEL_MAX) {
+		snprintf(why, whylen, "tunnels: 1 to %d", TUNNEL_MAX);
+		client_free(c);
+		return NULL;
+	}
+	c->ntunnels = n;
+	c->tunnel = calloc((size_t)n, sizeof(c->tunnel[0]));
+	lc = calloc((size_t)n, sizeof(lc[0]));
+	if (c->tunnel == NULL || lc == NULL || take_options(c, o, lc, why, whylen) == -1 || make_ready(c, o, lc) == -1) {
+		for (i = 0; lc != NULL && i < n; i++)
+			if (lc[i].tls != NULL)
+				tls_client_free(lc[i].tls);
+		client_free(c);
+		c = NULL;
+	}
+	free(lc);
+	return c;
+}
+
+void
+tunnel_free(struct tunnel_client *c)
+{
+	/* an exchange that still runs keeps what it needs: better a leak than a crash */
+	if (local_end(c->local, END_MS))
+		client_free(c);
 }
 
 void

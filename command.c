@@ -202,6 +202,8 @@ command(int argc, char **argv)
 		return ask(argc, argv, 0);
 	if (strcmp(argv[0], "stop") == 0)
 		return ask(argc, argv, 1);
+	if (strcmp(argv[0], "completion") == 0)
+		return completion(argc == 2 ? argv[1] : "");
 	if (strcmp(argv[0], "token") != 0)
 		die(EXIT_USAGE, "unknown word '%.60s'; see tunneld --help", argv[0]);
 	if (argc > 1 && strcmp(argv[1], "issue") == 0)

@@ -4,6 +4,10 @@ VERSION = 0.1.0
 PREFIX = /usr/local
 MANPREFIX = $(PREFIX)/share/man
 DOCDIR = $(PREFIX)/share/doc/tunnel
+# Where shells look for completions.
+BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
 
 # Where the programs look when no option says otherwise.
 STATEDIR = /var/lib/tunneld

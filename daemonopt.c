@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "completion.h"
 #include "tunneld.h"
 
 void
@@ -219,6 +220,29 @@ static const struct opt status_opts[] = {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+static const struct completion commands[] = {
+	{ "", "", opts, COUNT(opts), NULL, NULL },
+	{ "token", "who may connect", NULL, 0, NULL, NULL },
+	{ "token issue", "make a token", issue_opts, COUNT(issue_opts), NULL, NULL },
+	{ "token list", "show the tokens", plain_opts, COUNT(plain_opts), NULL, NULL },
+	{ "token revoke", "end a token", plain_opts, COUNT(plain_opts), NULL, NULL },
+	{ "token import", "take over bifrost's tokens", plain_opts, COUNT(plain_opts), "FILE", NULL },
+	{ "status", "show the tunnels", status_opts, COUNT(status_opts), NULL, NULL },
+	{ "stop", "stop the daemon", plain_opts, COUNT(plain_opts), NULL, NULL },
+	{ "completion", "print completions for a shell", NULL, 0, "bash zsh fish", NULL },
+};
+
+int
+completion(const char *shell)
+{
+	static char text[65536];
+
+	if (completion_write(shell, "tunneld", commands, COUNT(commands), text, sizeof(text)) == -1)
+		die(EXIT_USAGE, "completion is followed by bash, zsh or fish; see tunneld --help");
+	fputs(text, stdout);
+	return 0;
+}
+
 void
 usage(void)
 {
@@ -229,7 +253,7 @@ usage(void)
 	    "       tunneld token issue (--scope NAME[,NAME...] | --global)\n"
 	    "                           [--expires TIME] [--note TEXT]\n"
 	    "       tunneld token list | token revoke ID | token import FILE\n"
-	    "       tunneld status [--json] | stop\n"
+	    "       tunneld status [--json] | stop | completion bash|zsh|fish\n"
 	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
 	    "See tunneld(8).\n", text);
 	exit(0);

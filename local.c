@@ -55,11 +55,17 @@ local_parse(struct local_target *t, const char *text, const char **why)
 struct local *
 local_new(const struct local_conf *conf)
 {
-	struct local *l = calloc(1, sizeof(*l));
+	struct local *l = calloc(1, sizeof(*l) + (size_t)conf->n * sizeof(l->pool[0]));
+	int i;
 
 	if (l == NULL)
 		return NULL;
-	l->conf = *conf;
+	l->request = conf->request;
+	l->arg = conf->arg;
+	l->n = conf->n;
+	l->parked_max = PARKED_MAX / conf->n;
+	for (i = 0; i < conf->n; i++)
+		l->pool[i].to = conf->service[i];
 	if ((l->workers = workers_new(conf->stack, WORKERS_MAX)) == NULL) {
 		free(l);
 		return NULL;
@@ -72,17 +78,20 @@ int
 local_end(struct local *l, int ms)
 {
 	struct job *j;
+	int i;
 
 	pthread_mutex_lock(&l->mtx);
 	l->ending = 1;
-	for (j = l->parked; j != NULL; j = j->next)
-		wake_post(&j->wake);
+	for (i = 0; i < l->n; i++)
+		for (j = l->pool[i].parked; j != NULL; j = j->next)
+			wake_post(&j->wake);
 	pthread_mutex_unlock(&l->mtx);
 	if (!workers_end(l->workers, ms))
 		return 0;
 	pthread_mutex_destroy(&l->mtx);
-	if (l->conf.tls != NULL)
-		tls_client_free(l->conf.tls);
+	for (i = 0; i < l->n; i++)
+		if (l->pool[i].to.tls != NULL)
+			tls_client_free(l->pool[i].to.tls);
 	free(l);
 	return 1;
 }
@@ -90,25 +99,25 @@ local_end(struct local *l, int ms)
 /* Parked jobs. */
 
 static void
-park_locked(struct local *l, struct job *j)
+park_locked(struct job *j)
 {
 	j->parked = 1;
 	j->started = 0;
-	j->next = l->parked;
-	l->parked = j;
-	l->nparked++;
+	j->next = j->pool->parked;
+	j->pool->parked = j;
+	j->pool->nparked++;
 }
 
 static void
-unpark_locked(struct local *l, struct job *j)
+unpark_locked(struct job *j)
 {
 	struct job **p;
 
-	for (p = &l->parked; *p != j; p = &(*p)->next)
+	for (p = &j->pool->parked; *p != j; p = &(*p)->next)
 		;
 	*p = j->next;
 	j->parked = 0;
-	l->nparked--;
+	j->pool->nparked--;
 }
 
 int
@@ -119,10 +128,10 @@ local_park(struct job *j)
 
 	j->since = clock_ms(CLOCK_STEADY);
 	pthread_mutex_lock(&l->mtx);
-	if (l->ending || l->nparked == PARKED_MAX)
+	if (l->ending || j->pool->nparked >= l->parked_max)
 		rc = 0;
 	else
-		park_locked(l, j);
+		park_locked(j);
 	pthread_mutex_unlock(&l->mtx);
 	while (rc == -1) {
 		/* taken, its connection is left alone until the request is whole */
@@ -135,7 +144,7 @@ local_park(struct job *j)
 			rc = 1;
 		else if (j->parked && (ev != 0 || l->ending ||
 		    clock_ms(CLOCK_STEADY) >= j->since + IDLE_MS)) {
-			unpark_locked(l, j);	/* its time is over, or the service ended it */
+			unpark_locked(j);	/* its time is over, or the service ended it */
 			rc = 0;
 		}
 		j->waiting = rc == -1 && !j->parked;
@@ -148,7 +157,7 @@ local_park(struct job *j)
 /* Jobs. */
 
 static struct job *
-job_new(struct local *l)
+job_new(struct local *l, struct pool *pool)
 {
 	struct job *j = malloc(sizeof(*j));	/* not zeroed: most of it is never touched */
 
@@ -159,6 +168,7 @@ job_new(struct local *l)
 		return NULL;
 	}
 	j->l = l;
+	j->pool = pool;
 	j->conn.fd = -1;
 	j->threaded = j->parked = j->waiting = 0;
 	j->partial = NULL;
@@ -182,7 +192,7 @@ job_init_locked(struct job *j, struct stream *s)
 	j->nrequest = 0;
 	j->started = 0;
 	j->s = s;
-	j->state = ST_PREFACE;
+	j->state = ST_HEAD;
 	j->reset = j->fin = j->opened = 0;
 	j->npartial = 0;
 	j->head.scanned = 0;
@@ -231,7 +241,7 @@ abandon_locked(struct job *j)
 		return;
 	}
 	pthread_mutex_lock(&l->mtx);
-	park_locked(l, j);
+	park_locked(j);
 	if (j->waiting || l->ending)
 		wake_post(&j->wake);
 	pthread_mutex_unlock(&l->mtx);
@@ -246,19 +256,6 @@ copy_cut(char *to, size_t cap, struct str s)
 	to[n] = '\0';
 }
 
-/* The preface line: ours is listen id 1. */
-static int
-preface_ok(const char *line, size_t len)
-{
-	struct json_node node[32];
-	struct json j;
-	const char *why;
-	int64_t id;
-
-	return json_parse(&j, node, 32, line, len, &why) == 0 &&
-	    json_get_int(&j, 0, "id", 1, UINT32_MAX, &id) == 1 && id == 1;
-}
-
 /* The head is whole in j->head: write it as the service shall see it. 0, or -1. */
 static int
 compose_locked(struct job *j)
@@ -267,7 +264,7 @@ compose_locked(struct job *j)
 	struct str host;
 	struct buf out;
 
-	host.p = j->l->conf.host_header;
+	host.p = j->pool->to.host_header;
 	host.len = strlen(host.p);
 	copy_cut(j->method, sizeof(j->method), h->method);
 	copy_cut(j->target, sizeof(j->target), h->target);
@@ -344,33 +341,21 @@ begin_locked(struct job *j, const char *p, size_t len)
 	return 0;
 }
 
-/* Preface and head at p: how many bytes they take, 0 if they are not whole, -1 if they are no good. */
+/* The head at p: how many bytes it takes, 0 if it is not whole, -1 if it is no good. */
 static long
 parse_start_locked(struct job *j, const char *p, size_t len)
 {
-	const char *nl = memchr(p, '\n', len < PREFACE_MAX ? len : PREFACE_MAX), *why;
-	size_t pre;
-	int n;
+	const char *why;
+	int n = http_req_parse(&j->head, p, len, &why);
 
-	if (nl == NULL)
-		return len >= PREFACE_MAX ? -1 : 0;
-	pre = (size_t)(nl - p) + 1;
-	if (j->state == ST_PREFACE) {
-		if (!preface_ok(p, pre - 1))
-			return -1;
-		j->state = ST_HEAD;
-	}
-	n = http_req_parse(&j->head, p + pre, len - pre, &why);
-	if (n < 0 || (n > 0 && compose_locked(j) == -1))
-		return -1;
-	return n == 0 ? 0 : (long)pre + n;
+	return n < 0 || (n > 0 && compose_locked(j) == -1) ? -1 : n;
 }
 
 /* Bytes before the thread has the job. Returns how many were used, or -1: it is no request. */
 static long
 start_locked(struct job *j, const char *p, size_t len)
 {
-	size_t had = j->npartial, k = len, room = PREFACE_MAX + HTTP_HEAD_MAX - had;
+	size_t had = j->npartial, k = len, room = HTTP_HEAD_MAX - had;
 	long n;
 
 	if (j->partial == NULL) {
@@ -460,23 +445,135 @@ on_writable(void *arg)
 
 static const struct stream_ops ops = { on_data, on_fin, on_reset, on_writable };
 
-int
-local_accept(struct local *l, struct stream *s)
+/* The preface, a line before the request that names the listen. */
+
+struct opening {		/* a stream whose preface has not come yet; its mutex guards it */
+	struct local *l;
+	struct stream *s;
+	char *text;		/* a preface in pieces; NULL: none */
+	size_t n;
+};
+
+static void
+opening_free(struct opening *o)
+{
+	free(o->text);
+	free(o);
+}
+
+static void
+refuse_locked(struct opening *o)
+{
+	stream_reset(o->s);
+	stream_leave_locked(o->s);
+	opening_free(o);
+}
+
+/* The pool of the listen that a preface names, or NULL: none of ours. */
+static struct pool *
+find_pool(struct local *l, const char *line, size_t len)
+{
+	struct json_node node[32];
+	struct json j;
+	const char *why;
+	int64_t id;
+
+	if (json_parse(&j, node, 32, line, len, &why) == -1 ||
+	    json_get_int(&j, 0, "id", 1, UINT32_MAX, &id) != 1 || id > l->n)
+		return NULL;
+	return &l->pool[id - 1];
+}
+
+/* A job for an exchange, one with a connection if there is one. */
+static struct job *
+take_job(struct local *l, struct pool *pool, struct stream *s)
 {
 	struct job *j, *fresh = NULL;
 
 	pthread_mutex_lock(&l->mtx);
-	if ((j = l->parked) == NULL) {
+	if ((j = pool->parked) == NULL) {
 		pthread_mutex_unlock(&l->mtx);
-		if ((fresh = job_new(l)) == NULL)
-			return 0;
+		if ((fresh = job_new(l, pool)) == NULL)
+			return NULL;
 		pthread_mutex_lock(&l->mtx);
 		j = fresh;
 	} else
-		unpark_locked(l, j);
+		unpark_locked(j);
 	job_init_locked(j, s);
 	pthread_mutex_unlock(&l->mtx);
 	s->ops = &ops;
 	s->arg = j;
+	return j;
+}
+
+/* A piece of a preface that does not come in one. 0, or -1: too long, or no memory. */
+static int
+gather_locked(struct opening *o, const uint8_t *p, size_t len)
+{
+	if (len > PREFACE_MAX - o->n || (o->text == NULL && (o->text = malloc(PREFACE_MAX)) == NULL))
+		return -1;
+	memcpy(o->text + o->n, p, len);
+	o->n += len;
+	return 0;
+}
+
+static void
+on_preface(void *arg, const uint8_t *buf, size_t len)
+{
+	struct opening *o = arg;
+	const uint8_t *nl = len > 0 ? memchr(buf, '\n', len) : NULL;
+	size_t k = nl != NULL ? (size_t)(nl - buf) + 1 : len, whole = k;
+	const char *line = (const char *)buf;
+	struct pool *pool;
+	struct job *j;
+
+	if (nl == NULL || o->n > 0) {
+		if (gather_locked(o, buf, k) == -1) {
+			refuse_locked(o);
+			return;
+		}
+		line = o->text;
+		whole = o->n;
+	}
+	if (nl == NULL)
+		return;
+	if (whole > PREFACE_MAX || (pool = find_pool(o->l, line, whole - 1)) == NULL ||
+	    (j = take_job(o->l, pool, o->s)) == NULL) {
+		refuse_locked(o);
+		return;
+	}
+	opening_free(o);
+	pump_put_locked(&j->pump, NULL, 0, whole);	/* the window gets it back */
+	if (len > k)
+		on_data(j, buf + k, len - k);
+}
+
+static void
+on_no_preface(void *arg)
+{
+	refuse_locked(arg);
+}
+
+static void
+on_idle(void *arg)
+{
+	(void)arg;		/* nothing waits for the window yet */
+}
+
+static const struct stream_ops opening_ops = { on_preface, on_no_preface, on_no_preface, on_idle };
+
+int
+local_accept(struct local *l, struct stream *s)
+{
+	struct opening *o = malloc(sizeof(*o));
+
+	if (o == NULL)
+		return 0;
+	o->l = l;
+	o->s = s;
+	o->text = NULL;
+	o->n = 0;
+	s->ops = &opening_ops;
+	s->arg = o;
 	return 1;
 }

@@ -1,5 +1,5 @@
 /*
- * local.h: the client's side of an exchange: streams to a local service, over
+ * local.h: the client's side of an exchange: streams to local services, over
  * connections that are kept alive.
  */
 #ifndef LOCAL_H
@@ -21,10 +21,15 @@ struct local_target {
 	int tls;
 };
 
-struct local_conf {
+struct local_service {		/* what a tunnel leads to */
 	struct local_target target;
 	char host_header[NET_HOST_MAX + 8];	/* Host for the service; "": the caller's stays */
 	struct tls_client *tls;		/* for a target with TLS; freed with the local */
+};
+
+struct local_conf {
+	const struct local_service *service;	/* copied; service[i] is for listen id i + 1 */
+	int n;
 	size_t stack;
 	void (*request)(void *arg, const struct tunnel_request *);	/* may be NULL */
 	void *arg;
@@ -33,10 +38,10 @@ struct local_conf {
 /* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path". 0, or -1 and *why, a constant string. */
 int local_parse(struct local_target *, const char *text, const char **why);
 
-struct local *local_new(const struct local_conf *);
+struct local *local_new(const struct local_conf *);	/* NULL: no memory; then the tls are still the caller's */
 
 /*
- * In a session's reader: take a new http stream for listen id 1. 1 if it is taken (its reference too).
+ * In a session's reader: take a new http stream; its preface says whose it is. 1 if it is taken (its reference too).
  * At most so many exchanges run at a time that no thread is made that the system cannot give: then the stream is reset.
  */
 int local_accept(struct local *, struct stream *);

@@ -13,7 +13,7 @@
 
 enum {
 	WORKERS_MAX = 4096,
-	PARKED_MAX = 256,	/* connections kept, each with its thread */
+	PARKED_MAX = 256,	/* connections kept, each with its thread; shared out evenly among the services */
 	IDLE_MS = 4000,		/* below what common servers allow, so that they rarely close first */
 	FRESH_MS = 1000,	/* a request that must not be repeated takes none older */
 	DIAL_MS = 10000,
@@ -24,13 +24,14 @@ enum {
 };
 
 enum state {
-	ST_PREFACE, ST_HEAD,	/* the reader gathers them */
+	ST_HEAD,		/* the reader gathers it */
 	ST_BODY,		/* content, or what comes after it: the thread has begun */
 	ST_RAW			/* after a 101 */
 };
 
 struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else the thread's; the reader's before it starts */
 	struct local *l;
+	struct pool *pool;	/* whose connection it is */
 	struct job *next;	/* [l] in the list of the parked */
 	int threaded;		/* a thread has it: it was parked */
 	int parked;		/* [l] in that list */
@@ -46,7 +47,7 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	int reset;		/* [s] */
 	int fin;		/* [s] the daemon ended its direction */
 	int opened;		/* [s] the window has opened again */
-	char *partial;		/* [s] preface and head in pieces; NULL: none */
+	char *partial;		/* [s] a head in pieces; NULL: none */
 	size_t npartial;	/* [s] */
 	struct http_head head;	/* the reader's for the request, then the thread's for the response */
 	struct http_body req;	/* [s] */
@@ -71,12 +72,21 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	char detail[TLS_WHY_MAX];	/* for people; "": error says it all */
 };
 
+struct pool {			/* a service, and the connections kept to it */
+	struct local_service to;
+	struct job *parked;	/* [l] the last one put is the first one taken */
+	int nparked;		/* [l] */
+};
+
 struct local {
-	struct local_conf conf;
+	void (*request)(void *arg, const struct tunnel_request *);
+	void *arg;
 	struct workers *workers;
-	pthread_mutex_t mtx;	/* guards what follows; after a stream's, with nothing taken under it */
-	struct job *parked;	/* the last one put is the first one taken */
-	int nparked, ending;
+	pthread_mutex_t mtx;	/* guards ending and what is marked [l]; after a stream's, with nothing taken under it */
+	int ending;
+	int parked_max;		/* for each pool */
+	int n;
+	struct pool pool[];	/* pool[i] is for listen id i + 1 */
 };
 
 /* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */

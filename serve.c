@@ -71,7 +71,7 @@ error(struct job *j, const char *what)
 static enum verdict
 dial(struct job *j)
 {
-	const struct local_target *t = &j->l->conf.target;
+	const struct local_target *t = &j->pool->to.target;
 	enum net_fail fail;
 	int fd;
 
@@ -82,7 +82,7 @@ dial(struct job *j)
 		return error(j, fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused");
 	net_tune(fd);
 	conn_plain(&j->conn, fd);
-	if (t->tls && tlsconn_connect(&j->conn, j->l->conf.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
+	if (t->tls && tlsconn_connect(&j->conn, j->pool->to.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
 	    -1, j->detail) != TLS_OK)
 		return error(j, "tls");
 	j->detail[0] = '\0';
@@ -358,15 +358,16 @@ report(struct job *j)
 {
 	struct tunnel_request r;
 
-	if (j->l->conf.request == NULL)
+	if (j->l->request == NULL)
 		return;
+	r.tunnel = (int)(j->pool - j->l->pool);
 	r.method = j->method;
 	r.target = j->target;
 	r.status = j->status;
 	r.ms = clock_ms(CLOCK_STEADY) - j->began;
 	r.bytes = j->headed && !j->raw ? j->res.seen : 0;
 	r.error = j->error != NULL && j->detail[0] != '\0' ? j->detail : j->error;
-	j->l->conf.request(j->l->conf.arg, &r);
+	j->l->request(j->l->arg, &r);
 }
 
 /* The reader has sent the request on the kept connection. */

@@ -88,7 +88,9 @@ needs_apt() {
 		need musl-tools
 		need bmake
 		need mandoc
-		need shellcheck ;;
+		need shellcheck
+		need zsh command -v zsh	# completions are tried in them, where they are there
+		need fish command -v fish ;;
 	bench)
 		need python3
 		need nginx-light program nginx

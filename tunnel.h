@@ -12,18 +12,21 @@
 
 struct tunnel_client;
 
+enum { TUNNEL_MAX = 64 };	/* tunnels of a client: what a daemon takes of one session */
+
 /* How a client ended; tunnel(1) exits with these. */
 enum tunnel_end {
 	TUNNEL_STOPPED = 0,	/* asked to */
 	TUNNEL_FAILED = 1,
 	TUNNEL_USAGE = 2,	/* a bad name or target */
 	TUNNEL_DENIED = 3,	/* credential bad, expired or revoked, or its scope too small */
-	TUNNEL_LOST = 4,	/* the name is, or was taken by, somebody else's */
+	TUNNEL_LOST = 4,	/* the name is, or was taken by, somebody else's; of several, the last one's */
 	TUNNEL_UNTRUSTED = 5	/* the daemon's certificate or key, or its TLS, is not to be trusted */
 };
 
 /* A request that has been served; valid for the call only. The strings come from the network. */
 struct tunnel_request {
+	int tunnel;		/* which one, from 0 on */
 	const char *method, *target;
 	int status;		/* 0: none was sent */
 	int64_t ms;		/* how long it took */
@@ -31,27 +34,40 @@ struct tunnel_request {
 	const char *error;	/* what went wrong, in a word or a line; NULL: nothing */
 };
 
-struct tunnel_events {		/* any may be NULL; they must not block for long, nor call tunnel_run or tunnel_free */
+/*
+ * Any may be NULL; they must not block for long, nor call tunnel_run or tunnel_free. i: which tunnel, from 0
+ * on. url, code, message and what may hold bytes from the network: escape them before a terminal sees them.
+ */
+struct tunnel_events {
 	/* Callers can come. again: after it was lost. */
-	void (*ready)(void *arg, const char *url, const char *target, int again);
-	/* The tunnel is gone for good. */
-	void (*lost)(void *arg, const char *code, const char *message);
+	void (*ready)(void *arg, int i, const char *url, const char *target, int again);
+	/* Tunnel i is gone for good; the others stay. Each one's end is told once. */
+	void (*lost)(void *arg, int i, const char *code, const char *message);
 	/* The connection: "connected", or why it is not, and after how many milliseconds it is tried again (-1: not). */
 	void (*connection)(void *arg, const char *what, int64_t retry_ms);
 	void (*request)(void *arg, const struct tunnel_request *);
 };
 
+struct tunnel_spec {		/* one of several tunnels */
+	const char *name;	/* of no two the same; NULL only if there is but this one */
+	const char *target;
+	const char *host;
+	int insecure_target;	/* the last three as below */
+};
+
 struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
 	const char *endpoint;	/* "https://host[:port]", or wss, or without TLS http or ws */
 	const char *token;
+	const struct tunnel_spec *tunnels;	/* several, over one session each of connections; NULL: the one of the next four members */
+	int ntunnels;		/* 1 to TUNNEL_MAX */
 	const char *target;	/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path" */
-	const char *ca;		/* PEM file of the CAs to trust; NULL: the system's */
-	const char *const *pins;	/* "sha256:BASE64" of the endpoint's public key: one of these; without ca that is enough */
-	int npins;		/* up to 8 */
 	int insecure_target;	/* an https target's certificate is not verified */
 	const char *name;	/* NULL: the token's only name, else "default" */
 	const char *host;	/* Host told to the local service; NULL: the target's, "keep": the caller's */
-	int share;		/* other sessions of this credential may hold the name too */
+	const char *ca;		/* PEM file of the CAs to trust; NULL: the system's */
+	const char *const *pins;	/* "sha256:BASE64" of the endpoint's public key: one of these; without ca that is enough */
+	int npins;		/* up to 8 */
+	int share;		/* other sessions of this credential may hold the names too */
 	int connections;	/* sessions, 1 to 64; more than 1 implies share. 0 means 1 */
 	const char *proxy;	/* "http://[user[:password]@]host[:port]": CONNECT through it; NULL: none */
 	const char *no_proxy;	/* endpoints that are reached without it, as NO_PROXY lists them; NULL: none */
@@ -73,5 +89,11 @@ int tunnel_target(const char *target, char *host, size_t hostlen, char *port, si
     char *why, size_t whylen);
 
 int tunnel_probe(const char *target);	/* 1 if something accepts connections there */
+
+/*
+ * "name=target" in two: 1, with name in lower case and target behind the '='; 0 if text is a target alone; or -1 and why if the name
+ * is none. A target may hold '=', but only behind the ':' or '/' that no name has: "unix:/a=b", "http://…".
+ */
+int tunnel_split(const char *text, char *name, size_t namelen, const char **target, char *why, size_t whylen);
 
 #endif

@@ -36,6 +36,7 @@ void die(int code, const char *fmt, ...);	/* one line, "tunneld: ", and exit */
 enum options { OPTIONS_DAEMON, OPTIONS_ISSUE, OPTIONS_PLAIN, OPTIONS_STATUS };
 void options(struct conf *, enum options, int argc, char **argv, int operands);
 void usage(void);		/* prints and exits */
+int completion(const char *shell);	/* prints the script for a shell; the exit status */
 
 int open_state(const char *path, int make);	/* the folder's descriptor; dies without it */
 

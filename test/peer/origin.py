@@ -68,8 +68,8 @@ class Request:
 
 
 class Connection:
-    def __init__(self, sock, state, number):
-        self.sock, self.state, self.number = sock, state, number
+    def __init__(self, sock, state):
+        self.sock, self.state, self.number = sock, state, 0
         self.buf = bytearray()
         self.keep = True
         self.count = 0
@@ -114,6 +114,10 @@ class Connection:
 
     def request(self):
         lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        if not self.count:      # the client looks whether somebody listens: that is no connection to count
+            with self.state.lock:
+                self.state.accepted += 1
+                self.number = self.state.accepted
         self.state.change(requests=1)
         self.count += 1
         method, target, version = lines[0].split(" ")
@@ -468,8 +472,8 @@ def main():
         sock, _ = listener.accept()
         if not o.unix:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        state.change(accepted=1, open=1)
-        threading.Thread(target=Connection(sock, state, state.accepted).run, daemon=True).start()
+        state.change(open=1)
+        threading.Thread(target=Connection(sock, state).run, daemon=True).start()
 
 
 if __name__ == "__main__":

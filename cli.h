@@ -1,0 +1,68 @@
+/*
+ * cli.h: what the client's files share: tunnel.c (options, start), saved.c (the folder of
+ * saved settings), show.c (what happens, as lines), runner.c (signals, --run, --wait).
+ * Of the program, not of the library.
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include "opt.h"
+#include "tunnel.h"
+
+enum {
+	CLI_PATH_MAX = 1024,
+	CLI_TOKEN_MAX = 8192,
+	PROXY_SIZE = 4096,	/* credentials may be percent-encoded */
+	PINS_MAX = 8, PIN_SIZE = 64,
+	NAME_SIZE = 256, TARGET_SIZE = 300,
+	CLI_WHY_MAX = 600
+};
+
+/* The tunnels of a command line or a file. */
+struct tunnels {
+	struct {
+		char name[NAME_SIZE];	/* "": the daemon chooses */
+		char target[TARGET_SIZE];
+	} t[TUNNEL_MAX];
+	int n;
+};
+
+struct conf {
+	char name[NAME_SIZE], host[256], run[4096], endpoint[512], token_file[CLI_PATH_MAX];
+	char token[CLI_TOKEN_MAX], proxy[PROXY_SIZE], file[CLI_PATH_MAX];
+	int share, quiet, wait, help, version, has_name, has_host, proxy_bad;
+	long connections;
+	char ca[CLI_PATH_MAX], pin[PINS_MAX][PIN_SIZE];
+	int npins, insecure_target;
+	struct tunnels tunnels;
+};
+
+void die(int code, const char *fmt, ...);	/* one line, "tunnel: ", and exit */
+
+/* tunnel.c */
+struct tunnel_client *new_client(const struct conf *);
+void give_pins(const struct conf *, struct tunnel_options *, const char *pins[PINS_MAX]);
+const char *set_pin(void *conf, const char *);
+
+/* saved.c */
+void saved_use(const struct conf *, const char *endpoint, const char *token);	/* save them, and the pins */
+void saved_read(struct conf *);		/* endpoint, pins and token, where conf has none yet */
+int read_line(int fd, char *out, size_t cap);	/* 0, or -1 if there is none or it is too long */
+/*
+ * The tunnels of a file: path, or "" for the folder's own. out holds its path then. 0; -1 if there
+ * is no such file; dies on an unusable one, naming file and line.
+ */
+int saved_tunnels(struct tunnels *, const char *path, char out[CLI_PATH_MAX]);
+
+/* show.c */
+void show_init(const struct conf *);
+extern const struct tunnel_events show_events;
+int show_said_lost(void);	/* the end of every tunnel has been told */
+void show_line(const char *fmt, ...);	/* to standard error, with "tunnel: " before it and a line end */
+void show_target(char *out, size_t cap, const char *target);	/* "localhost:3000", "unix:/path" */
+void escape(char *out, size_t cap, const char *s);	/* bytes from the network as text that cannot play with a terminal */
+
+/* runner.c */
+int runner(const struct conf *);	/* serve, until it is over; the exit status */
+
+#endif
