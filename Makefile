@@ -22,19 +22,22 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o \
 	net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o queue.o link.o linkout.o stream.o message.o bifrostmsg.o bifrosttoken.o mux.o muxin.o pump.o \
 	store.o auth.o limit.o registry.o pending.o control.o exchange.o response.o \
-	access.o caller.o native.o bifrost.o daemon.o local.o serve.o reach.o agent.o client.o
-HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h budget.h buf.h caller.h cidr.h clock.h completion.h conn.h control.h \
-	daemon.h deadline.h exchange.h file.h handshake.h http.h json.h \
-	limit.h link.h linkint.h local.h localint.h log.h loglimit.h message.h mux.h muxint.h native.h net.h \
-	opt.h pem.h pending.h proxy.h pump.h queue.h random.h registry.h rewrite.h scope.h sha1.h sha256.h sink.h \
-	store.h stream.h tlsconn.h tlsint.h tls_bearssl.h tokens.h tunnel.h wake.h workers.h ws.h \
+	access.o caller.o route.o native.o bifrost.o daemon.o local.o serve.o reach.o agent.o client.o
+HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
+	budget.h buf.h caller.h cidr.h clock.h completion.h conn.h control.h daemon.h \
+	deadline.h exchange.h file.h handshake.h http.h json.h limit.h link.h \
+	linkint.h local.h localint.h log.h loglimit.h message.h mux.h muxint.h \
+	native.h net.h opt.h pem.h pending.h proxy.h pump.h queue.h random.h \
+	registry.h rewrite.h route.h scope.h sha1.h sha256.h sink.h store.h stream.h \
+	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h wake.h workers.h ws.h \
 	x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o supervise.o notify.o activate.o
 CLIENT = tunnel.o saved.o show.o runner.o
 TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
-	test/http_test test/json_test test/limit_test test/link_test test/linkidle_test \
-	test/log_test test/loglimit_test test/opt_test test/pem_test test/pending_test test/proxy_test \
-	test/rewrite_test test/scope_test test/sha1_test test/sha256_test test/store_test \
+	test/http_test test/json_test test/limit_test test/link_test \
+	test/linkidle_test test/log_test test/loglimit_test test/opt_test \
+	test/pem_test test/pending_test test/proxy_test test/rewrite_test \
+	test/scope_test test/sha1_test test/sha256_test test/store_test \
 	test/wake_test test/ws_test test/x509_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock
 BENCHES = bench/load bench/sink bench/delay bench/sessions

@@ -26,6 +26,12 @@ struct str {			/* bytes, not NUL-terminated */
 	size_t len;
 };
 
+static inline int
+str_is(struct str s, const char *lit)
+{
+	return s.len == strlen(lit) && memcmp(s.p, lit, s.len) == 0;
+}
+
 struct http_field {
 	struct str name;	/* as it was written */
 	struct str value;	/* without the white space around it */

@@ -1,0 +1,155 @@
+/* route.c: where a request goes; see route.h. */
+#include <string.h>
+
+#include "bifrost.h"
+#include "caller.h"
+#include "handshake.h"
+#include "route.h"
+
+static int
+starts(struct str s, const char *lit)
+{
+	return s.len >= strlen(lit) && memcmp(s.p, lit, strlen(lit)) == 0;
+}
+
+/* Host without port and final dot, in lower case; "" if it is too long. */
+void
+route_fold(struct str host, char out[NAME_LEN_MAX + 1])
+{
+	size_t i, n = host.len;
+	const char *from = n > 0 && host.p[0] == '[' ? memchr(host.p, ']', n) : host.p;
+	const char *colon = n > 0 && from != NULL ? memchr(from, ':', n - (size_t)(from - host.p)) : NULL;
+
+	if (colon != NULL)
+		n = (size_t)(colon - host.p);
+	if (n > 0 && host.p[n - 1] == '.')
+		n--;
+	if (n > NAME_LEN_MAX)
+		n = 0;
+	for (i = 0; i < n; i++)
+		out[i] = host.p[i] >= 'A' && host.p[i] <= 'Z' ?
+		    (char)(host.p[i] - 'A' + 'a') : host.p[i];
+	out[n] = '\0';
+}
+
+/* The label in front of the daemon's domain: 1 and its length, or 0. */
+static int
+label_of(const struct daemon *d, const char *host, size_t *len)
+{
+	const char *rest = strchr(host, '.');
+
+	if (rest == NULL)
+		return 0;
+	*len = (size_t)(rest++ - host);
+	if (d->conf.domain[0] != '\0')
+		return strcmp(rest, d->conf.domain) == 0;
+	if (strncmp(host, "tunnel.", 7) == 0)	/* the base domain itself */
+		return 0;
+	return strcmp(rest, "localhost") == 0 || (strncmp(rest, "tunnel.", 7) == 0 && rest[7] != '\0');
+}
+
+/* Rule 1: Host names a tunnel. name is NUL-terminated. */
+int
+route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1])
+{
+	size_t len;
+
+	if (label_of(d, host, &len)) {
+		memcpy(name, host, len);
+		name[len] = '\0';
+		return name_ok(name);
+	}
+	if (strchr(host, '.') == NULL || !registry_has(d->registry, host, 0))
+		return 0;
+	memcpy(name, host, strlen(host) + 1);
+	return 1;
+}
+
+/* From this machine itself, and for nobody else: a front proxy would say so. */
+static int
+is_local(const struct caller *c)
+{
+	static const struct cidr net[] = {
+		{ { { [10] = 0xff, [11] = 0xff, [12] = 127 } }, 96 + 8 }, { { { [15] = 1 } }, 128 }
+	};
+
+	return (cidr_match(&net[0], &c->addr) || cidr_match(&net[1], &c->addr)) &&
+	    http_field(&c->head, "X-Forwarded-For") == NULL && http_field(&c->head, "Forwarded") == NULL;
+}
+
+/* Rule 2: the endpoints. ROUTE_NOBODY if it is none. */
+static enum route
+route_endpoint(const struct caller *c, struct str path)
+{
+	const struct http_head *h = &c->head;
+	int get = str_is(h->method, "GET");
+
+	if (get && str_is(path, "/_tunnel/ask") && is_local(c))
+		return ROUTE_ASK;
+	if (str_is(path, "/health") || str_is(path, "/healthz"))
+		return get || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
+		    ROUTE_HEALTH : ROUTE_NOBODY;
+	if (get && str_is(path, "/_bifrost/ping"))
+		return ROUTE_PING;
+	if (!ws_is_upgrade(h))
+		return ROUTE_NOBODY;
+	if (str_is(path, "/_tunnel") || starts(path, "/_tunnel/"))
+		return ROUTE_NATIVE;
+	if (bifrost_is(path))
+		return ROUTE_BIFROST;
+	if (str_is(path, "/relay") || str_is(path, "/tunnel"))
+		return ROUTE_OFF;
+	return ROUTE_NOBODY;
+}
+
+/* Rule 3: the first path segment names a path tunnel; *prefix is it with its slash. */
+static int
+route_path(struct daemon *d, struct str path, char name[NAME_LEN_MAX + 1], struct str *prefix)
+{
+	const char *slash;
+	size_t n;
+
+	if (path.len < 2 || path.p[0] != '/')
+		return 0;
+	slash = memchr(path.p + 1, '/', path.len - 1);
+	n = slash != NULL ? (size_t)(slash - path.p) - 1 : path.len - 1;
+	if (n == 0 || n > NAME_LEN_MAX)
+		return 0;
+	memcpy(name, path.p + 1, n);
+	name[n] = '\0';
+	prefix->p = path.p;
+	prefix->len = n + 1;
+	return registry_has(d->registry, name, 1);
+}
+
+/* Where a request goes: the order is the whole of routing. */
+enum route
+route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
+{
+	struct daemon *d = c->d;
+	const struct http_head *h = &c->head;
+	char host[NAME_LEN_MAX + 1];
+	struct str path = h->target;
+	const char *query = path.len > 0 ? memchr(path.p, '?', path.len) : NULL;
+	enum route r;
+
+	prefix->p = NULL;
+	prefix->len = 0;
+	if (query != NULL)
+		path.len = (size_t)(query - path.p);
+	route_fold(h->host, host);
+	if (route_host(d, host, name))
+		return ROUTE_TUNNEL;
+	if ((r = route_endpoint(c, path)) != ROUTE_NOBODY)
+		return r;
+	if (route_path(d, path, name, prefix))
+		return ROUTE_PATH;
+	prefix->len = 0;
+	if (registry_has(d->registry, "default", 0)) {
+		memcpy(name, "default", sizeof("default"));
+		return ROUTE_TUNNEL;
+	}
+	if (str_is(path, "/") && (str_is(h->method, "GET") || str_is(h->method, "HEAD")) && !ws_is_upgrade(h))
+		return ROUTE_PAGE;
+	return ROUTE_NOBODY;
+}

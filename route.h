@@ -1,0 +1,30 @@
+/*
+ * route.h: where a request goes, by its Host and path. The order of rules is tunneld(8), ROUTING.
+ */
+#ifndef ROUTE_H
+#define ROUTE_H
+
+#include "http.h"
+#include "scope.h"
+
+struct caller;
+struct daemon;
+
+enum route {
+	ROUTE_TUNNEL,		/* name, by Host or as default */
+	ROUTE_PATH,		/* name is the first path segment */
+	ROUTE_NATIVE, ROUTE_BIFROST, ROUTE_HEALTH, ROUTE_PING, ROUTE_PAGE, ROUTE_ASK,
+	ROUTE_OFF,		/* an endpoint that this daemon does not offer */
+	ROUTE_NOBODY
+};
+
+/* For the request in c->head. name: the tunnel's; *prefix: the path's first bytes that are its name, or empty. */
+enum route route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix);
+
+/* Host without port and final dot, in lower case; "" if it is too long. */
+void route_fold(struct str host, char out[NAME_LEN_MAX + 1]);
+
+/* Does this (folded) Host name a tunnel? name is NUL-terminated. */
+int route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1]);
+
+#endif
