@@ -33,7 +33,7 @@ HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
 	x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o supervise.o notify.o activate.o
 CLIENT = tunnel.o saved.o show.o runner.o
-TESTS = test/base64_test test/body_test test/cidr_test test/handshake_test \
+TESTS = test/base64_test test/bifrostmsg_test test/body_test test/cidr_test test/handshake_test \
 	test/http_test test/json_test test/limit_test test/link_test \
 	test/linkidle_test test/log_test test/loglimit_test test/opt_test \
 	test/pem_test test/pending_test test/proxy_test test/rewrite_test \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base64.h"
 #include "bifrost.h"
 #include "bifrostmsg.h"
 #include "caller.h"
@@ -75,8 +76,9 @@ gather(struct bifrost *b, const uint8_t *p, size_t n)
 }
 
 static void
-close_if_idle(struct bifrost *b)
+close_if_idle(void *arg)
 {
+	struct bifrost *b = arg;
 	int leaving;
 
 	pthread_mutex_lock(&b->mtx);
@@ -87,7 +89,7 @@ close_if_idle(struct bifrost *b)
 }
 
 static void
-answer(struct bifrost *b, const char *text, size_t len)
+answer(struct bifrost *b, char *text, size_t len)
 {
 	struct bifrost_answer a;
 
@@ -95,7 +97,6 @@ answer(struct bifrost *b, const char *text, size_t len)
 		return;
 	messages_answer(b->messages, a.id, a.head, a.body);
 	free(a.memory);
-	close_if_idle(b);
 }
 
 static int
@@ -105,7 +106,7 @@ on_data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char
 
 	(void)opcode;		/* text or binary, all the same */
 	if (fin && b->len == 0) {
-		answer(b, (const char *)buf, len);
+		answer(b, (char *)buf, len);
 		return 0;
 	}
 	if (gather(b, buf, len) == -1) {
@@ -128,17 +129,22 @@ send_request(void *arg, const struct message *m, int64_t deadline)
 {
 	struct bifrost *b = arg;
 	struct iovec iov;
-	char *text;
-	size_t len;
+	char *text = NULL;
+	size_t len, charge = BASE64_LEN(m->len);
 	int rc, err;
 
-	if (bifrost_encode(m, &text, &len) == -1)
+	if (!budget_take(&b->d->bodies, charge)) {
+		errno = ENOMEM;
 		return -1;
-	iov.iov_base = text;
-	iov.iov_len = len;
-	rc = link_send(b->link, WS_TEXT, &iov, 1, LINK_BULK, m, deadline);
+	}
+	if ((rc = bifrost_encode(m, &text, &len)) == 0) {
+		iov.iov_base = text;
+		iov.iov_len = len;
+		rc = link_send(b->link, WS_TEXT, &iov, 1, LINK_BULK, m, deadline);
+	}
 	err = errno;
 	free(text);
+	budget_give(&b->d->bodies, charge);
 	errno = err;
 	return rc;
 }
@@ -303,17 +309,34 @@ take_name(struct str target, char name[NAME_LEN_MAX + 1])
 	return name_ok(name) ? 0 : -1;
 }
 
-/* May this credential serve the name, and is it free? NULL, or why not. */
+/* Is the name's holder there? Another credential's is left in peace: the name would stay its own. */
+static int
+holder_lives(struct bifrost *b)
+{
+	struct session *other = registry_holder(b->d->registry, b->name);
+	int alive;
+
+	if (other == NULL)
+		return 0;
+	alive = strcmp(other->identity.who, b->session.identity.who) != 0 ||
+	    other->dialect->alive(other, clock_ms(CLOCK_STEADY) + PROBE_MS);
+	if (!alive)	/* a ghost: its connection has broken without a word */
+		other->dialect->end(other, 0, "");
+	session_unref(b->d->registry, other);
+	return alive;
+}
+
+/* May this credential serve the name, and is it free? NULL, or why not, and *code. */
 static const char *
-admit(struct bifrost *b, const struct http_head *h)
+admit(struct bifrost *b, const struct http_head *h, int *code)
 {
 	const struct str *field = http_field(h, "Authorization");
 	struct daemon *d = b->d;
-	struct session *other;
 	char held[64];
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
-	int alive;
+	enum listen_result rc;
 
+	*code = WS_POLICY;	/* which is final for the client */
 	/* its own platform takes one blank, and the scheme as it is written */
 	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
 		return unauthorized;
@@ -324,19 +347,17 @@ admit(struct bifrost *b, const struct http_head *h)
 	}
 	if (!scope_has_name(b->session.identity.scope, b->name))
 		return unauthorized;
-	if ((other = registry_holder(d->registry, b->name)) != NULL) {
-		alive = other->dialect->alive(other, clock_ms(CLOCK_STEADY) + PROBE_MS);
-		if (!alive)	/* a ghost: its connection has broken without a word */
-			other->dialect->end(other, 0, "");
-		session_unref(d->registry, other);
-		if (alive)
-			return in_use;
-	}
+	if (holder_lives(b))
+		return in_use;
+	*code = WS_TRY_AGAIN;
 	if (registry_add(d->registry, &b->session) == -1)
 		return "too many sessions";
-	if (registry_listen(d->registry, &b->session, 1, b->name, 0, 0, held) == LISTEN_OK)
+	if ((rc = registry_listen(d->registry, &b->session, 1, b->name, 0, 0, held)) == LISTEN_OK)
 		return NULL;
 	registry_remove(d->registry, &b->session, 1);
+	if (rc != LISTEN_IN_USE)
+		return "no memory";
+	*code = WS_POLICY;
 	return in_use;
 }
 
@@ -360,7 +381,7 @@ bifrost_new(struct caller *c)
 	conf.ping_ms = c->d->conf.ping_ms;
 	conf.message_max = ANSWER_MAX;
 	conf.utf8 = 1;
-	b->messages = messages_new(send_request, b, (int)c->d->conf.streams, &c->d->bodies);
+	b->messages = messages_new(send_request, close_if_idle, b, (int)c->d->conf.streams, &c->d->bodies);
 	if (b->messages != NULL)
 		b->link = link_new(&c->conn, &conf, &link_ops, b, c->in + c->at, c->len - c->at);
 	if (b->link != NULL)
@@ -376,7 +397,7 @@ bifrost_accept(struct caller *c)
 	const char *why = "";
 	struct bifrost *b = NULL;
 	struct buf out;
-	int status = ws_server_check(&c->head, NULL, accept, &why);
+	int code, status = ws_server_check(&c->head, NULL, accept, &why);
 
 	if (status == 101 && take_name(c->head.target, name) == -1) {
 		why = "no tunnel can have this name";
@@ -399,11 +420,11 @@ bifrost_accept(struct caller *c)
 	if (daemon_draining(c->d)) {
 		b->refused = 1;
 		link_close(b->link, WS_GOING_AWAY, "shutting down");
-	} else if ((why = admit(b, &c->head)) != NULL) {
+	} else if ((why = admit(b, &c->head, &code)) != NULL) {
 		b->refused = 1;
-		log_line(LOG_INFO, "refused", "status", "1008", "reason", why, "peer", c->peer,
+		log_line(LOG_INFO, "refused", "status", code == WS_POLICY ? "1008" : "1013", "reason", why, "peer", c->peer,
 		    "id", c->request_id, (char *)NULL);
-		link_close(b->link, WS_POLICY, why);
+		link_close(b->link, code, why);
 	} else
 		log_line(LOG_INFO, "tunnel_open", "name", b->name, "who", b->session.identity.who,
 		    "peer", b->session.peer, (char *)NULL);

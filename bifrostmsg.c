@@ -230,7 +230,8 @@ is_framing(const char *name)
 {
 	struct str s = { name, strlen(name) };
 
-	return http_is(s, "Content-Length") || http_is(s, "Transfer-Encoding");
+	/* nor are there trailers behind a message */
+	return http_is(s, "Content-Length") || http_is(s, "Transfer-Encoding") || http_is(s, "Trailer");
 }
 
 static int
@@ -296,23 +297,30 @@ answer_status(const struct json *j)
 	return status >= 200 && status <= 599 ? status : -1;
 }
 
-/* The content into out, which has room for its text and 3 bytes. Its length, or -1. */
+/* The content, decoded where its text stands: *p. Its length, or -1. Either alphabet will do, with padding or without. */
 static long
-answer_body(const struct json *j, char *out, size_t cap)
+answer_body(const struct json *j, char *text, char **p)
 {
 	size_t i = json_member(j, 0, "body"), k, n;
+	char *out;
 	long len;
 
+	*p = text;
 	if (i == 0 || j->node[i].type == JSON_NULL)
 		return 0;
-	if (j->node[i].type != JSON_STRING || (len = json_unescape(j, i, out, cap)) < 0)
+	out = text + j->node[i].start;
+	/* nothing is longer unescaped; the NUL has the closing quote's place */
+	if (j->node[i].type != JSON_STRING ||
+	    (len = json_unescape(j, i, out, j->node[i].end - j->node[i].start + 1)) < 0)
 		return -1;
+	*p = out;
 	n = (size_t)len;
-	for (k = 0; k < n; k++)		/* the other alphabet will do, and no padding */
-		out[k] = out[k] == '-' ? '+' : out[k] == '_' ? '/' : out[k];
-	while (n % 4 != 0)
-		out[n++] = '=';
-	return base64_decode(out, out, n);	/* it writes behind what it reads */
+	for (k = 0; k < 2 && n % 4 == 0 && n > 0 && out[n - 1 - k] == '='; k++)
+		;
+	n -= k;
+	for (k = 0; k < n; k++)
+		out[k] = out[k] == '+' ? '-' : out[k] == '/' ? '_' : out[k];
+	return base64url_decode(out, out, n);	/* it writes behind what it reads */
 }
 
 /* The client's own Content-Length, if it is a number: 1. */
@@ -354,22 +362,22 @@ put_length(struct buf *b, const struct json *j, size_t headers, int bare, size_t
 }
 
 static int
-compose(struct bifrost_answer *a, const struct json *j, size_t len, int is_head)
+compose(struct bifrost_answer *a, const struct json *j, char *text, int is_head)
 {
-	size_t cap = ANSWER_HEAD + len + 4, headers = json_member(j, 0, "headers");
+	size_t headers = json_member(j, 0, "headers");
 	int status = answer_status(j), ok;
 	struct buf b;
-	char *scratch;
+	char *scratch, *body;
 	long n;
 
 	if (headers != 0 && j->node[headers].type == JSON_NULL)
 		headers = 0;
 	if (status == -1 || (headers != 0 && j->node[headers].type != JSON_OBJECT))
 		return -1;
-	if ((a->memory = malloc(cap)) == NULL || (scratch = malloc(ANSWER_HEAD)) == NULL)
+	if ((a->memory = malloc(ANSWER_HEAD)) == NULL || (scratch = malloc(ANSWER_HEAD)) == NULL)
 		return -1;
-	a->body.p = a->memory + ANSWER_HEAD;
-	n = answer_body(j, a->memory + ANSWER_HEAD, len + 1);
+	n = answer_body(j, text, &body);
+	a->body.p = body;
 	buf_init(&b, a->memory, ANSWER_HEAD);
 	buf_str(&b, "HTTP/1.1 ");
 	buf_u64(&b, (unsigned)status);
@@ -390,7 +398,7 @@ compose(struct bifrost_answer *a, const struct json *j, size_t len, int is_head)
 }
 
 int
-bifrost_decode(struct bifrost_answer *a, const char *text, size_t len,
+bifrost_decode(struct bifrost_answer *a, char *text, size_t len,
     int (*asked)(void *arg, const char *id), void *arg)
 {
 	struct json_node *node = malloc(NODES * sizeof(*node));
@@ -402,7 +410,7 @@ bifrost_decode(struct bifrost_answer *a, const char *text, size_t len,
 	if (node != NULL && json_parse(&j, node, NODES, text, len, &why) == 0 &&
 	    json_get_str(&j, 0, "id", a->id, sizeof(a->id)) == 1)
 		is_head = asked(arg, a->id);
-	if (is_head != -1 && compose(a, &j, len, is_head) == -1)
+	if (is_head != -1 && compose(a, &j, text, is_head) == -1)
 		a->head.p = NULL;
 	free(node);
 	return is_head != -1;

@@ -19,14 +19,15 @@ int bifrost_encode(const struct message *, char **text, size_t *len);
 struct bifrost_answer {
 	char id[MESSAGE_ID_LEN + 1];
 	char *memory;		/* to free; NULL: none */
-	struct str head, body;	/* head.p NULL: the answer is no good. Point into memory */
+	struct str head, body;	/* head.p NULL: the answer is no good. In memory, and in the text */
 };
 
 /*
  * asked: is an answer with this id waited for: 0; 1 if to a HEAD request; -1: no. 1, and *a;
- * or 0: it is no answer that anybody waits for, to be ignored.
+ * or 0: it is no answer that anybody waits for, to be ignored. text is written to: the content, up to 75 MiB, is
+ * decoded where it stands.
  */
-int bifrost_decode(struct bifrost_answer *a, const char *text, size_t len,
+int bifrost_decode(struct bifrost_answer *a, char *text, size_t len,
     int (*asked)(void *arg, const char *id), void *arg);
 
 #endif

@@ -276,6 +276,8 @@ member_name(struct walk *w, const struct json_node *obj)
 
 	if (v == NULL || v->type != JSON_STRING)
 		return bad(w, "member's name expected");
+	if (v->end - v->start > JSON_NAME_MAX)
+		return bad(w, "member's name too long");
 	if (scalar(w, v) == -1)
 		return -1;
 	for (m = obj + 1; m != v; m = &w->node[m[1].next])

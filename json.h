@@ -13,7 +13,10 @@
 
 #include "buf.h"
 
-enum { JSON_DEPTH_MAX = 16 };
+enum {
+	JSON_DEPTH_MAX = 16,
+	JSON_NAME_MAX = 512	/* bytes as written: each is compared with all before it */
+};
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 

@@ -110,9 +110,6 @@ control(struct link *l, const char **why)
 		if (l->ping_us != 0 && id == l->ping_id) {
 			l->rtt_us = clock_us(CLOCK_STEADY) - l->ping_us + 1;
 			l->ping_us = 0;
-			l->answers++;
-			if (l->probes > 0)
-				pthread_cond_broadcast(&l->quiet);
 		}
 		pthread_mutex_unlock(&l->mtx);
 		return 0;
@@ -253,7 +250,7 @@ take_input(struct link *l)
 		l->over = n == -1 || !(l->deaf || l->got_close != 0);
 		return;
 	}
-	l->heard = 1;
+	l->heard = l->fresh = 1;
 	if (l->deaf || l->got_close != 0)
 		return;
 	l->nin += (size_t)n;
@@ -338,6 +335,11 @@ closing(struct link *l, int64_t now)
 	ended = l->ended;
 	if (l->aborted)
 		l->over = 1;
+	if (l->fresh && l->probes > 0) {
+		l->answers++;
+		pthread_cond_broadcast(&l->quiet);
+	}
+	l->fresh = 0;
 	pthread_mutex_unlock(&l->mtx);
 	if (!asked)
 		return;

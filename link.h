@@ -85,7 +85,8 @@ void link_owe_lazily(struct link *);	/* in the reader: the same, but nobody wait
 void link_close(struct link *, int code, const char *reason);
 void link_abort(struct link *);		/* end it now, no close frame */
 
-/* Does the other side answer a ping by deadline (clock_ms CLOCK_STEADY)? Waits; not for the reader. */
+/* Does anything come by deadline (clock_ms CLOCK_STEADY)? It is pinged; but a long message of its own would be before the
+ * answer. Waits; not for the reader. */
 int link_probe(struct link *, int64_t deadline);
 
 void link_set_ping(struct link *, int64_t ms);	/* in the reader: ping so often from now on */

@@ -46,7 +46,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int ping;		/* [m] one is owed */
 	uint64_t ping_id;	/* [m] what the last ping carried */
 	int64_t ping_us;	/* [m] when it was put into out, 0: answered */
-	unsigned answers;	/* [m] to pings */
+	unsigned answers;	/* [m] signs of life, for probes */
 	int probes;		/* [m] who waits for one */
 	int64_t rtt_us;		/* [m] */
 	uint64_t mask_state;	/* [m] */
@@ -70,6 +70,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	uint8_t ctl[WS_CONTROL_MAX];	/* [r] a control frame's payload */
 	size_t nctl;		/* [r] */
 	int heard;		/* [r] since the last ping */
+	int fresh;		/* [r] bytes have come that no probe has been told of */
 	int64_t next_ping;	/* [r] */
 	int64_t give_up;	/* [r] 0, or when to stop waiting for the other side's close */
 	int64_t lazy_until;	/* [r] with lazy */

@@ -7,7 +7,10 @@
 #include "message.h"
 #include "random.h"
 
-enum { GROW_MIN = 4096 };
+enum {
+	GROW_MIN = 4096,
+	FREE_MAX = 65536	/* an answer that small costs no more than the caller's own buffer */
+};
 
 struct mstream {		/* [m] guarded by the messages' mutex, else the writer's */
 	struct stream base;
@@ -21,6 +24,7 @@ struct mstream {		/* [m] guarded by the messages' mutex, else the writer's */
 	uint64_t *tally;	/* [m] */
 	struct message request;
 	int bare;		/* the answer has no content: HEAD */
+	size_t queued;		/* [m] bytes of the answer that the caller has not taken */
 	char *head;		/* the text that request.head points into */
 	struct http_body walk;
 	uint8_t *body;
@@ -29,6 +33,7 @@ struct mstream {		/* [m] guarded by the messages' mutex, else the writer's */
 
 struct messages {
 	int (*send)(void *arg, const struct message *, int64_t deadline);
+	void (*idle)(void *arg);
 	void *arg;
 	int max;
 	struct budget *budget;
@@ -86,6 +91,7 @@ unref_unlock(struct mstream *m)
 	if (left > 0)
 		return;
 	drop_request(m);
+	budget_give(m->of->budget, m->queued);
 	pthread_mutex_destroy(&m->base.mtx);
 	free(m);
 }
@@ -113,7 +119,7 @@ append(struct mstream *m, const void *p, size_t n)
 	uint8_t *grown;
 
 	while (cap < m->len + n)
-		cap *= 2;
+		cap = cap < MESSAGE_BODY_MAX / 2 || m->len + n > MESSAGE_BODY_MAX ? cap * 2 : MESSAGE_BODY_MAX;
 	if (cap > m->cap) {
 		if (!budget_take(m->of->budget, cap - m->cap)) {
 			errno = ENOMEM;
@@ -216,9 +222,14 @@ m_write(struct stream *s, const struct iovec *iov, int n, int fin, int64_t deadl
 static void
 m_credit(struct stream *s, size_t n, int queued)
 {
-	(void)s;	/* an answer is there whole, or not at all */
-	(void)n;
-	(void)queued;
+	struct mstream *m = mstream_of(s);
+
+	(void)queued;	/* an answer is there whole, or not at all */
+	pthread_mutex_lock(&m->of->mtx);
+	n = n < m->queued ? n : m->queued;
+	m->queued -= n;
+	pthread_mutex_unlock(&m->of->mtx);
+	budget_give(m->of->budget, n);
 }
 
 /* Nobody waits for the answer any more. */
@@ -226,14 +237,19 @@ static void
 m_end(struct stream *s, enum stream_end end)
 {
 	struct mstream *m = mstream_of(s);
+	struct messages *ms = m->of;
+	int idle = 0;
 
-	pthread_mutex_lock(&m->of->mtx);
+	pthread_mutex_lock(&ms->mtx);
 	if (end == STREAM_RESET)
 		m->dead = 1;
-	if (unlist_locked(m))
-		unref_unlock(m);
-	else
-		pthread_mutex_unlock(&m->of->mtx);
+	if (unlist_locked(m)) {
+		idle = ms->n == 0;
+		unref_unlock(m);	/* the user still has it */
+	} else
+		pthread_mutex_unlock(&ms->mtx);
+	if (idle)
+		ms->idle(ms->arg);
 }
 
 static int
@@ -273,14 +289,15 @@ m_unref(struct stream *s)
 static const struct stream_type type = { m_write, m_credit, m_end, m_dead, m_over, m_unref };
 
 struct messages *
-messages_new(int (*send)(void *, const struct message *, int64_t), void *arg, int max,
-    struct budget *budget)
+messages_new(int (*send)(void *, const struct message *, int64_t), void (*idle)(void *), void *arg,
+    int max, struct budget *budget)
 {
 	struct messages *ms = calloc(1, sizeof(*ms));
 
 	if (ms == NULL)
 		return NULL;
 	ms->send = send;
+	ms->idle = idle;
 	ms->arg = arg;
 	ms->max = max;
 	ms->budget = budget;
@@ -331,15 +348,36 @@ messages_open(struct messages *ms, uint64_t *tally)
 	return NULL;
 }
 
+/* What the caller does not take at once will be queued for it: it counts until then. 0: there is no room. */
+static int
+charge(struct mstream *m, size_t n)
+{
+	if (n <= FREE_MAX)
+		return 1;
+	if (!budget_take(m->of->budget, n))
+		return 0;
+	pthread_mutex_lock(&m->of->mtx);
+	m->queued = n;
+	pthread_mutex_unlock(&m->of->mtx);
+	return 1;
+}
+
 static void
 deliver(struct mstream *m, struct str head, struct str body)
 {
+	int room;
+
+	if (m->bare)
+		body.len = 0;
+	room = head.p == NULL || charge(m, head.len + body.len);
 	pthread_mutex_lock(&m->base.mtx);
-	if (m->base.ops != NULL && head.p != NULL)
+	if (m->base.ops != NULL && !room)
+		m->base.ops->reset(m->base.arg);
+	if (m->base.ops != NULL && room && head.p != NULL)
 		m->base.ops->data(m->base.arg, (const uint8_t *)head.p, head.len);
-	if (m->base.ops != NULL && head.p != NULL && body.len > 0 && !m->bare)
+	if (m->base.ops != NULL && room && head.p != NULL && body.len > 0)
 		m->base.ops->data(m->base.arg, (const uint8_t *)body.p, body.len);
-	if (m->base.ops != NULL)
+	if (m->base.ops != NULL && room)
 		m->base.ops->fin(m->base.arg);	/* without a head before it, it is a 502 */
 	pthread_mutex_unlock(&m->base.mtx);
 }
@@ -373,6 +411,7 @@ int
 messages_answer(struct messages *ms, const char *id, struct str head, struct str body)
 {
 	struct mstream *m;
+	int idle;
 
 	pthread_mutex_lock(&ms->mtx);
 	if ((m = find_locked(ms, id)) == NULL) {
@@ -380,12 +419,15 @@ messages_answer(struct messages *ms, const char *id, struct str head, struct str
 		return 0;
 	}
 	unlist_locked(m);
+	idle = ms->n == 0;
 	if (m->tally != NULL)
 		m->tally[0] += head.len + body.len;
 	pthread_mutex_unlock(&ms->mtx);
 	deliver(m, head, body);
 	pthread_mutex_lock(&ms->mtx);
 	unref_unlock(m);
+	if (idle)
+		ms->idle(ms->arg);
 	return 1;
 }
 

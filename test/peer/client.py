@@ -226,9 +226,13 @@ class Relay:
         while True:
             try:
                 near, _ = self.listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.to), WAIT)
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.to), WAIT)
+            except OSError:
+                near.close()
+                continue
             far.settimeout(None)
             with self.lock:
                 self.pairs.append((near, far))
