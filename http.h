@@ -29,7 +29,7 @@ struct str {			/* bytes, not NUL-terminated */
 static inline int
 str_is(struct str s, const char *lit)
 {
-	return s.len == strlen(lit) && memcmp(s.p, lit, s.len) == 0;
+	return s.len == strlen(lit) && (s.len == 0 || memcmp(s.p, lit, s.len) == 0);
 }
 
 struct http_field {

@@ -302,12 +302,6 @@ test_rows(const struct row *r, size_t n, int is_req)
 		test_row(&r[i], is_req);
 }
 
-static int
-str_is(struct str s, const char *want)
-{
-	return s.len == strlen(want) && (s.len == 0 || memcmp(s.p, want, s.len) == 0);
-}
-
 static const struct {
 	const char *in, *method, *target, *host, *upgrade;
 	enum http_framing framing;
