@@ -131,6 +131,7 @@ send_request(void *arg, const struct message *m, int64_t deadline)
 	struct iovec iov;
 	char *text = NULL;
 	size_t len, charge = BASE64_LEN(m->len);
+	int64_t slow;
 	int rc, err;
 
 	if (!budget_take(&b->d->bodies, charge)) {
@@ -140,7 +141,9 @@ send_request(void *arg, const struct message *m, int64_t deadline)
 	if ((rc = bifrost_encode(m, &text, &len)) == 0) {
 		iov.iov_base = text;
 		iov.iov_len = len;
-		rc = link_send(b->link, WS_TEXT, &iov, 1, LINK_BULK, m, deadline);
+		/* begun, it must be ended, or the session is: a slow line has its time */
+		slow = clock_ms(CLOCK_STEADY) + b->d->conf.stall_ms;
+		rc = link_send(b->link, WS_TEXT, &iov, 1, LINK_BULK, m, slow > deadline ? slow : deadline);
 	}
 	err = errno;
 	free(text);

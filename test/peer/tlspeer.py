@@ -107,6 +107,9 @@ class TlsService(Service):
     def serve(self, sock):
         sock.settimeout(WAIT)
         try:
+            if not sock.recv(1, socket.MSG_PEEK):       # a client that only looked whether somebody listens
+                sock.close()
+                return
             sock = self.ctx.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
         except OSError as e:
             sock.close()
