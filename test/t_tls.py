@@ -867,7 +867,8 @@ def leaving(r):
 @test
 def handshakes_bounded(r):
     d = daemon(r, "--handshakes", "2", "--head-timeout", "20")
-    held = [Wire(d.tls, b"\x16") for _ in range(2)]
+    held = [Wire(d.tls, Handshake().step()) for _ in range(2)]
+    r.equal("two are under way", [w.sock.recv(1) for w in held], [b"\x16"] * 2)
     with Wire(d.tls, Handshake().step()) as third:
         r.check("the third is turned away", third.end() in ((b"", "fin"), (b"", "reset")))
     d.log(r"event=handshakes_full peer=127\.0\.0\.1:\d+")
