@@ -21,8 +21,6 @@ enum {
 	ALERT_HANDSHAKE = 40, ALERT_VERSION = 70
 };
 
-const char tls_library[] = "bearssl";
-
 /* Verifies a server's chain, by BearSSL, and keeps its first certificate, for names and pins. */
 struct verifier {
 	const br_x509_class *vtable;

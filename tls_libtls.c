@@ -13,8 +13,6 @@
 
 enum { CONTENT_CCS = 20, CONTENT_DATA = 23 };	/* record types (RFC 8446, 5.1) */
 
-const char tls_library[] = "libtls";
-
 static const char server_alpn[] = "http/1.1,http/1.0";
 
 struct tls_server {

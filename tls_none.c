@@ -4,8 +4,6 @@
 
 #include "tlsint.h"
 
-const char tls_library[] = "none";
-
 static void
 say(char why[TLS_WHY_MAX])
 {

@@ -18,8 +18,6 @@ enum {
 	TLS_WHY_MAX = 200
 };
 
-extern const char tls_library[];	/* "bearssl", "libtls", "none" */
-
 /* What a server has: certificates and their keys. Does not change; counted. */
 struct tls_server;
 
