@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 from certs import Certs, openssl, read, write
 from client import Curl, client, cpu, direct, free_port, hwm, run_tool, ws_client, ws_server
 from origin import BLOCK
-from rig import BIN, ENV, PEER, ROOT, SANITIZED, TLS, Caller, Miss, Proc, main, serving, test, tests
+from rig import BIN, ENV, PEER, ROOT, SANITIZED, TLS, WAIT, Caller, Miss, Proc, Service, main, serving, test, tests
 from tlspeer import (ALERT, DATA, HANDSHAKE, Handshake, Records, TlsCaller, TlsService, Wire, alerts, careless, client_hello,
                      extension, goodbye, in_parallel, nginx, record, s_client, s_server, serving_with, trusting)
 
@@ -902,6 +902,67 @@ def plain_http(r):
     c.ends("our client by http on the TLS port", 1)
     r.check("it says what is wrong", any("400" in l or "TLS" in l or "https" in l for l in lines(c)), c.errs)
     works(r, d, "and goes on")
+
+
+@test
+def shut_direction(r):
+    """After our close_notify nothing is owed, whatever a caller asks for: no thread turns for it."""
+    d = daemon(r, "--head-timeout", "20")
+    def open_ones():
+        return len(os.listdir(f"/proc/{d.p.pid}/fd"))
+    before = open_ones()
+    c = Records(r, d.tls)
+    c.send(DATA, request("/healthz", "Connection: close\r\n", host="t.test"))
+    while c.next() not in ("fin", "reset"):
+        pass
+    used = cpu(d)
+    for _ in range(2):
+        c.send(HANDSHAKE, b"\1\0\0\6" + bytes(6))     # a ClientHello, which is answered with a warning
+    r.until("the connection is closed", lambda: open_ones() <= before)
+    r.check("costs no time", cpu(d) - used < (1 if SANITIZED else 0.3), cpu(d) - used)
+    works(r, d, "and goes on")
+
+
+@test
+def raw_ends(r):
+    """Upgraded bytes know their own end: without close_notify none of them is lost."""
+    got = []
+
+    def handle(conn, _):
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+        n = len(conn.buf)
+        while data := conn.sock.recv(16384):
+            n += len(data)
+            time.sleep(0.003)       # the end is there long before the last of it is taken
+        got.append(n)
+        conn.send(BLOCK)
+        conn.sock.shutdown(socket.SHUT_WR)
+    service = r.keep(Service(handle))
+    d = daemon(r)
+    tunnel(r, d, service.target)
+    for what in ("close_notify", "no close_notify"):
+        with caller(r, d, request("/", "Connection: Upgrade\r\nUpgrade: raw\r\n")) as t:
+            r.equal(f"{what}: upgraded", t.response().status, 101)
+            t.send(BLOCK)
+            if what == "close_notify":
+                t.sock.setblocking(False)
+                try:
+                    t.sock.unwrap()
+                except (ssl.SSLError, OSError):
+                    pass
+            else:
+                socket.socket.shutdown(t.sock, socket.SHUT_WR)
+        r.until(f"{what}: the service sees the end", lambda: len(got) > 0)
+        r.equal(f"{what}: all of it came before", got.pop(), len(BLOCK))
+    def cut(conn, _):
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n" + BLOCK)
+        conn.close()
+    e = tls_service(r, SITE, cut)
+    tunnel(r, d, f"https://localhost:{e.port}", "--insecure-target", name="b")
+    t = caller(r, d, request("/", "Connection: Upgrade\r\nUpgrade: raw\r\n", host="b.t.test"), rcvbuf=4096)
+    r.equal("a service that ends so: upgraded", t.response().status, 101)
+    r.check("all of it comes", t.exactly(len(BLOCK)) == BLOCK)
+    r.check("and its end", not t.more())
 
 
 @test
