@@ -505,9 +505,12 @@ def rotation(r):
     for t in threads:
         t.join()
     sent = sum(counts)
+
+    def told():
+        return "".join([read(f"{access}.{i}") for i in range(rotations)] + [read(access)]).splitlines()
+    r.until("each line comes behind its answer", lambda: len(told()) >= sent)
     r.equal("exit", d.stop(), 0)
-    texts = [read(f"{access}.{i}") for i in range(rotations)] + [read(access)]
-    lines = "".join(texts).splitlines()
+    lines = told()
     r.equal("no line is lost or told twice", len(lines), sent)
     r.check("nor broken", all(ACCESS.fullmatch(line) for line in lines), [line for line in lines if not ACCESS.fullmatch(line)][:3])
     r.equal("ids are unique", len({line.split()[-1] for line in lines}), sent)
@@ -841,6 +844,7 @@ def access_places(r):
     r.check("switched off on the command line", not os.path.exists(f"{r.tmp}/from.conf"))
     d = Raw(r, "--config", f"{r.tmp}/c.conf", name="on")
     answers(d.port())
+    d.wait("GET /health", f"{r.tmp}/from.conf")     # the line comes behind the answer
     r.equal("exit", d.stop(), 0)
     r.equal("from the file", len(read(f"{r.tmp}/from.conf").splitlines()), 1)
 
