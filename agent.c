@@ -142,11 +142,12 @@ agent_lost(struct tunnel_client *c, struct session *s, int i, enum tunnel_end en
 
 /* The control stream, in a session's reader. */
 
-static void
+/* 0, or -1: too much is waiting to go out. */
+static int
 say_listen(struct session *s, int i)
 {
 	struct tunnel_client *c = s->lane->c;
-	char text[1024];
+	char text[MUX_LINE_MAX];
 	struct buf b;
 	int lost;
 
@@ -154,7 +155,7 @@ say_listen(struct session *s, int i)
 	lost = c->tunnel[i].lost;
 	pthread_mutex_unlock(&c->mtx);
 	if (lost)
-		return;
+		return 0;
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
 	json_put_member(&b, "op", "listen");
@@ -167,8 +168,18 @@ say_listen(struct session *s, int i)
 		json_put_name(&b, "share");
 		buf_str(&b, "true");
 	}
+	if (c->guard != NULL)
+		buf_str(&b, c->guard);
 	buf_str(&b, "}");
-	mux_control(s->mux, text, b.len);
+	return mux_control(s->mux, text, b.len);
+}
+
+/* Ask for the tunnels: what does not fit now, when answers come. */
+static void
+ask(struct session *s)
+{
+	while (s->asked < s->lane->c->ntunnels && say_listen(s, s->asked) == 0)
+		s->asked++;
 }
 
 static void
@@ -177,7 +188,6 @@ say_hello(struct session *s)
 	struct tunnel_client *c = s->lane->c;
 	char text[1024];
 	struct buf b;
-	int i;
 
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
@@ -188,8 +198,7 @@ say_hello(struct session *s)
 	json_put_member(&b, "endpoint", c->endpoint.url);
 	buf_str(&b, "}");
 	mux_control(s->mux, text, b.len);
-	for (i = 0; i < c->ntunnels; i++)
-		say_listen(s, i);
+	ask(s);
 }
 
 static void
@@ -198,10 +207,15 @@ ready(struct session *s, int i, const struct json *j)
 	struct tunnel_client *c = s->lane->c;
 	struct tunnel *t = &c->tunnel[i];
 	char url[URL_MAX];
-	int lost, again = 0, news = 0;
+	int lost, again = 0, news = 0, guarded = 0;
 
 	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
 		return;
+	if (c->guard != NULL && (json_get_bool(j, 0, "guarded", &guarded) != 1 || !guarded)) {
+		say_unlisten(s->mux, i);
+		agent_lost(c, s, i, TUNNEL_FAILED, "unguarded", "the daemon would let any caller in");
+		return;
+	}
 	pthread_mutex_lock(&c->mtx);
 	if (!(lost = t->lost)) {
 		s->state[i] = LISTEN_READY;
@@ -266,7 +280,7 @@ lost(struct session *s, int i, const char *code, const char *message)
 		{ "forbidden", TUNNEL_DENIED }, { "revoked", TUNNEL_DENIED },
 		{ "expired", TUNNEL_DENIED },
 		{ "name_in_use", TUNNEL_LOST }, { "taken_over", TUNNEL_LOST },
-		{ "bad_name", TUNNEL_USAGE },
+		{ "bad_name", TUNNEL_USAGE }, { "bad_guard", TUNNEL_USAGE },
 	};
 	struct tunnel_client *c = s->lane->c;
 	int known = 0;
@@ -332,6 +346,7 @@ on_line(void *arg, const char *line, size_t len)
 	} else if (strcmp(op, "ready") == 0) {
 		if (id > 0)
 			ready(s, (int)id - 1, &j);
+		ask(s);
 	} else if (strcmp(op, "error") == 0 || strcmp(op, "gone") == 0) {
 		if (json_get_str(&j, 0, "code", code, sizeof(code)) != 1)
 			code[0] = '\0';
@@ -339,6 +354,7 @@ on_line(void *arg, const char *line, size_t len)
 			message[0] = '\0';
 		if (strcmp(code, "unknown_op") != 0 && id > 0)
 			lost(s, (int)id - 1, code, message);
+		ask(s);
 	} else if (strcmp(op, "drain") == 0)
 		drain(s);
 	else

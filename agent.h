@@ -48,6 +48,7 @@ struct session {		/* one connection of a lane */
 	struct lane *lane;
 	struct mux *mux;
 	int64_t began;		/* clock_ms */
+	int asked;		/* the reader's: how many tunnels it has sent listens for */
 	char state[TUNNEL_MAX];	/* [c] enum listen_state */
 	int ready;		/* [c] a listen was answered by ready */
 	int drained;		/* [c] a successor has been started */
@@ -79,6 +80,7 @@ struct tunnel_client {
 	char *token;
 	struct tunnel *tunnel;	/* [ntunnels] */
 	int ntunnels, share, nlanes;
+	char *guard;		/* of each listen: ',"auth":[...],"allow":[...]'; NULL: callers need nothing */
 	size_t stack;
 	struct local *local;
 	struct budget budget;

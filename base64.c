@@ -105,3 +105,32 @@ base64url_decode(void *out, const char *text, size_t len)
 {
 	return decode(out, text, len, '-', '_');
 }
+
+static int
+digit16(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int
+base16_decode(void *out, const char *text, size_t len)
+{
+	uint8_t *p = out;
+	size_t i;
+	int hi, lo;
+
+	if (len % 2 != 0)
+		return -1;
+	for (i = 0; i < len; i += 2) {
+		hi = digit16(text[i]);
+		lo = digit16(text[i + 1]);
+		if (hi == -1 || lo == -1)
+			return -1;
+		*p++ = (uint8_t)(hi << 4 | lo);
+	}
+	return 0;
+}

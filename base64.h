@@ -1,5 +1,5 @@
 /*
- * base64.h: base64 and base64url, RFC 4648 sections 4 and 5.
+ * base64.h: base64, base64url and base16, RFC 4648 sections 4, 5 and 8.
  * One text has one reading: white space, missing or wrong padding and
  * bits left over that are not zero (3.5) are refused.
  */
@@ -22,5 +22,8 @@ size_t base64url_encode(char *out, const void *buf, size_t len);
  */
 long base64_decode(void *out, const char *text, size_t len);
 long base64url_decode(void *out, const char *text, size_t len);	/* no padding */
+
+/* Hexadecimal digits of either case, two for each of the len / 2 bytes of out. 0, or -1. */
+int base16_decode(void *out, const char *text, size_t len);
 
 #endif

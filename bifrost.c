@@ -337,6 +337,7 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	struct daemon *d = b->d;
 	char held[64];
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	const struct listen want = { 1, b->name, 0, 0, NULL };
 	enum listen_result rc;
 
 	*code = WS_POLICY;	/* which is final for the client */
@@ -355,7 +356,7 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	*code = WS_TRY_AGAIN;
 	if (registry_add(d->registry, &b->session) == -1)
 		return "too many sessions";
-	if ((rc = registry_listen(d->registry, &b->session, 1, b->name, 0, 0, held)) == LISTEN_OK)
+	if ((rc = registry_listen(d->registry, &b->session, &want, held)) == LISTEN_OK)
 		return NULL;
 	registry_remove(d->registry, &b->session, 1);
 	if (rc != LISTEN_IN_USE)

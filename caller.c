@@ -283,6 +283,40 @@ read_head(struct caller *c, int64_t deadline, const char **why)
 	}
 }
 
+static int
+trusted(const struct daemon *d, const struct addr *a)
+{
+	int i, yes = 0;
+
+	for (i = 0; i < d->conf.ntrust; i++)
+		yes |= cidr_match(&d->conf.trust[i], a);
+	return yes;
+}
+
+/* The last of X-Forwarded-For that is no proxy of ours: what stands before it anybody may have written. */
+void
+caller_address(const struct caller *c, struct addr *out)
+{
+	struct addr a;
+	struct str tok;
+	char text[NET_ADDR_MAX];
+	size_t at = 0;
+	int any = 0;
+
+	*out = c->addr;
+	while (c->trusted && http_list_next(&c->head, "X-Forwarded-For", &at, &tok)) {
+		memset(&a, 0, sizeof(a));
+		if (tok.len < sizeof(text)) {
+			memcpy(text, tok.p, tok.len);
+			text[tok.len] = '\0';
+			if (addr_parse(&a, text) == -1)
+				memset(&a, 0, sizeof(a));
+		}
+		if (!any++ || !trusted(c->d, &a))
+			*out = a;
+	}
+}
+
 /* A proxy we trust may have named the request already. */
 static void
 take_request_id(struct caller *c)
@@ -400,8 +434,6 @@ close_caller(struct caller *c)
 static void
 init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *peer)
 {
-	int i;
-
 	c->d = d;
 	net_tune(fd);
 	conn_plain(&c->conn, fd);
@@ -410,8 +442,7 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 	c->trusted = c->secure = 0;
 	memset(&c->addr, 0, sizeof(c->addr));
 	if (addr_parse(&c->addr, c->host) == 0)
-		for (i = 0; i < d->conf.ntrust; i++)
-			c->trusted |= cidr_match(&d->conf.trust[i], &c->addr);
+		c->trusted = trusted(d, &c->addr);
 	c->at = c->len = 0;
 	c->close = c->cut = c->abort = 0;
 }

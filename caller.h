@@ -48,6 +48,9 @@ void caller_run(struct daemon *, int fd, int tls, const struct sockaddr_storage 
 /* Answer 503 (without TLS) and close, from the acceptor, when there is no thread for it. Does not wait. */
 void caller_refuse(int fd, int tls);
 
+/* Whom the request is from: the connection's address, or what trusted proxies say. All 0 if they make no sense. */
+void caller_address(const struct caller *, struct addr *);
+
 /*
  * Answer with an error: one line of text, or JSON, that names the request's id, which stands
  * in the log with reason (NULL: the text). fields: more field lines with their CRLF, or "".

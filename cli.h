@@ -15,6 +15,7 @@ enum {
 	PROXY_SIZE = 4096,	/* credentials may be percent-encoded */
 	PINS_MAX = 8, PIN_SIZE = 64,
 	NAME_SIZE = 256, TARGET_SIZE = 300,
+	GUARDS_MAX = 64, AUTH_SIZE = 256, NET_SIZE = 64,
 	CLI_WHY_MAX = 600
 };
 
@@ -34,6 +35,8 @@ struct conf {
 	long connections;
 	char ca[CLI_PATH_MAX], pin[PINS_MAX][PIN_SIZE];
 	int npins, insecure_target;
+	char auth_file[CLI_PATH_MAX], auth[GUARDS_MAX][AUTH_SIZE], allow[GUARDS_MAX][NET_SIZE];
+	int nauth, nallow;
 	struct tunnels tunnels;
 };
 
@@ -47,6 +50,7 @@ const char *set_pin(void *conf, const char *);
 /* saved.c */
 void saved_use(const struct conf *, const char *endpoint, const char *token);	/* save them, and the pins */
 void saved_read(struct conf *);		/* endpoint, pins and token, where conf has none yet */
+void saved_auth(struct conf *);		/* the lines of --auth-file, or TUNNEL_AUTH */
 int read_line(int fd, char *out, size_t cap);	/* 0, or -1 if there is none or it is too long */
 /*
  * The tunnels of a file: path, or "" for the folder's own. out holds its path then. 0; -1 if there

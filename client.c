@@ -8,9 +8,14 @@
 #include "buf.h"
 #include "clock.h"
 #include "deadline.h"
+#include "guard.h"
 #include "random.h"
 #include "scope.h"
 #include "sha256.h"
+
+enum {
+	GUARD_TEXT = 64 + GUARD_USERS_MAX * (2 * SHA256_LEN + 3) + GUARD_NETS_MAX * 53	/* the longest network has 50 bytes */
+};
 
 /* Options. */
 
@@ -103,6 +108,12 @@ tunnel_target(const char *target, char *host, size_t hostlen, char *port, size_t
 	snprintf(host, hostlen, "%s", t.host);
 	snprintf(port, portlen, "%s", t.port);
 	return t.port[0] != '\0';
+}
+
+int
+tunnel_auth_ok(const char *text)
+{
+	return guard_user_ok(text);
 }
 
 int
@@ -260,6 +271,44 @@ take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 	return 0;
 }
 
+/* Who may come, as the members of a listen. 0, or -1 and why, which quotes no password. */
+static int
+take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
+{
+	uint8_t hash[SHA256_LEN];
+	struct cidr net;
+	const char *wrong;
+	struct buf b;
+	int i;
+
+	if (o->nauth > GUARD_USERS_MAX || o->nallow > GUARD_NETS_MAX)
+		return complain(why, whylen, NULL, "auth and allow: 64 at most");
+	if (o->nauth + o->nallow == 0)
+		return 0;
+	if ((c->guard = malloc(GUARD_TEXT)) == NULL)
+		return -1;
+	buf_init(&b, c->guard, GUARD_TEXT - 1);
+	for (i = 0; i < o->nauth; i++) {
+		if (!guard_user_ok(o->auth[i]))
+			return complain(why, whylen, NULL, "auth: one is not user:password");
+		sha256(o->auth[i], strlen(o->auth[i]), hash);
+		buf_str(&b, i > 0 ? ",\"" : ",\"auth\":[\"");
+		buf_hex(&b, hash, sizeof(hash));
+		buf_str(&b, i == o->nauth - 1 ? "\"]" : "\"");
+	}
+	for (i = 0; i < o->nallow; i++) {
+		if (cidr_parse(&net, o->allow[i], &wrong) == -1) {
+			snprintf(why, whylen, "'%.100s': %s", o->allow[i], wrong);
+			return -1;
+		}
+		buf_str(&b, i > 0 ? ",\"" : ",\"allow\":[\"");
+		buf_str(&b, o->allow[i]);
+		buf_str(&b, i == o->nallow - 1 ? "\"]" : "\"");
+	}
+	c->guard[b.len] = '\0';
+	return 0;
+}
+
 /* 0, or -1 and why. */
 static int
 take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
@@ -275,7 +324,7 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 		return complain(why, whylen, NULL, "connections: 1 to 64");
 	if (take_proxy(c, o, &wrong) == -1)
 		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
-	if (take_tunnels(c, o, lc, why, whylen) == -1)
+	if (take_tunnels(c, o, lc, why, whylen) == -1 || take_guard(c, o, why, whylen) == -1)
 		return -1;
 	return take_trust(c, o, why, whylen);
 }
@@ -334,6 +383,7 @@ client_free(struct tunnel_client *c)
 	pthread_cond_destroy(&c->change);
 	pthread_mutex_destroy(&c->mtx);
 	pthread_mutex_destroy(&c->budget.mtx);
+	free(c->guard);
 	free(c->tunnel);
 	free(c);
 }

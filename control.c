@@ -68,6 +68,8 @@ put_json(struct buf *b, const struct tunnel_status *t)
 	buf_str(b, t->lost ? "true" : "false");
 	json_put_name(b, "path");
 	buf_str(b, t->path ? "true" : "false");
+	json_put_name(b, "guarded");
+	buf_str(b, t->guarded ? "true" : "false");
 	put_number(b, "running", (unsigned)t->running);
 	put_number(b, "requests", t->requests);
 	put_number(b, "in", t->in);

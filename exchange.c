@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "daemon.h"
 #include "exchange.h"
+#include "guard.h"
 #include "handshake.h"
 #include "log.h"
 #include "message.h"
@@ -118,6 +119,24 @@ find_holder(struct exchange *x, const char *name, int need_path)
 	if (rc == PICK_FULL)
 		return ending(V_ERROR, 503, "too many requests wait for this tunnel to come back", "queue_full");
 	return ending(V_ERROR, 503, "no client serves this name", NULL);
+}
+
+/* Whom the tunnel's client lets in. */
+static struct ending
+check_guard(struct exchange *x)
+{
+	struct caller *c = x->c;
+	struct addr who;
+
+	caller_address(c, &who);
+	switch (guard_check(x->holder->guard, &who, &c->head)) {
+	case GUARD_ADDRESS:
+		return ending(V_ERROR, 403, "this tunnel is not for callers from this address", "guard_address");
+	case GUARD_CREDENTIALS:
+		return ending(V_ERROR, 401, "this tunnel wants a user and a password", "guard_credentials");
+	default:
+		return ending(V_GO_ON, 0, NULL, NULL);
+	}
 }
 
 static void
@@ -646,6 +665,8 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 
 	start(x, c);
 	e = find_holder(x, name, prefix.len > 0);
+	if (e.v == V_GO_ON && x->holder->guard != NULL)
+		e = check_guard(x);
 	if (e.v == V_GO_ON && x->holder->session->dialect->whole)
 		e = check_whole(x);
 	if (e.v == V_GO_ON)
@@ -672,8 +693,8 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	c->close = !x->keep || !x->req.done || x->closing || (x->eof != 0 && c->at == c->len);
 	switch (e.v) {
 	case V_ERROR:
-		caller_error(c, e.status, e.text, e.why, e.status == 429 || e.status == 503 ?
-		    "Retry-After: 1\r\n" : "");
+		caller_error(c, e.status, e.text, e.why, e.status == 429 || e.status == 503 ? "Retry-After: 1\r\n" :
+		    e.status == 401 ? "WWW-Authenticate: Basic realm=\"tunnel\", charset=\"UTF-8\"\r\n" : "");
 		break;
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */

@@ -6,6 +6,7 @@
 
 #include "caller.h"
 #include "clock.h"
+#include "guard.h"
 #include "handshake.h"
 #include "json.h"
 #include "log.h"
@@ -13,7 +14,7 @@
 
 enum {
 	MESSAGE_MAX = 1 << 20,	/* a WebSocket message, bytes */
-	NODES = 64,		/* JSON values in a control object */
+	NODES = 256,		/* JSON values in a control object */
 	ENDPOINT_MAX = 300,
 	WRITE_MS = 5000
 };
@@ -113,7 +114,7 @@ put_url(struct native *n, struct buf *b, const char *name)
 }
 
 static void
-say_ready(struct native *n, uint32_t id, const char *name)
+say_ready(struct native *n, uint32_t id, const char *name, int guarded)
 {
 	char text[1024], url[700];
 	struct buf b, u;
@@ -126,6 +127,10 @@ say_ready(struct native *n, uint32_t id, const char *name)
 	put_id(&b, id);
 	json_put_name(&b, "url");
 	json_put_str(&b, url, u.len);
+	if (guarded) {
+		json_put_name(&b, "guarded");
+		buf_str(&b, "true");
+	}
 	buf_str(&b, "}");
 	say(n, &b);
 }
@@ -207,19 +212,62 @@ reserved(const struct daemon_conf *conf, const char *name)
 	    ends_in(name, "localhost");
 }
 
+/* The strings of an array called name, each given to add. How many, or -1 and *why. */
+static int
+add_all(const struct json *j, const char *name, struct guard *g,
+    int (*add)(struct guard *, const char *, const char **), const char **why)
+{
+	size_t list = json_member(j, 0, name), i;
+	char text[2 * SHA256_LEN + 1];
+	int n = 0;
+
+	*why = "auth and allow are arrays of strings, of one at least";
+	if (list == 0 || j->node[list].type == JSON_NULL)
+		return 0;
+	if (j->node[list].type != JSON_ARRAY || j->node[list].size == 0)
+		return -1;
+	for (i = json_first(j, list); i < j->node[list].next; i = j->node[i].next, n++)
+		if (j->node[i].type != JSON_STRING || json_unescape(j, i, text, sizeof(text)) == -1 ||
+		    add(g, text, why) == -1)
+			return -1;
+	return n;
+}
+
+/* Who the callers of a listen's tunnel are. 0 and *out, from malloc, NULL for anybody; or -1 and *why. */
+static int
+take_guard(const struct json *j, struct guard **out, const char **why)
+{
+	struct guard *g = calloc(1, sizeof(*g));
+	int nets, users;
+
+	*out = NULL;
+	*why = "the daemon has no memory left";
+	if (g == NULL)
+		return -1;
+	users = add_all(j, "auth", g, guard_add_user, why);
+	nets = users == -1 ? -1 : add_all(j, "allow", g, guard_add_net, why);
+	if (users > 0 || nets > 0)
+		*out = g;
+	if (nets == -1 || *out == NULL)
+		free(g);
+	return nets == -1 ? -1 : 0;
+}
+
 static void
 listen_http(struct native *n, const struct json *j, uint32_t id)
 {
 	char name[NAME_LEN_MAX + 1], held[64], message[160];
-	int path = 0, share = 0, rc;
+	struct listen want = { id, name, 0, 0, NULL };
+	const char *why;
+	int rc, guarded;
 
 	rc = json_get_str(j, 0, "name", name, sizeof(name));
 	if (rc == 0 && !scope_only_name(n->session.identity.scope, name))
 		memcpy(name, "default", sizeof("default"));
-	if (json_get_bool(j, 0, "path", &path) == -1 || json_get_bool(j, 0, "share", &share) == -1)
+	if (json_get_bool(j, 0, "path", &want.path) == -1 || json_get_bool(j, 0, "share", &want.share) == -1)
 		rc = -1;
 	fold(name);
-	if (rc == -1 || !name_ok(name) || (path && !path_name_ok(name))) {
+	if (rc == -1 || !name_ok(name) || (want.path && !path_name_ok(name))) {
 		say_error(n, id, "bad_name", "a name is 1 to 63 of a-z, 0-9 and '-', first a letter or digit");
 		return;
 	}
@@ -231,11 +279,16 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 		say_error(n, id, "forbidden", "the token's scope does not hold this name");
 		return;
 	}
-	switch (registry_listen(n->d->registry, &n->session, id, name, path, share, held)) {
+	if (take_guard(j, &want.guard, &why) == -1) {
+		say_error(n, id, "bad_guard", why);
+		return;
+	}
+	guarded = want.guard != NULL;
+	switch (registry_listen(n->d->registry, &n->session, &want, held)) {
 	case LISTEN_OK:
 		log_line(LOG_INFO, "tunnel_open", "name", name, "who", n->session.identity.who,
-		    "peer", n->session.peer, (char *)NULL);
-		say_ready(n, id, name);
+		    "peer", n->session.peer, "guarded", guarded ? "yes" : NULL, (char *)NULL);
+		say_ready(n, id, name, guarded);
 		break;
 	case LISTEN_IN_USE:
 		snprintf(message, sizeof(message), "held by %s", held);

@@ -131,6 +131,7 @@ holder_unref_locked(struct holder *h)
 	if (--h->refs > 0)
 		return;
 	tunnel_unref_locked(h->tunnel);
+	free(h->guard);
 	free(h);
 }
 
@@ -300,8 +301,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 }
 
 enum listen_result
-registry_listen(struct registry *r, struct session *s, uint32_t listen_id, const char *name,
-    int path, int share, char held[64])
+registry_listen(struct registry *r, struct session *s, const struct listen *want, char held[64])
 {
 	struct loser *loser = calloc(LOSERS_MAX, sizeof(*loser));
 	struct holder *h = calloc(1, sizeof(*h));
@@ -310,19 +310,22 @@ registry_listen(struct registry *r, struct session *s, uint32_t listen_id, const
 
 	if (loser != NULL && h != NULL) {
 		h->session = s;
-		h->listen_id = listen_id;
-		h->path = path;
-		h->share = share;
+		h->listen_id = want->id;
+		h->path = want->path;
+		h->share = want->share;
+		h->guard = want->guard;
 		h->since = clock_ms(CLOCK_WALL);
 		h->refs = 1;
 		pthread_mutex_lock(&r->mtx);
-		rc = listen_locked(r, s, h, name, held, loser, &n);
+		rc = listen_locked(r, s, h, want->name, held, loser, &n);
 		pthread_mutex_unlock(&r->mtx);
 	}
-	if (rc != LISTEN_OK)
+	if (rc != LISTEN_OK) {
+		free(want->guard);
 		free(h);
+	}
 	for (i = 0; i < n; i++) {
-		log_line(LOG_INFO, "taken_over", "name", name, "who", s->identity.who,
+		log_line(LOG_INFO, "taken_over", "name", want->name, "who", s->identity.who,
 		    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
 		loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
 		session_unref(r, loser[i].session);
@@ -649,6 +652,7 @@ copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
 	}
 	memcpy(st->peer, h->session->peer, sizeof(st->peer));
 	st->since = h->since;
+	st->guarded = h->guard != NULL;
 	st->running = h->running;
 	st->requests = h->requests;
 	h->session->dialect->tally(h->session, h->tally, tally);

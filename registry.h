@@ -60,9 +60,12 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 
 struct tunnel;
 
+struct guard;
+
 struct holder {			/* a session's hold on a name; [r] */
 	struct session *session;
 	struct tunnel *tunnel;
+	struct guard *guard;	/* who its callers are; NULL: anybody. Constant */
 	uint32_t listen_id;
 	int path;		/* reachable as /name/… too */
 	int share;
@@ -90,13 +93,19 @@ void session_unref(struct registry *, struct session *);
 /* The session is over: orderly frees its names at once, else they are kept for the grace period. */
 void registry_remove(struct registry *, struct session *, int orderly);
 
+struct listen {			/* what a session asks for */
+	uint32_t id;
+	const char *name;
+	int path, share;
+	struct guard *guard;	/* from malloc; the registry's from then on, whatever comes of it */
+};
+
 enum listen_result { LISTEN_OK, LISTEN_IN_USE, LISTEN_LIMIT, LISTEN_NO_MEMORY };
 /*
- * Register name for s. LISTEN_IN_USE: by fills held[64] with "token:4be1c0de since 10:02 UTC".
+ * Register a name for s. LISTEN_IN_USE: by fills held[64] with "token:4be1c0de since 10:02 UTC".
  * Sessions that lose the name to s are told (gone taken_over), unless they are of the same instance.
  */
-enum listen_result registry_listen(struct registry *, struct session *s, uint32_t listen_id,
-    const char *name, int path, int share, char held[64]);
+enum listen_result registry_listen(struct registry *, struct session *s, const struct listen *, char held[64]);
 /* 1 if it was there; its running exchanges go on. */
 int registry_unlisten(struct registry *, struct session *, uint32_t listen_id);
 
@@ -134,7 +143,7 @@ struct tunnel_status {
 	char who[sizeof(((struct identity *)0)->who)];
 	char peer[NET_ADDR_MAX];
 	int64_t since;		/* of the holder, ms; of the loss in grace */
-	int running, path, lost;
+	int running, path, lost, guarded;
 	uint64_t in, out, requests;	/* bytes from callers to the client, and back */
 };
 /* How many there are; the first max of them in *out. */

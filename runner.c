@@ -39,6 +39,7 @@ start_command(const char *cmd, const char *port)
 		setenv("PORT", port, 1);
 	unsetenv("TUNNEL_TOKEN");	/* no business of its */
 	unsetenv("TUNNEL_PROXY");
+	unsetenv("TUNNEL_AUTH");
 	execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
 	_exit(127);
 }

@@ -193,6 +193,49 @@ saved_read(struct conf *c)
 		die(TUNNEL_USAGE, "no token: run tunnel use ENDPOINT TOKEN, or give --token-file");
 }
 
+/* Callers. */
+
+static void
+take_auth(struct conf *c, const char *text, const char *path, int line)
+{
+	if (c->nauth == GUARDS_MAX)
+		die(TUNNEL_USAGE, "%s:%d: more than %d users", path, line, GUARDS_MAX);
+	if (opt_copy(c->auth[c->nauth], AUTH_SIZE, text) == NULL && tunnel_auth_ok(text)) {
+		c->nauth++;
+		return;
+	}
+	if (line == 0)		/* never quoted */
+		die(TUNNEL_USAGE, "%s is not USER:PASSWORD", path);
+	die(TUNNEL_USAGE, "%s:%d: the line is not USER:PASSWORD", path, line);
+}
+
+void
+saved_auth(struct conf *c)
+{
+	const char *env = getenv("TUNNEL_AUTH");
+	char line[LINE_SIZE];
+	FILE *f;
+	int n;
+
+	if (c->auth_file[0] == '\0') {
+		if (env != NULL && env[0] != '\0')
+			take_auth(c, env, "TUNNEL_AUTH", 0);
+		return;
+	}
+	if ((f = fopen(c->auth_file, "r")) == NULL)
+		die(TUNNEL_USAGE, "%s: %s", c->auth_file, strerror(errno));
+	for (n = 1; fgets(line, sizeof(line), f) != NULL; n++) {
+		line[strcspn(line, "\r\n")] = '\0';
+		if (line[0] != '\0' && line[0] != '#')
+			take_auth(c, line, c->auth_file, n);
+	}
+	if (ferror(f))
+		die(TUNNEL_USAGE, "%s: %s", c->auth_file, strerror(errno));
+	fclose(f);
+	if (c->nauth == 0)	/* not: then everybody may come */
+		die(TUNNEL_USAGE, "%s holds no USER:PASSWORD line", c->auth_file);
+}
+
 /* Tunnels. */
 
 /* One line of the file, without its end; *why: what is wrong with it. */

@@ -146,6 +146,8 @@ on_lost(void *arg, int i, const char *code, const char *message)
 		{ "bad_name", "refused", "the daemon does not take the name", 1 },
 		{ "taken_over", "lost", "another process with this token took the name over", 0 },
 		{ "revoked", "lost", "the token was revoked", 0 },
+		{ "bad_guard", "refused", "the daemon does not take --auth-file or --allow", 1 },
+		{ "unguarded", "refused", "the daemon is too old for --auth-file, TUNNEL_AUTH and --allow, and would let anybody in", 0 },
 		{ "expired", "lost", "the token has expired", 0 },
 	};
 	const struct tunnels *ts = &show.conf->tunnels;

@@ -42,7 +42,16 @@ SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_ca, opt_copy(c->ca, sizeof(c->ca), v))
 SETTER(set_insecure, (c->insecure_target = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_auth_file, opt_copy(c->auth_file, sizeof(c->auth_file), v))
 SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
+
+static const char *
+set_allow(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	return c->nallow == GUARDS_MAX ? "is one network too many" : opt_copy(c->allow[c->nallow++], NET_SIZE, v);
+}
 
 const char *
 set_pin(void *arg, const char *v)
@@ -68,6 +77,8 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "run", 'r', OPT_VALUE, NULL, "CMD", "start CMD, wait for TARGET, end with it", set_run },
 	{ "wait", 'w', OPT_FLAG, NULL, NULL, "register when something listens at TARGET", set_wait },
 	{ "tunnels", 0, OPT_VALUE, NULL, "FILE", "NAME TARGET lines, in place of the saved ones", set_file },
+	{ "auth-file", 0, OPT_VALUE, NULL, "FILE", "let in callers with one of its USER:PASSWORD lines", set_auth_file },
+	{ "allow", 0, OPT_LIST, NULL, "ADDR[/BITS]", "let in callers from this network", set_allow },
 	{ "share", 0, OPT_FLAG, NULL, NULL, "share the name with others of this token", set_share },
 	{ "connections", 0, OPT_VALUE, "1", "N", "sessions to spread over; implies --share", set_connections },
 	{ "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet },
@@ -151,11 +162,19 @@ new_client(const struct conf *c)
 	struct tunnel_spec spec[TUNNEL_MAX];
 	struct tunnel_options o;
 	struct tunnel_client *client;
-	const char *pins[PINS_MAX];
+	const char *pins[PINS_MAX], *auth[GUARDS_MAX], *allow[GUARDS_MAX];
 	char why[CLI_WHY_MAX];
 	int i;
 
 	memset(&o, 0, sizeof(o));
+	for (i = 0; i < c->nauth; i++)
+		auth[i] = c->auth[i];
+	o.auth = auth;
+	o.nauth = c->nauth;
+	for (i = 0; i < c->nallow; i++)
+		allow[i] = c->allow[i];
+	o.allow = allow;
+	o.nallow = c->nallow;
 	for (i = 0; i < c->tunnels.n; i++) {
 		spec[i].name = c->tunnels.t[i].name[0] != '\0' ? c->tunnels.t[i].name : NULL;
 		spec[i].target = c->tunnels.t[i].target;
@@ -313,6 +332,7 @@ cmd_connect(int argc, char **argv)
 	opt_defaults(&set, &c);
 	choose_tunnels(&c, nargs, argv, named);
 	saved_read(&c);
+	saved_auth(&c);
 	show_init(&c);
 	return runner(&c);
 }

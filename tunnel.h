@@ -69,6 +69,10 @@ struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
 	int npins;		/* up to 8 */
 	int share;		/* other sessions of this credential may hold the names too */
 	int connections;	/* sessions, 1 to 64; more than 1 implies share. 0 means 1 */
+	const char *const *auth;	/* callers need one of these, "user:password" (HTTP's basic authentication) */
+	int nauth;		/* up to 64; 0: they need none */
+	const char *const *allow;	/* and an address in one of these networks, "192.0.2.0/24" */
+	int nallow;		/* up to 64; 0: any address */
 	const char *proxy;	/* "http://[user[:password]@]host[:port]": CONNECT through it; NULL: none */
 	const char *no_proxy;	/* endpoints that are reached without it, as NO_PROXY lists them; NULL: none */
 	size_t stack;		/* of each thread, bytes; 0: the library's choice */
@@ -83,6 +87,8 @@ enum tunnel_end tunnel_run(struct tunnel_client *, char *why, size_t whylen);
 
 void tunnel_close(struct tunnel_client *);	/* from any thread: tunnel_run ends soon */
 void tunnel_free(struct tunnel_client *);	/* after tunnel_run */
+
+int tunnel_auth_ok(const char *text);	/* 1: "user:password", up to 255 bytes, both there, without controls */
 
 /* Host and port of a target: 1, or 0 for a unix socket, or -1 and why if it is none. */
 int tunnel_target(const char *target, char *host, size_t hostlen, char *port, size_t portlen,

@@ -120,6 +120,22 @@ test_length(size_t len)
 	test_pair(base64url_encode, base64url_decode, (char *)bytes, len, text);
 }
 
+static void
+test_16(void)
+{
+	static const struct { const char *text; int len, want; } row[] = {
+		{ "", 0, 0 }, { "66", 2, 0 }, { "666F6F626172", 12, 0 }, { "666f6f626172", 12, 0 },	/* section 10 */
+		{ "6", 1, -1 }, { "666", 3, -1 }, { "6g", 2, -1 }, { "G6", 2, -1 }, { "0x", 2, -1 }, { " 6", 2, -1 },
+		{ "\xb6\xb6", 2, -1 }, { "6/", 2, -1 }, { "6:", 2, -1 }, { "6@", 2, -1 }, { "6`", 2, -1 },
+	};
+	char out[6];
+	size_t i;
+
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+		check(base16_decode(out, row[i].text, (size_t)row[i].len) == row[i].want &&
+		    (row[i].want == -1 || memcmp(out, "foobar", (size_t)row[i].len / 2) == 0), row[i].text, i);
+}
+
 int
 main(void)
 {
@@ -148,5 +164,6 @@ main(void)
 	test_one_reading(base64url_encode, base64url_decode, "Zg", 2);
 	for (i = 0; i <= 80; i++)
 		test_length(i);
+	test_16();
 	return test_end();
 }

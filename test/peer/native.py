@@ -33,7 +33,7 @@ CONTROL_LINE = 16384
 PREFACE_LINE = 4096
 UNACKED = 256
 MESSAGE = 1 << 20
-CODES = {"name_in_use", "port_in_use", "forbidden", "bad_name", "bad_port", "limit", "unknown_op"}
+CODES = {"name_in_use", "port_in_use", "forbidden", "bad_name", "bad_guard", "bad_port", "limit", "unknown_op"}
 LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(\.[a-z0-9][a-z0-9-]{0,62})*")
 
 
