@@ -17,7 +17,7 @@ OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(WARN) $(DEFS) $(CPPFLAGS
 
 # Pure files, then connections, then the core, the client last.
 OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o \
-	rewrite.o ws.o handshake.o yamux.o scope.o tokens.o pem.o x509.o guard.o loglimit.o \
+	reverse.o rewrite.o ws.o handshake.o yamux.o scope.o tokens.o pem.o x509.o guard.o loglimit.o \
 	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o \
 	net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o queue.o link.o linkout.o stream.o message.o bifrostmsg.o bifrosttoken.o mux.o muxin.o pump.o \
@@ -28,7 +28,7 @@ HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
 	deadline.h exchange.h file.h guard.h handshake.h http.h json.h limit.h link.h \
 	linkint.h local.h localint.h log.h loglimit.h message.h mux.h muxint.h \
 	native.h net.h opt.h pem.h pending.h proxy.h pump.h queue.h random.h \
-	registry.h rewrite.h route.h scope.h sha1.h sha256.h sink.h store.h stream.h \
+	registry.h reverse.h rewrite.h route.h scope.h sha1.h sha256.h sink.h store.h stream.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h wake.h workers.h ws.h \
 	x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o supervise.o notify.o activate.o
@@ -36,7 +36,7 @@ CLIENT = tunnel.o saved.o show.o runner.o
 TESTS = test/base64_test test/bifrostmsg_test test/body_test test/cidr_test test/guard_test test/handshake_test \
 	test/http_test test/json_test test/limit_test test/link_test \
 	test/linkidle_test test/log_test test/loglimit_test test/opt_test \
-	test/pem_test test/pending_test test/proxy_test test/rewrite_test \
+	test/pem_test test/pending_test test/proxy_test test/reverse_test test/rewrite_test \
 	test/scope_test test/sha1_test test/sha256_test test/store_test \
 	test/wake_test test/ws_test test/x509_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock

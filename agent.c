@@ -168,6 +168,10 @@ say_listen(struct session *s, int i)
 		json_put_name(&b, "share");
 		buf_str(&b, "true");
 	}
+	if (c->tunnel[i].path) {
+		json_put_name(&b, "path");
+		buf_str(&b, "true");
+	}
 	if (c->guard != NULL)
 		buf_str(&b, c->guard);
 	buf_str(&b, "}");
@@ -206,11 +210,13 @@ ready(struct session *s, int i, const struct json *j)
 {
 	struct tunnel_client *c = s->lane->c;
 	struct tunnel *t = &c->tunnel[i];
-	char url[URL_MAX];
+	char url[URL_MAX], path_url[URL_MAX];
 	int lost, again = 0, news = 0, guarded = 0;
 
 	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
 		return;
+	if (json_get_str(j, 0, "path_url", path_url, sizeof(path_url)) != 1)
+		path_url[0] = '\0';
 	if (c->guard != NULL && (json_get_bool(j, 0, "guarded", &guarded) != 1 || !guarded)) {
 		say_unlisten(s->mux, i);
 		agent_lost(c, s, i, TUNNEL_FAILED, "unguarded", "the daemon would let any caller in");
@@ -230,7 +236,7 @@ ready(struct session *s, int i, const struct json *j)
 	if (lost)		/* by another lane, meanwhile */
 		say_unlisten(s->mux, i);
 	if (c->events.ready != NULL && (news || again))
-		c->events.ready(c->arg, i, url, t->target, again);
+		c->events.ready(c->arg, i, url, path_url, t->target, again);
 }
 
 /* Nothing that the session has asked for can come any more, but another session may get it. */

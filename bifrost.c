@@ -337,7 +337,7 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	struct daemon *d = b->d;
 	char held[64];
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
-	const struct listen want = { 1, b->name, 0, 0, NULL };
+	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL };
 	enum listen_result rc;
 
 	*code = WS_POLICY;	/* which is final for the client */

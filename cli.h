@@ -31,7 +31,7 @@ struct tunnels {
 struct conf {
 	char name[NAME_SIZE], host[256], run[4096], endpoint[512], token_file[CLI_PATH_MAX];
 	char token[CLI_TOKEN_MAX], proxy[PROXY_SIZE], file[CLI_PATH_MAX];
-	int share, quiet, wait, help, version, has_name, has_host, proxy_bad;
+	int share, path, rewrite, quiet, wait, help, version, has_name, has_host, proxy_bad;
 	long connections;
 	char ca[CLI_PATH_MAX], pin[PINS_MAX][PIN_SIZE];
 	int npins, insecure_target;

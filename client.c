@@ -242,6 +242,8 @@ take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec
 		    "%s://[%s]:%s" : "%s://%s:%s", lc->target.tls ? "https" : "http",
 		    lc->target.host, lc->target.port);
 	host_header(lc, spec->host);
+	t->path = spec->path;
+	lc->rewrite = spec->rewrite;
 	memset(&trust, 0, sizeof(trust));
 	trust.ca = ca;
 	trust.insecure = spec->insecure_target;
@@ -255,7 +257,7 @@ static int
 take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
     char *why, size_t whylen)
 {
-	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target };
+	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target, o->path, o->rewrite };
 	const struct tunnel_spec *spec = o->tunnels != NULL ? o->tunnels : &one;
 	int i, k;
 

@@ -13,7 +13,7 @@
 #include "json.h"
 #include "net.h"
 
-enum { TALK_MS = 5000, CMD_MAX = 64, LINE_MAX_ = 1024 };
+enum { TALK_MS = 5000, CMD_MAX = 64, LINE_MAX_ = 2048 };
 
 int
 control_path(char out[CONTROL_PATH_MAX], const char *state)
@@ -68,6 +68,10 @@ put_json(struct buf *b, const struct tunnel_status *t)
 	buf_str(b, t->lost ? "true" : "false");
 	json_put_name(b, "path");
 	buf_str(b, t->path ? "true" : "false");
+	if (t->url[0] != '\0')
+		json_put_member(b, "url", t->url);
+	if (t->path_url[0] != '\0')
+		json_put_member(b, "path_url", t->path_url);
 	json_put_name(b, "guarded");
 	buf_str(b, t->guarded ? "true" : "false");
 	put_number(b, "running", (unsigned)t->running);
@@ -96,6 +100,14 @@ put_plain(struct buf *b, const struct tunnel_status *t)
 	buf_u64(b, t->in);
 	buf_str(b, " out=");
 	buf_u64(b, t->out);
+	if (t->url[0] != '\0') {
+		buf_str(b, " url=");
+		buf_str(b, t->url);
+	}
+	if (t->path_url[0] != '\0') {
+		buf_str(b, " path_url=");
+		buf_str(b, t->path_url);
+	}
 	buf_str(b, "\n");
 }
 

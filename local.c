@@ -256,6 +256,34 @@ copy_cut(char *to, size_t cap, struct str s)
 	to[n] = '\0';
 }
 
+/* Where the caller thinks it is: the daemon has said so. */
+static void
+note_caller(struct job *j)
+{
+	static const char *const names[] = { "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Prefix" };
+	struct str *part[] = { &j->back.scheme, &j->back.host, &j->back.prefix };
+	const struct str *value;
+	struct buf b;
+	size_t i;
+
+	j->back_text[0] = '\0';
+	if (!j->pool->to.rewrite)
+		return;
+	buf_init(&b, j->back_text, sizeof(j->back_text));
+	for (i = 0; i < 3; i++) {
+		value = http_field(&j->head, names[i]);
+		part[i]->p = j->back_text + b.len;
+		part[i]->len = value != NULL ? value->len : 0;
+		buf_put(&b, value != NULL ? value->p : "", part[i]->len);
+	}
+	j->back.local.p = j->pool->to.host_header;
+	j->back.local.len = strlen(j->back.local.p);
+	if (j->back.local.len == 0)	/* it was told the caller's */
+		j->back.local = j->back.host;
+	if (b.full || j->back.scheme.len == 0 || j->back.host.len == 0)
+		j->back_text[0] = '\0';
+}
+
 /* The head is whole in j->head: write it as the service shall see it. 0, or -1. */
 static int
 compose_locked(struct job *j)
@@ -271,6 +299,7 @@ compose_locked(struct job *j)
 	j->is_head = strcmp(j->method, "HEAD") == 0;
 	j->upgrade = h->upgrade.len > 0;
 	j->idempotent = http_idempotent(h->method);
+	note_caller(j);
 	buf_init(&out, j->request, sizeof(j->request));
 	rewrite_local(&out, h, host);
 	j->nrequest = out.len;

@@ -25,6 +25,7 @@ struct local_service {		/* what a tunnel leads to */
 	struct local_target target;
 	char host_header[NET_HOST_MAX + 8];	/* Host for the service; "": the caller's stays */
 	struct tls_client *tls;		/* for a target with TLS; freed with the local */
+	int rewrite;			/* URLs in responses are made the caller's: reverse.h */
 };
 
 struct local_conf {

@@ -10,6 +10,7 @@
 
 #include "local.h"
 #include "pump.h"
+#include "reverse.h"
 
 enum {
 	WORKERS_MAX = 4096,
@@ -20,6 +21,7 @@ enum {
 	WRITE_MS = 30000,
 	PREFACE_MAX = 4096,
 	IN_SIZE = 65536,		/* a head, or a bulk frame of content */
+	BACK_MAX = 1024,
 	EARLY_MS = 30000	/* for the rest of a request that has been answered */
 };
 
@@ -55,6 +57,8 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	size_t nrequest;	/* 0: it is not whole yet; set before the thread starts */
 	char method[32], target[256];	/* for the log, cut */
 	int is_head, upgrade, idempotent;
+	struct reverse back;	/* its parts point into back_text, and to the service's Host */
+	char back_text[BACK_MAX];	/* "": responses are not rewritten */
 	int reused;		/* the connection has served before */
 	char in[IN_SIZE];	/* from the local service: in[at..len) is not used yet */
 	size_t at, len;

@@ -90,43 +90,84 @@ say_gone(struct native *n, uint32_t id, const char *code)
 	say(n, &b);
 }
 
-/* "https://preview.tunnel.example.com:8443": scheme and port of the client's endpoint, or --url's. */
-static void
-put_url(struct native *n, struct buf *b, const char *name)
-{
-	const struct daemon_conf *conf = &n->d->conf;
-	const char *base = conf->url[0] != '\0' ? conf->url : n->endpoint;
-	const char *rest = strstr(base, "://"), *port, *end;
-	int tls = strncmp(base, "wss", 3) == 0 || strncmp(base, "https", 5) == 0;
+/* Scheme and authority of the client's endpoint, or --url's, which all URLs have; what the client said may be nonsense. */
+struct base {
+	const char *scheme;
+	struct str host, port;	/* port with its colon, or empty */
+};
 
-	rest = rest != NULL ? rest + 3 : base;
+static void
+base_of(const struct native *n, struct base *base)
+{
+	static const char authority[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:[]";
+	const struct daemon_conf *conf = &n->d->conf;
+	const char *text = conf->url[0] != '\0' ? conf->url : n->endpoint;
+	const char *rest = strstr(text, "://"), *end, *colon;
+
+	base->scheme = strncmp(text, "wss", 3) == 0 || strncmp(text, "https", 5) == 0 ? "https://" : "http://";
+	rest = rest != NULL ? rest + 3 : text;
 	end = rest + strcspn(rest, "/?#");
-	port = memchr(rest, ']', (size_t)(end - rest));
-	port = memchr(port != NULL ? port : rest, ':', (size_t)(end - (port != NULL ? port : rest)));
-	buf_str(b, tls ? "https://" : "http://");
+	if (strspn(rest, authority) < (size_t)(end - rest))
+		end = rest;
+	colon = memchr(rest, ']', (size_t)(end - rest));
+	colon = memchr(colon != NULL ? colon : rest, ':', (size_t)(end - (colon != NULL ? colon : rest)));
+	base->host.p = rest;
+	base->host.len = (size_t)((colon != NULL ? colon : end) - rest);
+	base->port.p = colon;
+	base->port.len = colon != NULL && end - colon <= 6 ? (size_t)(end - colon) : 0;
+	if (conf->domain[0] != '\0' || base->host.len == 0 || base->host.len > NAME_LEN_MAX) {
+		base->host.p = conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost";
+		base->host.len = strlen(base->host.p);
+	}
+}
+
+/* "https://preview.tunnel.example.com:8443" */
+static void
+put_url(const struct native *n, struct buf *b, const char *name)
+{
+	const char *domain = n->d->conf.domain;
+	struct base base;
+
+	base_of(n, &base);
+	buf_str(b, base.scheme);
 	buf_str(b, name);
 	if (strchr(name, '.') == NULL) {
 		buf_str(b, ".");
-		buf_str(b, conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost");
+		buf_str(b, domain[0] != '\0' ? domain : "tunnel.localhost");
 	}
-	if (port != NULL)
-		buf_put(b, port, (size_t)(end - port));
+	buf_put(b, base.port.p, base.port.len);
+	buf_char(b, '\0');
+}
+
+/* "https://tunnel.example.com:8443/preview/" */
+static void
+put_path_url(const struct native *n, struct buf *b, const char *name)
+{
+	struct base base;
+
+	base_of(n, &base);
+	buf_str(b, base.scheme);
+	buf_put(b, base.host.p, base.host.len);
+	buf_put(b, base.port.p, base.port.len);
+	buf_str(b, "/");
+	buf_str(b, name);
+	buf_str(b, "/");
+	buf_char(b, '\0');
 }
 
 static void
-say_ready(struct native *n, uint32_t id, const char *name, int guarded)
+say_ready(struct native *n, const struct listen *l, int guarded)
 {
-	char text[1024], url[700];
-	struct buf b, u;
+	char text[2048];
+	struct buf b;
 
-	buf_init(&u, url, sizeof(url));
-	put_url(n, &u, name);
 	buf_init(&b, text, sizeof(text));
 	buf_str(&b, "{");
 	json_put_member(&b, "op", "ready");
-	put_id(&b, id);
-	json_put_name(&b, "url");
-	json_put_str(&b, url, u.len);
+	put_id(&b, l->id);
+	json_put_member(&b, "url", l->url);
+	if (l->path_url != NULL)
+		json_put_member(&b, "path_url", l->path_url);
 	if (guarded) {
 		json_put_name(&b, "guarded");
 		buf_str(&b, "true");
@@ -256,8 +297,9 @@ take_guard(const struct json *j, struct guard **out, const char **why)
 static void
 listen_http(struct native *n, const struct json *j, uint32_t id)
 {
-	char name[NAME_LEN_MAX + 1], held[64], message[160];
-	struct listen want = { id, name, 0, 0, NULL };
+	char name[NAME_LEN_MAX + 1], url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX], held[64], message[160];
+	struct listen want = { id, name, 0, 0, NULL, url, NULL };
+	struct buf b;
 	const char *why;
 	int rc, guarded;
 
@@ -284,11 +326,18 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 		return;
 	}
 	guarded = want.guard != NULL;
+	buf_init(&b, url, sizeof(url));
+	put_url(n, &b, name);
+	if (want.path) {
+		buf_init(&b, path_url, sizeof(path_url));
+		put_path_url(n, &b, name);
+		want.path_url = path_url;
+	}
 	switch (registry_listen(n->d->registry, &n->session, &want, held)) {
 	case LISTEN_OK:
 		log_line(LOG_INFO, "tunnel_open", "name", name, "who", n->session.identity.who,
 		    "peer", n->session.peer, "guarded", guarded ? "yes" : NULL, (char *)NULL);
-		say_ready(n, id, name, guarded);
+		say_ready(n, &want, guarded);
 		break;
 	case LISTEN_IN_USE:
 		snprintf(message, sizeof(message), "held by %s", held);

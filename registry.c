@@ -132,6 +132,8 @@ holder_unref_locked(struct holder *h)
 		return;
 	tunnel_unref_locked(h->tunnel);
 	free(h->guard);
+	free(h->url);
+	free(h->path_url);
 	free(h);
 }
 
@@ -314,6 +316,8 @@ registry_listen(struct registry *r, struct session *s, const struct listen *want
 		h->path = want->path;
 		h->share = want->share;
 		h->guard = want->guard;
+		h->url = want->url != NULL ? strdup(want->url) : NULL;	/* without memory, status shows less */
+		h->path_url = want->path_url != NULL ? strdup(want->path_url) : NULL;
 		h->since = clock_ms(CLOCK_WALL);
 		h->refs = 1;
 		pthread_mutex_lock(&r->mtx);
@@ -322,6 +326,10 @@ registry_listen(struct registry *r, struct session *s, const struct listen *want
 	}
 	if (rc != LISTEN_OK) {
 		free(want->guard);
+		if (h != NULL) {
+			free(h->url);
+			free(h->path_url);
+		}
 		free(h);
 	}
 	for (i = 0; i < n; i++) {
@@ -653,6 +661,8 @@ copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
 	memcpy(st->peer, h->session->peer, sizeof(st->peer));
 	st->since = h->since;
 	st->guarded = h->guard != NULL;
+	snprintf(st->url, sizeof(st->url), "%s", h->url != NULL ? h->url : "");
+	snprintf(st->path_url, sizeof(st->path_url), "%s", h->path_url != NULL ? h->path_url : "");
 	st->running = h->running;
 	st->requests = h->requests;
 	h->session->dialect->tally(h->session, h->tally, tally);

@@ -65,7 +65,8 @@ struct guard;
 struct holder {			/* a session's hold on a name; [r] */
 	struct session *session;
 	struct tunnel *tunnel;
-	struct guard *guard;	/* who its callers are; NULL: anybody. Constant */
+	struct guard *guard;	/* who its callers are; NULL: anybody. Constant, as are the next two */
+	char *url, *path_url;	/* for status; NULL: none */
 	uint32_t listen_id;
 	int path;		/* reachable as /name/… too */
 	int share;
@@ -98,6 +99,7 @@ struct listen {			/* what a session asks for */
 	const char *name;
 	int path, share;
 	struct guard *guard;	/* from malloc; the registry's from then on, whatever comes of it */
+	const char *url, *path_url;	/* where callers come to, for status; NULL: not said */
 };
 
 enum listen_result { LISTEN_OK, LISTEN_IN_USE, LISTEN_LIMIT, LISTEN_NO_MEMORY };
@@ -137,12 +139,15 @@ void registry_tick(struct registry *, struct auth *);
 void registry_drain(struct registry *);		/* ask all sessions to move */
 void registry_end(struct registry *, int code, const char *reason);	/* end all */
 
+enum { REGISTRY_URL_MAX = 400 };
+
 /* Walk all tunnels for status, a copy at a time. */
 struct tunnel_status {
 	char name[NAME_LEN_MAX + 1];
 	char who[sizeof(((struct identity *)0)->who)];
 	char peer[NET_ADDR_MAX];
 	int64_t since;		/* of the holder, ms; of the loss in grace */
+	char url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX];	/* "": not known, or not by path */
 	int running, path, lost, guarded;
 	uint64_t in, out, requests;	/* bytes from callers to the client, and back */
 };

@@ -320,6 +320,22 @@ put_final(struct buf *out, const struct http_head *h, const struct rewrite_to *t
 		buf_str(out, "Connection: keep-alive\r\n");
 }
 
+/* A field of a response, with the caller's URLs if they are asked for. */
+static void
+put_back(struct buf *out, const struct http_field *f, const struct reverse *back)
+{
+	int cookie = http_is(f->name, "Set-Cookie");
+
+	if (back == NULL || (!cookie && !http_is(f->name, "Location") && !http_is(f->name, "Content-Location"))) {
+		copy_field(out, f);
+		return;
+	}
+	put(out, f->name);
+	buf_str(out, ": ");
+	(cookie ? reverse_cookie : reverse_location)(out, f->value, back);
+	buf_str(out, "\r\n");
+}
+
 void
 rewrite_response(struct buf *out, const struct http_head *h, const struct rewrite_to *to)
 {
@@ -337,7 +353,7 @@ rewrite_response(struct buf *out, const struct http_head *h, const struct rewrit
 		name = h->field[i].name;
 		/* Alt-Svc names ports of the local service's host, which are not ours. */
 		if (!named[i] && !is_among(name, hop, LEN(hop)) && !http_is(name, "Alt-Svc"))
-			copy_field(out, &h->field[i]);
+			put_back(out, &h->field[i], to->back);
 	}
 	if ((h->status >= 200 || h->status == 101) && to->request_id.len > 0 &&
 	    http_field(h, "X-Request-Id") == NULL)

@@ -8,6 +8,7 @@
 #define REWRITE_H
 
 #include "http.h"
+#include "reverse.h"
 
 /* What the daemon adds to a request; empty strings add nothing. */
 struct rewrite_via {
@@ -45,6 +46,7 @@ struct rewrite_to {
 	int minor;		/* the caller's HTTP/1.minor */
 	int close;		/* Connection: close; else keep-alive is said to HTTP/1.0 */
 	struct str request_id;	/* X-Request-Id, unless the response has one; empty: none */
+	const struct reverse *back;	/* Location, Content-Location and Set-Cookie as the caller needs them; NULL: as they are */
 };
 
 /*

@@ -134,6 +134,7 @@ take_head(struct job *j, size_t n)
 
 	memset(&to, 0, sizeof(to));
 	to.minor = 1;
+	to.back = j->back_text[0] != '\0' ? &j->back : NULL;
 	buf_init(&out, j->text, sizeof(j->text));
 	rewrite_response(&out, &j->head, &to);
 	lead.p = j->text;

@@ -120,7 +120,7 @@ look_at(int i)
 }
 
 static void
-on_ready(void *arg, int i, const char *url, const char *target, int again)
+on_ready(void *arg, int i, const char *url, const char *path_url, const char *target, int again)
 {
 	char line[LINE_SIZE], text[700];
 
@@ -131,6 +131,10 @@ on_ready(void *arg, int i, const char *url, const char *target, int again)
 		return;
 	}
 	put_line(1, line, snprintf(line, sizeof(line), "%s -> %s\n", text, target));
+	if (path_url[0] != '\0') {
+		escape(text, sizeof(text), path_url);
+		put_line(1, line, snprintf(line, sizeof(line), "%s -> %s\n", text, target));
+	}
 	look_at(i);
 }
 

@@ -35,6 +35,8 @@ SETTER(set_token_file, opt_copy(c->token_file, sizeof(c->token_file), v))
 /* may hold a password, which an error would quote: judged later */
 SETTER(set_proxy, (c->proxy_bad = opt_copy(c->proxy, sizeof(c->proxy), v) != NULL, (const char *)NULL))
 SETTER(set_share, (c->share = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_path, (c->path = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_rewrite, (c->rewrite = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_file, opt_copy(c->file, sizeof(c->file), v))
 SETTER(set_wait, (c->wait = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_quiet, (c->quiet = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -77,6 +79,8 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "run", 'r', OPT_VALUE, NULL, "CMD", "start CMD, wait for TARGET, end with it", set_run },
 	{ "wait", 'w', OPT_FLAG, NULL, NULL, "register when something listens at TARGET", set_wait },
 	{ "tunnels", 0, OPT_VALUE, NULL, "FILE", "NAME TARGET lines, in place of the saved ones", set_file },
+	{ "path", 'p', OPT_FLAG, NULL, NULL, "callers may come to the daemon's own host, too: /NAME/", set_path },
+	{ "rewrite", 0, OPT_FLAG, NULL, NULL, "put the callers' URLs into redirections and cookies", set_rewrite },
 	{ "auth-file", 0, OPT_VALUE, NULL, "FILE", "let in callers with one of its USER:PASSWORD lines", set_auth_file },
 	{ "allow", 0, OPT_LIST, NULL, "ADDR[/BITS]", "let in callers from this network", set_allow },
 	{ "share", 0, OPT_FLAG, NULL, NULL, "share the name with others of this token", set_share },
@@ -106,13 +110,13 @@ usage(void)
 {
 	char text[4096];
 
-	opt_help(opts, COUNT(opts), text, sizeof(text));
+	opt_help(opts, COUNT(opts) - 2, text, sizeof(text));	/* the last line has the others */
 	printf("usage: tunnel use ENDPOINT TOKEN [--pin sha256:HASH]   save them; TOKEN - reads it from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
 	    "       tunnel completion bash|zsh|fish\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
-	    "See tunnel(1).\n", text);
+	    "  -h, --help; -V, --version; see tunnel(1)\n", text);
 	exit(0);
 }
 
@@ -180,6 +184,8 @@ new_client(const struct conf *c)
 		spec[i].target = c->tunnels.t[i].target;
 		spec[i].host = c->has_host ? c->host : NULL;
 		spec[i].insecure_target = c->insecure_target;
+		spec[i].path = c->path;
+		spec[i].rewrite = c->rewrite;
 	}
 	o.tunnels = spec;
 	o.ntunnels = c->tunnels.n;

@@ -39,8 +39,8 @@ struct tunnel_request {
  * on. url, code, message and what may hold bytes from the network: escape them before a terminal sees them.
  */
 struct tunnel_events {
-	/* Callers can come. again: after it was lost. */
-	void (*ready)(void *arg, int i, const char *url, const char *target, int again);
+	/* Callers can come, with path to path_url, too (else it is ""). again: after it was lost. */
+	void (*ready)(void *arg, int i, const char *url, const char *path_url, const char *target, int again);
 	/* Tunnel i is gone for good; the others stay. Each one's end is told once. */
 	void (*lost)(void *arg, int i, const char *code, const char *message);
 	/* The connection: "connected", or why it is not, and after how many milliseconds it is tried again (-1: not). */
@@ -52,18 +52,21 @@ struct tunnel_spec {		/* one of several tunnels */
 	const char *name;	/* of no two the same; NULL only if there is but this one */
 	const char *target;
 	const char *host;
-	int insecure_target;	/* the last three as below */
+	int insecure_target;
+	int path, rewrite;	/* the last five as below */
 };
 
 struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
 	const char *endpoint;	/* "https://host[:port]", or wss, or without TLS http or ws */
 	const char *token;
-	const struct tunnel_spec *tunnels;	/* several, over one session each of connections; NULL: the one of the next four members */
+	const struct tunnel_spec *tunnels;	/* several, over one session each of connections; NULL: the one of the next six members */
 	int ntunnels;		/* 1 to TUNNEL_MAX */
 	const char *target;	/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path" */
 	int insecure_target;	/* an https target's certificate is not verified */
 	const char *name;	/* NULL: the token's only name, else "default" */
 	const char *host;	/* Host told to the local service; NULL: the target's, "keep": the caller's */
+	int path;		/* callers may come to the daemon's own host, too: /name/... */
+	int rewrite;		/* URLs and cookies in answers become those of the callers' side */
 	const char *ca;		/* PEM file of the CAs to trust; NULL: the system's */
 	const char *const *pins;	/* "sha256:BASE64" of the endpoint's public key: one of these; without ca that is enough */
 	int npins;		/* up to 8 */
