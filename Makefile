@@ -19,7 +19,7 @@ OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(WARN) $(DEFS) $(CPPFLAGS
 OBJ = buf.o sha1.o sha256.o base64.o json.o cidr.o http.o httpbody.o \
 	reverse.o rewrite.o ws.o handshake.o yamux.o scope.o tokens.o pem.o x509.o guard.o loglimit.o \
 	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o \
-	net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
+	sandbox_$(SANDBOX).o net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o queue.o link.o linkout.o stream.o message.o bifrostmsg.o bifrosttoken.o mux.o muxin.o pump.o \
 	store.o auth.o limit.o registry.o pending.o control.o exchange.o response.o \
 	access.o caller.o route.o native.o bifrost.o daemon.o local.o serve.o reach.o agent.o client.o
@@ -28,18 +28,18 @@ HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
 	deadline.h exchange.h file.h guard.h handshake.h http.h json.h limit.h link.h \
 	linkint.h local.h localint.h log.h loglimit.h message.h mux.h muxint.h \
 	native.h net.h opt.h pem.h pending.h proxy.h pump.h queue.h random.h \
-	registry.h reverse.h rewrite.h route.h scope.h sha1.h sha256.h sink.h store.h stream.h \
+	registry.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h store.h stream.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h wake.h workers.h ws.h \
 	x509.h yamux.h
-DAEMON = tunneld.o daemonopt.o command.o supervise.o notify.o activate.o
+DAEMON = tunneld.o daemonopt.o command.o privileges.o supervise.o notify.o activate.o
 CLIENT = tunnel.o saved.o show.o runner.o
 TESTS = test/base64_test test/bifrostmsg_test test/body_test test/cidr_test test/guard_test test/handshake_test \
 	test/http_test test/json_test test/limit_test test/link_test \
 	test/linkidle_test test/log_test test/loglimit_test test/opt_test \
 	test/pem_test test/pending_test test/proxy_test test/reverse_test test/rewrite_test \
-	test/scope_test test/sha1_test test/sha256_test test/store_test \
+	test/sandbox_test test/scope_test test/sha1_test test/sha256_test test/store_test \
 	test/wake_test test/ws_test test/x509_test test/yamux_test
-HELPERS = test/wsecho test/tunneld-clock
+HELPERS = test/wsecho test/tunneld-clock test/tunneld-strict
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 
 all: tunneld tunnel
@@ -53,7 +53,7 @@ all: tunneld tunnel
 .c:
 	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LIBS)
 
-$(OBJ) $(DAEMON) $(CLIENT) demo.o test/clock.o: $(HDR) cli.h tunneld.h supervise.h notify.h activate.h config.mk
+$(OBJ) $(DAEMON) $(CLIENT) demo.o test/clock.o: $(HDR) cli.h privileges.h tunneld.h supervise.h notify.h activate.h config.mk
 
 libtunnel.a: $(OBJ)
 	rm -f $@
@@ -71,6 +71,10 @@ hello: demo.o libtunnel.a
 # The daemon with a clock that a test can move: the library's is not taken.
 test/tunneld-clock: $(DAEMON) test/clock.o libtunnel.a
 	$(CC) $(OWN) $(LDFLAGS) -o $@ $(DAEMON) test/clock.o libtunnel.a $(LIBS)
+
+# The daemon that dies of a system call which its sandbox does not expect.
+test/tunneld-strict: $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a
+	$(CC) $(OWN) -I. -DSANDBOX_ELSE=0x80000000U $(LDFLAGS) -o $@ $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a $(LIBS)
 
 $(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h test/x509_certs.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)

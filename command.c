@@ -85,7 +85,7 @@ token_issue(int argc, char **argv)
 		die(EXIT_USAGE, "--scope: '%.60s' %s", c.scope, wrong);
 	if (!tokens_note_ok(c.note))
 		die(EXIT_USAGE, "--note: the text has controls, or is no UTF-8, or is too long");
-	dir = open_state(c.state, 1);
+	dir = open_state(&c, 1);
 	if (store_issue(dir, c.scope, now, c.expires_ms == 0 ? 0 : now + c.expires_ms / 1000,
 	    c.note, &t, text, why, sizeof(why)) == -1)
 		die(1, "%s/%s", c.state, why);
@@ -118,7 +118,7 @@ token_list(int argc, char **argv)
 	int dir;
 
 	options(&c, OPTIONS_PLAIN, argc, argv, 0);
-	dir = open_state(c.state, 0);
+	dir = open_state(&c, 0);
 	if (store_load(&s, dir, why, sizeof(why)) == -1)
 		die(1, "%s/%s", c.state, why);
 	for (i = 0; i < s.n; i++) {
@@ -140,7 +140,7 @@ token_revoke(int argc, char **argv)
 	int dir, rc;
 
 	options(&c, OPTIONS_PLAIN, argc, argv, 1);
-	dir = open_state(c.state, 0);
+	dir = open_state(&c, 0);
 	if ((rc = store_revoke(dir, argv[0], why, sizeof(why))) == -1)
 		die(1, "%s/%s", c.state, why);
 	if (rc == 0)
@@ -171,7 +171,7 @@ token_import(int argc, char **argv)
 			die(1, "%s: entry %lu %s", argv[0], (unsigned long)entry, wrong);
 		die(1, "%s: %s", argv[0], wrong);
 	}
-	dir = open_state(c.state, 1);
+	dir = open_state(&c, 1);
 	if ((added = store_add(dir, t, n, why, sizeof(why))) == -1)
 		die(1, "%s/%s", c.state, why);
 	printf("imported: %ld, there already: %ld\n", added, (long)n - added);

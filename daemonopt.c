@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "completion.h"
+#include "privileges.h"
 #include "tunneld.h"
 
 void
@@ -90,6 +91,13 @@ set_trust(void *arg, const char *v)
 }
 
 static const char *
+yes_or_no(int *n, const char *v)
+{
+	*n = strcmp(v, "yes") == 0;
+	return *n || strcmp(v, "no") == 0 ? NULL : "is not yes or no";
+}
+
+static const char *
 seconds(long *ms, const char *v, long min)
 {
 	return opt_seconds(v, ms) == -1 || *ms < min ? "is not a number of seconds" : NULL;
@@ -144,6 +152,9 @@ SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
 SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
 SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
+SETTER(set_user, opt_copy(c->user, sizeof(c->user), v))
+SETTER(set_chroot, opt_copy(c->chroot, sizeof(c->chroot), v))
+SETTER(set_sandbox, yes_or_no(&c->sandbox, v))
 SETTER(set_log, opt_copy(c->log, sizeof(c->log), v))
 SETTER(set_access_log, opt_copy(c->access_log, sizeof(c->access_log), v))
 SETTER(set_ready_fd, opt_number(v, 3, 1000000, &c->ready_fd) == -1 ? "is not a descriptor from 3 on" : NULL)
@@ -189,6 +200,9 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
 	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
+	{ "user", 0, OPT_VALUE, NULL, "NAME[:GROUP]", "who to be once all is open", set_user },
+	{ "chroot", 0, OPT_VALUE, NULL, "DIR", "and to see no files but those in it", set_chroot },
+	{ "sandbox", 0, OPT_VALUE, "yes", "yes|no", "refuse system calls and files it does not need", set_sandbox },
 	{ "log", 0, OPT_VALUE, NULL, "WHERE", "stderr, syslog or a file", set_log },
 	{ "access-log", 0, OPT_VALUE, NULL, "WHERE", "a line a request; stderr, syslog or a file", set_access_log },
 	{ "log-all", 0, OPT_FLAG, NULL, NULL, "leave no repeated log lines out", set_log_all },
@@ -344,13 +358,33 @@ options(struct conf *c, enum options which, int argc, char **argv, int operands)
 	c->nlisten = daemon.nlisten;
 	if (c->state[0] == '\0')
 		memcpy(c->state, daemon.state, sizeof(c->state));
+	memcpy(c->user, daemon.user, sizeof(c->user));
 }
 
 /* The state folder. */
 
-int
-open_state(const char *path, int make)
+/* Made by root, it is --user's. */
+static void
+make_folder(const struct conf *c, const char *path)
 {
+	int fd;
+
+	if (mkdir(path, 0700) == -1) {
+		if (errno != EEXIST)
+			die(1, "state folder %s: %s", path, strerror(errno));
+		return;
+	}
+	/* a link now is not what we made: somebody may write beside it */
+	if ((fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) == -1)
+		die(1, "state folder %s: %s", path, strerror(errno));
+	privileges_own(c, fd);
+	close(fd);
+}
+
+int
+open_state(const struct conf *c, int make)
+{
+	const char *path = c->state;
 	char part[FILE_PATH_MAX];
 	size_t i;
 	int fd;
@@ -360,8 +394,7 @@ open_state(const char *path, int make)
 			continue;
 		memcpy(part, path, i);
 		part[i] = '\0';
-		if (mkdir(part, 0700) == -1 && errno != EEXIST)
-			die(1, "state folder %s: %s", part, strerror(errno));
+		make_folder(c, part);
 	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)

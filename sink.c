@@ -34,6 +34,12 @@ open_file(const char *path)
 }
 
 int
+sink_is_file(const char *where)
+{
+	return strcmp(where, "stderr") != 0 && strcmp(where, "syslog") != 0;
+}
+
+int
 sink_open(struct sink *s, const char *where)
 {
 	s->path = NULL;

@@ -18,6 +18,8 @@ struct sink {
  */
 int sink_open(struct sink *, const char *where);
 
+int sink_is_file(const char *where);	/* a path */
+
 /* Open a file again, after somebody has renamed it: 0; or -1 with errno, and the old one stays in use. */
 int sink_reopen(const struct sink *);
 

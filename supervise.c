@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "privileges.h"
 #include "supervise.h"
 
 static const char pid_file[] = "tunneld.pid";
@@ -75,9 +76,9 @@ supervise_start(struct supervise *s, const struct conf *c)
 }
 
 static void
-open_sink(struct sink *s, const char *option, const char *where)
+open_sink(const struct conf *c, struct sink *s, const char *option, const char *where)
 {
-	if (sink_open(s, where) == -1)
+	if (privileges_log(c, s, where) == -1)
 		die(1, "%s %s: %s", option, where, strerror(errno));
 }
 
@@ -87,14 +88,14 @@ supervise_logs(struct supervise *s, const struct conf *c)
 	const char *where = c->log;
 
 	if (where[0] == '\0' && c->background) {
-		close(open_state(c->state, 1));
+		close(open_state(c, 1));
 		if (snprintf(s->path, sizeof(s->path), "%s/tunneld.log", c->state) >= (int)sizeof(s->path))
 			die(1, "the path of state folder %s is too long for its log", c->state);
 		where = s->path;
 	}
-	open_sink(&s->log, "--log", where[0] != '\0' ? where : "stderr");
+	open_sink(c, &s->log, "--log", where[0] != '\0' ? where : "stderr");
 	if ((s->has_access = c->access_log[0] != '\0'))
-		open_sink(&s->access, "--access-log", c->access_log);
+		open_sink(c, &s->access, "--access-log", c->access_log);
 	if (c->background && s->log.fd == -1 && s->has_access && s->access.fd == STDERR_FILENO)
 		die(EXIT_USAGE, "--access-log stderr: with --daemon and --log syslog it would go nowhere");
 	log_setup(LOG_INFO, c->log_time || s->log.path != NULL);	/* nobody else adds times to a file */

@@ -10,6 +10,7 @@
 
 #include "control.h"
 #include "log.h"
+#include "privileges.h"
 #include "supervise.h"
 #include "tunneld.h"
 
@@ -18,6 +19,7 @@
 static struct daemon d;
 static struct conf conf;
 static struct supervise sup;
+static int state_dir;
 
 static void
 stop(void)
@@ -28,10 +30,7 @@ stop(void)
 static void
 drained(void)
 {
-	char path[CONTROL_PATH_MAX];
-
-	if (control_path(path, conf.state) == 0)
-		unlink(path);
+	unlinkat(state_dir, "control", 0);	/* its path may lead nowhere in a chroot */
 	log_tell(1);
 	log_line(LOG_INFO, "stopped", (char *)NULL);
 	supervise_end(&sup);
@@ -118,7 +117,7 @@ listen_control(void)
 
 	if (control_path(path, conf.state) == -1)
 		die(1, "the path of state folder %s is too long for its control socket", conf.state);
-	if ((fd = net_listen_unix(path)) == -1) {
+	if ((fd = privileges_listen(state_dir, path)) == -1) {
 		if (errno == EADDRINUSE)
 			die(1, "a daemon already runs with state folder %s", conf.state);
 		die(1, "%s: %s", path, strerror(errno));
@@ -139,30 +138,48 @@ block_signals(sigset_t *set)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Log files are opened again, too. */
+static void
+drop_privileges(void)
+{
+	char *log[3];
+	int n = 0;
+
+	if (sup.log.path != NULL)
+		log[n++] = sup.log.path == sup.path ? sup.path : conf.log;
+	if (sup.has_access && sup.access.path != NULL)
+		log[n++] = conf.access_log;
+	log[n] = NULL;
+	privileges_drop(&conf, state_dir, log);
+}
+
 static void
 serve(void)
 {
 	struct daemon_listener l[LISTEN_TEXTS * NET_LISTEN_MAX];
 	struct tls_server *tls = load_tls();
-	int n, sig, dir, stopping = 0;
+	int n, control, sig, stopping = 0;
 	char why[300];
 	sigset_t set;
 
+	privileges_check(&conf, 1);
 	umask(077);
 	raise_limits();
 	supervise_logs(&sup, &conf);
 	block_signals(&set);
 	n = listen_all(l, (int)COUNT(l));
-	dir = open_state(conf.state, 1);
-	if (daemon_init(&d, &conf.d, dir, why, sizeof(why)) == -1)
+	state_dir = open_state(&conf, 1);
+	if (daemon_init(&d, &conf.d, state_dir, why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
 	d.stop = stop;
 	d.drained = drained;
 	d.tls = tls;
 	d.access = sup.has_access ? &sup.access : NULL;
-	if (daemon_start(&d, l, n, listen_control()) == -1)
+	control = listen_control();
+	drop_privileges();
+	if (daemon_start(&d, l, n, control) == -1)
 		die(1, "no thread can be had: %s", strerror(errno));
-	supervise_ready(&sup, &conf, dir);
+	supervise_ready(&sup, &conf, state_dir);
 	for (;;) {
 		if (sigwait(&set, &sig) != 0)
 			continue;
@@ -191,6 +208,7 @@ main(int argc, char **argv)
 		return command(argc - 1, argv + 1);
 	options(&conf, OPTIONS_DAEMON, argc, argv, 0);
 	if (conf.check) {
+		privileges_check(&conf, 0);
 		if ((tls = load_tls()) != NULL)
 			tls_server_unref(tls);
 		printf("tunneld: the configuration is sound\n");

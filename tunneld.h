@@ -13,6 +13,7 @@
 enum {
 	LISTEN_TEXTS = 16,
 	FILE_PATH_MAX = 512,
+	USER_MAX = 128,
 	EXIT_USAGE = 2
 };
 
@@ -23,6 +24,8 @@ struct conf {
 	char state[FILE_PATH_MAX], file[FILE_PATH_MAX];
 	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
 	int ncerts, nkeys;
+	char user[USER_MAX], chroot[FILE_PATH_MAX];	/* "": stay as we are */
+	int sandbox;
 	char log[FILE_PATH_MAX], access_log[FILE_PATH_MAX];	/* "stderr", "syslog" or a file; "": not given */
 	long ready_fd;		/* 0: none */
 	int log_time, log_all, background, check, json, help, version, global;
@@ -38,7 +41,7 @@ void options(struct conf *, enum options, int argc, char **argv, int operands);
 void usage(void);		/* prints and exits */
 int completion(const char *shell);	/* prints the script for a shell; the exit status */
 
-int open_state(const char *path, int make);	/* the folder's descriptor; dies without it */
+int open_state(const struct conf *, int make);	/* the folder's descriptor; dies without it */
 
 int command(int argc, char **argv);	/* argv[0] is the command's name; the exit status */
 

@@ -11,13 +11,15 @@ user=tunneld
 # certbot runs all hooks for each of its certificates, and says here for which.
 [ "${RENEWED_LINEAGE:-$live}" = "$live" ] || exit 0
 
-# tunneld reads the files again as its own user, who may not look into /etc/letsencrypt.
+# tunneld reads the files again as its own user (--user), who may not look into /etc/letsencrypt.
+# The folder stays root's: in one of that user's, a link could have root write elsewhere.
 # Whole files only, renamed into place: it may be starting right now.
-umask 077
+umask 022
 mkdir -p "$dir"
+umask 077
 cat "$live/fullchain.pem" >"$dir/cert.pem.new"
 cat "$live/privkey.pem" >"$dir/key.pem.new"
-chown "$user" "$dir" "$dir/cert.pem.new" "$dir/key.pem.new"
+chown "$user" "$dir/cert.pem.new" "$dir/key.pem.new"
 mv -f "$dir/cert.pem.new" "$dir/cert.pem"
 mv -f "$dir/key.pem.new" "$dir/key.pem"
 

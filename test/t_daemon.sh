@@ -152,7 +152,7 @@ six=
 daemon two --listen 127.0.0.1:0 ${six:+--listen '[::1]:0'} --log-time
 two=$pid
 is "a line for each listener" "$(grep -c 'event=listening' "$tmp/two.log")" $((six ? 3 : 2))
-like "with --log-time" "$(head -n 1 "$tmp/two.log")" '([a-z]+=)?20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+) level=info event=listening addr=127\.0\.0\.1:[0-9]+'
+like "with --log-time" "$(grep -m 1 event=listening "$tmp/two.log")" '([a-z]+=)?20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+) level=info event=listening addr=127\.0\.0\.1:[0-9]+'
 is "and nothing on stdout" "$(cat "$tmp/two.stdout")" ""
 sed -n 's/.*event=listening addr=//p' "$tmp/two.log" >"$tmp/addrs"
 while read -r addr; do
@@ -203,8 +203,8 @@ until_true "it is counted" sh -c "'$D' status --state '$tmp/st' | grep -q 'name=
 "$D" status --state "$tmp/st" >"$tmp/out"
 is "status: a line a tunnel" "$(wc -l <"$tmp/out" | tr -d ' ')" 2
 has "status: name, token, peer, since, running, bytes" "$tmp/out" \
-    "^name=preview token=$preview peer=127\\.0\\.0\\.1:[0-9]+ since=[0-9TZ:-]+ running=0 requests=1 in=[1-9][0-9]* out=[1-9][0-9]*\$"
-has "status: the other" "$tmp/out" "^name=api token=$preview .* running=0 requests=0 in=0 out=0\$"
+    "^name=preview token=$preview peer=127\\.0\\.0\\.1:[0-9]+ since=[0-9TZ:-]+ running=0 requests=1 in=[1-9][0-9]* out=[1-9][0-9]* url=http://preview\\.tunnel\\.localhost:[0-9]+\$"
+has "status: the other" "$tmp/out" "^name=api token=$preview .* running=0 requests=0 in=0 out=0 url=http://api\\.tunnel\\.localhost:[0-9]+ path_url=http://127\\.0\\.0\\.1:[0-9]+/api/\$"
 "$D" status --json --state "$tmp/st" >"$tmp/out"
 holds "status --json" "$PYTHON" -c '
 import json, sys

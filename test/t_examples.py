@@ -2,6 +2,7 @@
 with TLS in front of daemon and client."""
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -514,8 +515,11 @@ def direct_tls(r):
         print("SKIP tunneld with its own TLS: this build has none", flush=True)
         return
     tls, live, to = certificates(), f"{r.tmp}/live", f"{r.tmp}/to"
+    user = pwd.getpwuid(os.getuid()).pw_name if os.getuid() != 0 else "nobody"
     hook = example(r, "certbot-deploy-hook.sh", (f"live=/etc/letsencrypt/live/{DOMAIN}", f"live={live}"),
-                   ("dir=/etc/tunneld", f"dir={to}"), ("user=tunneld", f"user={os.getuid()}"))
+                   ("dir=/etc/tunneld", f"dir={to}"), ("user=tunneld", f"user={user}"))
+    for path in (ROOT, r.tmp):      # the user is let through to its certificate
+        os.chmod(path, 0o711)
     os.mkdir(live)
     os.mkdir(r.tmp + "/bin")
 
@@ -531,7 +535,8 @@ def direct_tls(r):
     renew(tls.chain, tls.key)
     command = re.search(r"(?m)^    (tunneld --listen (?:.*\\\n)*.*)$", read("README.md")).group(1).replace("\\\n", " ")
     port, plain = free_port(r), free_port(r)
-    for old, new in (("0.0.0.0:443,tls", f"127.0.0.1:{port},tls"), ("0.0.0.0:80", f"127.0.0.1:{plain}"), ("/etc/tunneld/", to + "/")):
+    for old, new in (("0.0.0.0:443,tls", f"127.0.0.1:{port},tls"), ("0.0.0.0:80", f"127.0.0.1:{plain}"), ("/etc/tunneld/", to + "/"),
+                     ("--user tunneld", f"--user {user}")):
         r.check(f"the README's command has {old}", old in command, command)
         command = command.replace(old, new)
     d = r.daemon(*command.split()[1:])

@@ -475,7 +475,7 @@ def rotation(r):
     os.chmod(log, 0o600)
     d = Raw(r, "--log", log, "--access-log", access)
     port = d.port(log)
-    r.has("appended to", r"\Aan older line\ntime=\S+ level=info event=listening", read(log))
+    r.has("appended to", r"\Aan older line\ntime=\S+ level=info event=privileges", read(log))
     r.equal("nothing on stderr", read(d.err), "")
     r.equal("a file that was there keeps its mode; one that was not", (mode(log), mode(access)), ("0o600", "0o640"))
     sent, rotations = 0, 8
@@ -531,7 +531,7 @@ def rotation_fails(r):
         d.wait(f'level=error event=log_not_opened file={re.escape(path)} reason="No such file or directory" kept="the old one"', old)
     answers(port)
     d.wait("GET /health", f"{r.tmp}/moved/access.log")
-    os.mkdir(f"{r.tmp}/log")
+    os.rename(f"{r.tmp}/moved", f"{r.tmp}/log")     # the same folder: the sandbox lets it into no other
     d.p.send_signal(signal.SIGUSR1)
     d.wait(f"event=log_opened file={re.escape(access)}", log)
     r.equal("the access log, too", mode(access), "0o640")
@@ -556,12 +556,14 @@ def to_syslog(r):
         sock.bind(path)
         os.mkdir(dev)
         script = (f'mount -t tmpfs none {dev} && for f in null urandom random; do : >{dev}/$f && mount --bind /dev/$f {dev}/$f || exit 77; done; '
-                  f': >{dev}/log && mount --bind {path} {dev}/log && mount --rbind {dev} /dev || exit 77; exec "$@"')
+                  f'ln -s {path} {dev}/log && mount --rbind {dev} /dev || exit 77; exec "$@"')
         before = ("unshare", "-m", "sh", "-c", script, "sh")
         if subprocess.run([*before, "true"], capture_output=True, check=False, timeout=WAIT).returncode != 0:
             print("SKIP syslog: no mount namespace can be had")
             return
         d = Raw(r, "--log", "syslog", before=before)
+        got = sock.recv(4096).decode()
+        r.has("the first line", "event=privileges", got)
         got = sock.recv(4096).decode()
         m = re.fullmatch(r"<(\d+)>.*tunneld\[(\d+)\]: (level=info event=listening addr=127.0.0.1:(\d+))", got.rstrip("\0\n"))
         if not r.check("a line", m, got):
@@ -571,6 +573,12 @@ def to_syslog(r):
             f.write("nonsense\n")
         got = sock.recv(4096).decode()
         r.has("an error is one there, too", r"^<27>.*level=error event=tokens_bad", got)
+    os.unlink(path)     # the syslog daemon is started again
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(WAIT)
+        sock.bind(path)
+        os.unlink(f"{d.state}/tokens")
+        r.has("its successor is found, from inside the sandbox", r"event=tokens_", sock.recv(4096).decode())
         r.equal("nothing on stderr", read(d.err), "")
         r.equal("exit", d.stop(), 0)
 
