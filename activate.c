@@ -11,24 +11,12 @@
 #include "opt.h"
 #include "tunneld.h"
 
-static int
-option_is(int fd, int option, int want)
-{
-	socklen_t len = sizeof(int);
-	int value;
-
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == want;
-}
-
 static void
 take(int fd)
 {
-	struct sockaddr_storage ss;
+	int family = net_listens(fd);
 
-	memset(&ss, 0, sizeof(ss));
-	net_local(fd, &ss);
-	if (!option_is(fd, SO_TYPE, SOCK_STREAM) || !option_is(fd, SO_ACCEPTCONN, 1) ||
-	    (ss.ss_family != AF_INET && ss.ss_family != AF_INET6))
+	if (family != AF_INET && family != AF_INET6)
 		die(1, "LISTEN_FDS: descriptor %d is no listening TCP socket", fd);
 	if (net_flags(fd) == -1)
 		die(1, "LISTEN_FDS: descriptor %d: %s", fd, strerror(errno));
@@ -57,7 +45,7 @@ activate(struct activation *a)
 		die(1, "LISTEN_FDS: '%.60s' is not a number up to %d", fds, ACTIVATE_MAX);
 	a->n = (int)n;
 	for (i = 0; i < a->n; i++) {
-		take(ACTIVATE_FIRST + i);
+		take(a->fd[i] = ACTIVATE_FIRST + i);
 		if (name == NULL)
 			continue;
 		len = strcspn(name, ":");

@@ -12,6 +12,7 @@ enum {
 
 struct activation {
 	int n;			/* sockets; 0: there are none for us */
+	int fd[ACTIVATE_MAX];
 	int tls[ACTIVATE_MAX];	/* it speaks TLS */
 };
 

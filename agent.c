@@ -34,10 +34,12 @@ agent_finish(struct tunnel_client *c, enum tunnel_end end, const char *why, int 
 		c->end = end;
 		snprintf(c->why, sizeof(c->why), "%s", why);
 	}
-	for (s = c->sessions; s != NULL && n < 2 * LANES_MAX; s = s->next)
+	for (s = c->sessions; s != NULL; s = s->next)
 		if (gently) {
 			if (s->leaving == 0)
 				s->leaving = clock_ms(CLOCK_STEADY);
+		} else if (n == 2 * LANES_MAX) {	/* daemons that drain hold as many: agent_look closes the rest */
+			s->leaving = clock_ms(CLOCK_STEADY) - LEAVE_MS;
 		} else {
 			mux_ref(s->mux);
 			all[n++] = s->mux;
@@ -205,13 +207,36 @@ say_hello(struct session *s)
 	ask(s);
 }
 
+/* The daemon wants us on another session: make it before this one breaks. soon: it has said that another can be had. */
+static void
+drain(struct session *s, int soon)
+{
+	struct tunnel_client *c = s->lane->c;
+	int first;
+
+	pthread_mutex_lock(&c->mtx);
+	s->to_move = 1;
+	first = s->ready && !s->drained && !c->over;
+	s->drained |= first;
+	if (first && clock_ms(CLOCK_STEADY) - s->began >= SETTLED_MS)
+		s->lane->attempts = 0;	/* else the successor waits its turn: no daemon makes us spin */
+	else if (first && soon && s->lane->attempts > 1)
+		s->lane->attempts = 1;	/* but not as after failures: callers may wait at another daemon */
+	pthread_mutex_unlock(&c->mtx);
+	if (first && agent_start(s->lane) == -1) {
+		pthread_mutex_lock(&c->mtx);
+		s->drained = 0;		/* this thread does it, afterwards */
+		pthread_mutex_unlock(&c->mtx);
+	}
+}
+
 static void
 ready(struct session *s, int i, const struct json *j)
 {
 	struct tunnel_client *c = s->lane->c;
 	struct tunnel *t = &c->tunnel[i];
 	char url[URL_MAX], path_url[URL_MAX];
-	int lost, again = 0, news = 0, guarded = 0;
+	int lost, again = 0, news = 0, move = 0, guarded = 0;
 
 	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
 		return;
@@ -230,6 +255,7 @@ ready(struct session *s, int i, const struct json *j)
 		news = strcmp(t->url, url) != 0;
 		again = !news && s->lane->served[i];
 		s->lane->served[i] = 1;
+		move = s->to_move;
 		snprintf(t->url, sizeof(t->url), "%s", url);
 	}
 	pthread_mutex_unlock(&c->mtx);
@@ -237,6 +263,8 @@ ready(struct session *s, int i, const struct json *j)
 		say_unlisten(s->mux, i);
 	if (c->events.ready != NULL && (news || again))
 		c->events.ready(c->arg, i, url, path_url, t->target, again);
+	if (move)		/* the daemon has asked before there was anything to move */
+		drain(s, 1);
 }
 
 /* Nothing that the session has asked for can come any more, but another session may get it. */
@@ -308,26 +336,6 @@ lost(struct session *s, int i, const char *code, const char *message)
 		link_close(mux_link(s->mux), WS_NORMAL, "not served");
 }
 
-/* The daemon wants us on another session: make it before this one breaks. */
-static void
-drain(struct session *s)
-{
-	struct tunnel_client *c = s->lane->c;
-	int first;
-
-	pthread_mutex_lock(&c->mtx);
-	first = s->ready && !s->drained && !c->over;
-	s->drained |= first;
-	if (first && clock_ms(CLOCK_STEADY) - s->began >= SETTLED_MS)
-		s->lane->attempts = 0;	/* else the successor waits its turn: no daemon makes us spin */
-	pthread_mutex_unlock(&c->mtx);
-	if (first && agent_start(s->lane) == -1) {
-		pthread_mutex_lock(&c->mtx);
-		s->drained = 0;		/* this thread does it, afterwards */
-		pthread_mutex_unlock(&c->mtx);
-	}
-}
-
 static void
 on_line(void *arg, const char *line, size_t len)
 {
@@ -362,7 +370,7 @@ on_line(void *arg, const char *line, size_t len)
 			lost(s, (int)id - 1, code, message);
 		ask(s);
 	} else if (strcmp(op, "drain") == 0)
-		drain(s);
+		drain(s, 1);
 	else
 		mux_control(s->mux, "{\"op\":\"error\",\"code\":\"unknown_op\"}", 34);
 }
@@ -381,7 +389,7 @@ on_go_away(void *arg, uint32_t reason)
 	struct session *s = arg;
 
 	if (reason == 0)
-		drain(s);
+		drain(s, 0);
 	pthread_mutex_lock(&s->lane->c->mtx);
 	s->leaving = clock_ms(CLOCK_STEADY);
 	pthread_cond_broadcast(&s->lane->c->change);

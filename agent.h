@@ -51,6 +51,7 @@ struct session {		/* one connection of a lane */
 	int asked;		/* the reader's: how many tunnels it has sent listens for */
 	char state[TUNNEL_MAX];	/* [c] enum listen_state */
 	int ready;		/* [c] a listen was answered by ready */
+	int to_move;		/* [c] the daemon wants it to be replaced */
 	int drained;		/* [c] a successor has been started */
 	int64_t leaving;	/* [c] clock_ms when it was to get no more streams; 0: it may */
 	int listed;		/* [c] */

@@ -456,6 +456,7 @@ enter(struct daemon *d)
 	int ok;
 
 	pthread_mutex_lock(&d->mtx);
+	d->arriving--;
 	ok = d->ncallers < d->conf.callers;
 	if (ok)
 		d->ncallers++;

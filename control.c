@@ -12,6 +12,7 @@
 #include "control.h"
 #include "json.h"
 #include "net.h"
+#include "takeover.h"
 
 enum { TALK_MS = 5000, CMD_MAX = 64, LINE_MAX_ = 2048 };
 
@@ -145,7 +146,7 @@ status(struct daemon *d, struct conn *c, int json, int64_t deadline)
 }
 
 void
-control_serve(struct daemon *d, int fd, void (*stop)(void))
+control_serve(struct daemon *d, int fd)
 {
 	int64_t deadline = clock_ms(CLOCK_STEADY) + TALK_MS;
 	char cmd[CMD_MAX];
@@ -171,7 +172,9 @@ control_serve(struct daemon *d, int fd, void (*stop)(void))
 		conn_write_all(&c, d->addr, strlen(d->addr), deadline);
 		conn_write_all(&c, "\n", 1, deadline);
 	} else if (strcmp(cmd, "stop\n") == 0)
-		stop();
+		d->stop();
+	else if (strcmp(cmd, "takeover\n") == 0)
+		takeover_give(d, &c);
 	else
 		conn_write_all(&c, "unknown command\n", 16, deadline);
 	conn_close(&c);

@@ -1,5 +1,5 @@
 /*
- * control.h: the unix socket "control" in the state folder: status and stop.
+ * control.h: the unix socket "control" in the state folder: status, stop and takeover.
  * One command a line; the answer runs to the end of the connection.
  */
 #ifndef CONTROL_H
@@ -15,8 +15,8 @@ enum { CONTROL_PATH_MAX = 100 };
 int control_path(char out[CONTROL_PATH_MAX], const char *state);
 
 /* Serve one connection, fd: "status", "status json", "listening" (the first
- * listener's address) or "stop" (which calls stop). Bounded in time. */
-void control_serve(struct daemon *, int fd, void (*stop)(void));
+ * listener's address), "stop" (which calls the daemon's) or "takeover" (takeover.h). Bounded in time. */
+void control_serve(struct daemon *, int fd);
 
 /*
  * The command-line side: send cmd, write the answer to fd out. 0; or -1 with errno

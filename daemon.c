@@ -1,5 +1,6 @@
 /* daemon.c: the daemon's own threads, start and end; see daemon.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,11 +11,13 @@
 #include "clock.h"
 #include "control.h"
 #include "daemon.h"
+#include "deadline.h"
 #include "log.h"
 #include "random.h"
 
 enum {
 	TICK_MS = 250,		/* the janitor's round: grace, expiry, the token store */
+	PART_MS = 1000,		/* after a takeover: sessions that cannot be in two places stay so long with the old callers */
 	LAST_MS = 1000		/* for the sessions to close */
 };
 
@@ -27,6 +30,17 @@ daemon_draining(struct daemon *d)
 	draining = d->draining;
 	pthread_mutex_unlock(&d->mtx);
 	return draining;
+}
+
+int
+daemon_moved(struct daemon *d)
+{
+	int moved;
+
+	pthread_mutex_lock(&d->mtx);
+	moved = d->moved;
+	pthread_mutex_unlock(&d->mtx);
+	return moved;
 }
 
 void
@@ -49,9 +63,9 @@ daemon_request_id(struct daemon *d, char id[17])
 	id[16] = '\0';
 }
 
-struct listener {
+struct listener {		/* an acceptor's own */
 	struct daemon *d;
-	struct daemon_listener l;
+	struct daemon_listener *l;
 };
 
 struct job {			/* a connection on its way to a thread */
@@ -69,6 +83,15 @@ run_caller(void *arg)
 	caller_run(j.d, j.fd, j.tls, &j.peer);
 }
 
+/* So many more connections are on their way to a thread, which counts them as callers. */
+static void
+count_arriving(struct daemon *d, int n)
+{
+	pthread_mutex_lock(&d->mtx);
+	d->arriving += n;
+	pthread_mutex_unlock(&d->mtx);
+}
+
 static void
 hand_over(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer)
 {
@@ -79,8 +102,10 @@ hand_over(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer
 		j->fd = fd;
 		j->tls = tls;
 		j->peer = *peer;
+		count_arriving(d, 1);
 		if (workers_run(d->workers, run_caller, j) == 0)
 			return;
+		count_arriving(d, -1);
 		free(j);
 	}
 	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
@@ -91,23 +116,29 @@ static void *
 acceptor(void *arg)
 {
 	struct listener *l = arg;
+	struct daemon *d = l->d;
+	int fd, own = l->l->fd, tls = l->l->tls;
 	struct sockaddr_storage peer;
-	struct pollfd pfd;
-	int fd;
+	struct pollfd pfd[2];
 
-	pfd.fd = l->l.fd;
-	pfd.events = POLLIN;
-	while (daemon_draining(l->d) == 0) {
-		if (poll(&pfd, 1, TICK_MS) <= 0)
+	pfd[0].fd = own;
+	pfd[1].fd = d->rest.rd;
+	pfd[0].events = pfd[1].events = POLLIN;
+	while (daemon_draining(d) == 0) {
+		if (poll(pfd, 2, -1) <= 0)
 			continue;
-		while ((fd = net_accept(l->l.fd, &peer)) != -1)
-			hand_over(l->d, fd, l->l.tls, &peer);
+		while (daemon_draining(d) == 0 && (fd = net_accept(own, &peer)) != -1)
+			hand_over(d, fd, tls, &peer);
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 			log_line(LOG_WARN, "accept_failed", "reason", strerror(errno), (char *)NULL);
 			poll(NULL, 0, TICK_MS);	/* until somebody has closed something */
 		}
 	}
-	close(l->l.fd);
+	pthread_mutex_lock(&d->mtx);
+	close(own);
+	l->l->fd = -1;		/* the number is the next connection's */
+	d->accepting--;
+	pthread_mutex_unlock(&d->mtx);
 	free(l);
 	return NULL;
 }
@@ -171,46 +202,6 @@ janitor(void *arg)
 	return NULL;
 }
 
-static void *
-controller(void *arg)
-{
-	struct listener *l = arg;
-	struct sockaddr_storage peer;
-	struct pollfd pfd;
-	int fd;
-
-	pfd.fd = l->l.fd;
-	pfd.events = POLLIN;
-	for (;;) {
-		if (poll(&pfd, 1, -1) <= 0)
-			continue;
-		if ((fd = net_accept(l->l.fd, &peer)) != -1)
-			control_serve(l->d, fd, l->d->stop);
-		else
-			poll(NULL, 0, TICK_MS);	/* out of descriptors: until somebody has closed something */
-	}
-	return NULL;
-}
-
-/* A thread for a listening socket. */
-static int
-start(struct daemon *d, void *(*fn)(void *), int fd, int tls)
-{
-	struct listener *l = malloc(sizeof(*l));
-	int err;
-
-	if (l == NULL)
-		return -1;
-	l->d = d;
-	l->l.fd = fd;
-	l->l.tls = tls;
-	if ((err = thread_start(STACK_SIZE, fn, l)) == 0)
-		return 0;
-	free(l);
-	errno = err;
-	return -1;
-}
-
 int
 daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why, size_t whylen)
 {
@@ -220,6 +211,7 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	memset(d, 0, sizeof(*d));
 	d->conf = *conf;
 	pthread_mutex_init(&d->mtx, NULL);
+	cond_init(&d->change);
 	pthread_mutex_init(&d->budget.mtx, NULL);
 	d->budget.left = (size_t)conf->buffer;
 	pthread_mutex_init(&d->bodies.mtx, NULL);
@@ -229,6 +221,10 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 		return -1;
 	}
 	snprintf(d->boot, sizeof(d->boot), "%02x%02x%02x%02x", boot[0], boot[1], boot[2], boot[3]);
+	if (wake_open(&d->rest) == -1) {
+		snprintf(why, whylen, "no descriptors are left");
+		return -1;
+	}
 	if ((d->auth = auth_new(dir, why, whylen)) == NULL)
 		return -1;
 	rc.grace_ms = conf->grace_ms;
@@ -244,6 +240,192 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	return -1;
 }
 
+/* The end. */
+
+/* 1; 0: it drains already. */
+static int
+begin_drain(struct daemon *d, int moved)
+{
+	int first;
+
+	pthread_mutex_lock(&d->mtx);
+	if ((first = d->draining == 0)) {
+		d->draining = 1;
+		d->moved = moved;
+	}
+	pthread_mutex_unlock(&d->mtx);
+	wake_post(&d->rest);
+	return first;
+}
+
+static int
+acceptors(struct daemon *d)
+{
+	int n;
+
+	pthread_mutex_lock(&d->mtx);
+	n = d->accepting;
+	pthread_mutex_unlock(&d->mtx);
+	return n;
+}
+
+static int
+callers(struct daemon *d)
+{
+	int n;
+
+	pthread_mutex_lock(&d->mtx);
+	n = d->arriving + d->ncallers;
+	pthread_mutex_unlock(&d->mtx);
+	return n;
+}
+
+static int
+exchanges(struct daemon *d)
+{
+	return registry_running(d->registry);
+}
+
+static int
+sessions(struct daemon *d)
+{
+	return registry_sessions(d->registry);
+}
+
+/* Wait until there are none of them any more, until end (clock_ms) at most. */
+static void
+until_none(struct daemon *d, int (*count)(struct daemon *), int64_t end)
+{
+	while (count(d) > 0 && clock_ms(CLOCK_STEADY) < end)
+		poll(NULL, 0, 10);
+}
+
+/*
+ * Whoever is connected still goes on here, and gets "Connection: close" with the next answer; new ones come to our successor. So the
+ * sessions stay until the last caller has left, but for those who cannot be in two places.
+ */
+static void
+drain_moved(struct daemon *d, int64_t end)
+{
+	int64_t part = clock_ms(CLOCK_STEADY) + PART_MS;
+
+	until_none(d, callers, part < end ? part : end);
+	registry_part(d->registry);
+	until_none(d, callers, end);
+}
+
+static void *
+drain(void *arg)
+{
+	struct daemon *d = arg;
+	int64_t end = clock_ms(CLOCK_STEADY) + d->conf.drain_ms;
+
+	log_line(LOG_INFO, "draining", (char *)NULL);
+	registry_drain(d->registry);
+	if (daemon_moved(d))
+		drain_moved(d, end);
+	until_none(d, exchanges, end);
+	pthread_mutex_lock(&d->mtx);
+	d->draining = 2;	/* who still waits for a response head gets 504 */
+	pthread_mutex_unlock(&d->mtx);
+	until_none(d, exchanges, clock_ms(CLOCK_STEADY) + 2 * TICK_MS);
+	registry_end(d->registry, WS_GOING_AWAY, "shutting down");
+	until_none(d, sessions, clock_ms(CLOCK_STEADY) + LAST_MS);
+	d->drained();
+	return NULL;
+}
+
+int
+daemon_drain(struct daemon *d)
+{
+	int err = 0;
+
+	if (begin_drain(d, 0))
+		err = thread_start(STACK_SIZE, drain, d);
+	errno = err;
+	return err == 0 ? 0 : -1;
+}
+
+/* Takeover. */
+
+int
+daemon_listeners(struct daemon *d, struct daemon_listener out[LISTENERS_MAX])
+{
+	int i, n = 0, err = 0;
+
+	pthread_mutex_lock(&d->mtx);
+	for (i = 0; i < d->nlisteners && err == 0; i++) {
+		if (d->listener[i].fd == -1)
+			continue;
+		out[n] = d->listener[i];
+		if ((out[n].fd = fcntl(out[n].fd, F_DUPFD_CLOEXEC, 0)) == -1)
+			err = errno;
+		else
+			n++;
+	}
+	pthread_mutex_unlock(&d->mtx);
+	while (err != 0 && n > 0)
+		close(out[--n].fd);
+	errno = err;
+	return err != 0 ? -1 : n;
+}
+
+int
+daemon_move(struct daemon *d)
+{
+	if (!begin_drain(d, 1))
+		return 0;
+	until_none(d, acceptors, clock_ms(CLOCK_STEADY) + LAST_MS);
+	return 1;
+}
+
+/* Start. */
+
+static void *
+controller(void *arg)
+{
+	struct daemon *d = arg;
+	struct sockaddr_storage peer;
+	struct pollfd pfd;
+	int fd;
+
+	pthread_mutex_lock(&d->mtx);
+	while (!d->up)
+		pthread_cond_wait(&d->change, &d->mtx);
+	pthread_mutex_unlock(&d->mtx);
+	pfd.fd = d->control;
+	pfd.events = POLLIN;
+	while (!daemon_moved(d)) {
+		if (poll(&pfd, 1, -1) <= 0)
+			continue;
+		if ((fd = net_accept(d->control, &peer)) != -1)
+			control_serve(d, fd);
+		else
+			poll(NULL, 0, TICK_MS);	/* out of descriptors: until somebody has closed something */
+	}
+	close(d->control);
+	return drain(d);
+}
+
+/* Accept on a listener, on a thread of its own. 0, or an error number. */
+static int
+start_acceptor(struct daemon *d, struct daemon_listener *at)
+{
+	struct listener *l = malloc(sizeof(*l));
+	int err;
+
+	if (l == NULL)
+		return ENOMEM;
+	l->d = d;
+	l->l = at;
+	pthread_mutex_lock(&d->mtx);
+	d->accepting++;
+	pthread_mutex_unlock(&d->mtx);
+	if ((err = thread_start(STACK_SIZE, acceptor, l)) != 0)
+		free(l);	/* and the daemon does not start */
+	return err;
+}
+
 int
 daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int control)
 {
@@ -251,6 +433,11 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	char addr[NET_ADDR_MAX];
 	int i, err;
 
+	if ((d->listener = calloc((size_t)n, sizeof(*l))) == NULL)
+		return -1;
+	memcpy(d->listener, l, (size_t)n * sizeof(*l));
+	d->nlisteners = n;
+	d->control = control;
 	for (i = 0; i < n && !l[i].tls; i++)
 		;
 	d->addr_tls = i < n;
@@ -258,17 +445,17 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	net_format(&ss, d->addr);
 	if (d->addr_tls)
 		snprintf(d->https_port, sizeof(d->https_port), "%.5s", strrchr(d->addr, ':') + 1);
-	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0) {
+	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0 || (err = thread_start(STACK_SIZE, controller, d)) != 0) {
 		errno = err;
 		return -1;
 	}
-	if (start(d, controller, control, 0) == -1)
-		return -1;
 	for (i = 0; i < n; i++) {
 		net_local(l[i].fd, &ss);
 		net_format(&ss, addr);
-		if (start(d, acceptor, l[i].fd, l[i].tls) == -1)
+		if ((err = start_acceptor(d, &d->listener[i])) != 0) {
+			errno = err;
 			return -1;
+		}
 		if (l[i].tls)
 			log_line(LOG_INFO, "listening", "proto", "https", "addr", addr, (char *)NULL);
 		else
@@ -277,46 +464,11 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	return 0;
 }
 
-static void
-set_draining(struct daemon *d, int how)
+void
+daemon_up(struct daemon *d)
 {
 	pthread_mutex_lock(&d->mtx);
-	d->draining = how;
+	d->up = 1;
+	pthread_cond_signal(&d->change);
 	pthread_mutex_unlock(&d->mtx);
-}
-
-/* Wait until nothing runs any more, ms at most. */
-static void
-until_quiet(struct daemon *d, int (*running)(struct registry *), long ms)
-{
-	int64_t end = clock_ms(CLOCK_STEADY) + ms;
-
-	while (running(d->registry) > 0 && clock_ms(CLOCK_STEADY) < end)
-		poll(NULL, 0, 10);
-}
-
-static void *
-drain(void *arg)
-{
-	struct daemon *d = arg;
-
-	set_draining(d, 1);
-	log_line(LOG_INFO, "draining", (char *)NULL);
-	registry_drain(d->registry);
-	until_quiet(d, registry_running, d->conf.drain_ms);
-	set_draining(d, 2);	/* who still waits for a response head gets 504 */
-	until_quiet(d, registry_running, 2 * TICK_MS);
-	registry_end(d->registry, WS_GOING_AWAY, "shutting down");
-	until_quiet(d, registry_sessions, LAST_MS);
-	d->drained();
-	return NULL;
-}
-
-int
-daemon_drain(struct daemon *d)
-{
-	int err = thread_start(STACK_SIZE, drain, d);
-
-	errno = err;
-	return err == 0 ? 0 : -1;
 }

@@ -14,9 +14,10 @@
 #include "pending.h"
 #include "registry.h"
 #include "tlsconn.h"
+#include "wake.h"
 #include "workers.h"
 
-enum { TRUST_MAX = 64 };
+enum { TRUST_MAX = 64, LISTENERS_MAX = 128 };
 
 struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	char domain[NAME_LEN_MAX + 1];	/* "": none */
@@ -37,6 +38,8 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 struct daemon_listener {
 	int fd;
 	int tls;		/* it speaks TLS, and plain HTTP if 0 */
+	int any;		/* its port was the system's choice */
+	int given;		/* a supervisor has opened it */
 };
 
 struct daemon {
@@ -53,12 +56,22 @@ struct daemon {
 	char addr[NET_ADDR_MAX];	/* of the first listener that speaks TLS, or the first */
 	int addr_tls;
 	char https_port[6];		/* where plain HTTP is redirected to, "" if nowhere */
+	int control;			/* the control socket, which the controller closes */
+	struct wake rest;		/* readable: no more connections are accepted */
 
 	void (*stop)(void);		/* the control socket was asked to stop the daemon */
-	void (*drained)(void);		/* daemon_drain has come to its end; does not return */
+	void (*drained)(void);		/* it has drained; does not return */
+	void (*handed)(long pid);	/* another process has our listeners, and we drain */
 
+	pthread_cond_t change;		/* up is set */
 	pthread_mutex_t mtx;		/* guards what follows */
+	int up;				/* the program has started: others may take over, or stop it */
 	int draining;			/* 1: no new connections; 2: nor any more waiting */
+	int moved;			/* 1, with draining: another process has listeners and control socket */
+	struct daemon_listener *listener;	/* [nlisteners]; fd -1: closed */
+	int nlisteners;
+	int accepting;			/* acceptors */
+	int arriving;			/* connections on their way to a thread */
 	int ncallers;
 	struct caller *spare;		/* memory and wakes for the next connections */
 	int nspare;
@@ -66,11 +79,12 @@ struct daemon {
 	struct tls_server *tls;		/* NULL: no certificates */
 };
 
-/* Make everything but threads; stop, drained, tls and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+/* Make everything but threads; stop, drained, handed, tls and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
 int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
 
-/* Start the threads: accept on the n listeners (logged as listening) and on the control socket. 0, or -1 with errno. */
+/* Start the threads: accept on the n listeners (logged as listening) and, from daemon_up on, on the control socket. 0, or -1 with errno. */
 int daemon_start(struct daemon *, const struct daemon_listener *, int n, int control);
+void daemon_up(struct daemon *);
 
 /* Certificates and keys as they are now, counted for the caller; NULL: none. */
 struct tls_server *daemon_tls(struct daemon *);
@@ -78,10 +92,16 @@ struct tls_server *daemon_tls(struct daemon *);
 /* Read the token store again, if it has changed or if force; then the certificates too. */
 void daemon_reload(struct daemon *, int force);
 
-/* Begin to drain, on a thread: 0, or -1 with errno. */
+/* Begin to drain, on a thread: 0, or -1 with errno. If it drains already nothing changes. */
 int daemon_drain(struct daemon *);
 
 int daemon_draining(struct daemon *);
+int daemon_moved(struct daemon *);
+
+/* For a takeover: the listeners, as descriptors of the caller's own. How many, or -1 with errno. */
+int daemon_listeners(struct daemon *, struct daemon_listener out[LISTENERS_MAX]);
+/* Another process accepts there now: waits until none of ours does. 1; 0: it drains already, on its way to the end. */
+int daemon_move(struct daemon *);
 void daemon_request_id(struct daemon *, char id[17]);
 
 #endif

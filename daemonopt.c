@@ -161,6 +161,7 @@ SETTER(set_ready_fd, opt_number(v, 3, 1000000, &c->ready_fd) == -1 ? "is not a d
 SETTER(set_daemon, (c->background = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_log_all, (c->log_all = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_takeover, (c->takeover = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -211,7 +212,8 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "ready-fd", 0, OPT_VALUE, NULL, "N", "write a newline there once it accepts", set_ready_fd },
 	STATE_OPT,
 	CONFIG_OPT,
-	/* the last three are for the command line alone */
+	/* the last four are for the command line alone */
+	{ "takeover", 0, OPT_FLAG, NULL, NULL, "take the place of the running daemon", set_takeover },
 	{ "check", 'n', OPT_FLAG, NULL, NULL, "check the configuration and exit", set_check },
 	HELP_OPT,
 	{ "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version },
@@ -294,7 +296,7 @@ settle(struct opt_set *set, struct conf *c, const char *file)
 {
 	int given;
 
-	set->n -= 3;		/* check, help and version are for the command line alone */
+	set->n -= 4;		/* takeover, check, help and version are for the command line alone */
 	if (opt_env(set, c) == -1)
 		die(EXIT_USAGE, "%s", set->err);
 	if (file[0] != '\0')

@@ -66,7 +66,7 @@ main(void)
 	int fd, c;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (net_listen("127.0.0.1:0", &fd, &why) != 1) {
+	if (net_listen("127.0.0.1:0", NULL, NULL, &fd, &why) != 1) {
 		fprintf(stderr, "hello: cannot listen: %s\n", why);
 		return 1;
 	}

@@ -111,6 +111,8 @@ find_holder(struct exchange *x, const char *name, int need_path)
 		}
 		if (rc == PICK_WAIT && daemon_draining(x->c->d)) {
 			registry_leave(r, name, &queued);
+			if (daemon_moved(x->c->d))	/* its client goes there, and so would a new connection */
+				return ending(V_ERROR, 503, "the tunnel has moved to the next daemon: come again", "moved");
 			return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
 		}
 	} while (rc == PICK_WAIT);

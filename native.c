@@ -660,5 +660,7 @@ native_accept(struct caller *c)
 	/* only now: what the daemon has to say to its sessions comes behind the 101 */
 	if (registry_add(c->d->registry, &n->session) == -1)
 		link_close(mux_link(n->mux), WS_TRY_AGAIN, "too many sessions");
+	if (daemon_draining(c->d))	/* since it was judged: the others have been told */
+		native_drain(&n->session);
 	return &n->session;
 }

@@ -83,13 +83,53 @@ set_port(struct sockaddr *sa, in_port_t port)
 }
 
 static in_port_t
-get_port(const struct sockaddr_storage *ss)
+get_port(const struct sockaddr *sa)
 {
-	if (ss->ss_family == AF_INET)
-		return ((const struct sockaddr_in *)(const void *)ss)->sin_port;
-	if (ss->ss_family == AF_INET6)
-		return ((const struct sockaddr_in6 *)(const void *)ss)->sin6_port;
+	if (sa->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)sa)->sin_port;
+	if (sa->sa_family == AF_INET6)
+		return ((const struct sockaddr_in6 *)(const void *)sa)->sin6_port;
 	return 0;
+}
+
+int
+net_any_port(const struct sockaddr *sa)
+{
+	return get_port(sa) == 0;
+}
+
+int
+net_same(const struct sockaddr_storage *ss, const struct sockaddr *want)
+{
+	const struct sockaddr *a = (const struct sockaddr *)ss;
+	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)(const void *)a;
+	const struct sockaddr_in6 *w6 = (const struct sockaddr_in6 *)(const void *)want;
+
+	if (a->sa_family != want->sa_family || (!net_any_port(want) && get_port(a) != get_port(want)))
+		return 0;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
+		    ((const struct sockaddr_in *)(const void *)want)->sin_addr.s_addr;
+	return a->sa_family == AF_INET6 && memcmp(&a6->sin6_addr, &w6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
+	    a6->sin6_scope_id == w6->sin6_scope_id;
+}
+
+static int
+option_is(int fd, int option, int want)
+{
+	socklen_t len = sizeof(int);
+	int value;
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == want;
+}
+
+int
+net_listens(int fd)
+{
+	struct sockaddr_storage ss;
+
+	net_local(fd, &ss);
+	return option_is(fd, SO_TYPE, SOCK_STREAM) && option_is(fd, SO_ACCEPTCONN, 1) ? ss.ss_family : -1;
 }
 
 static int
@@ -124,7 +164,7 @@ listen_one(const struct addrinfo *ai)
 }
 
 int
-net_listen(const char *text, int *fd, const char **why)
+net_listen(const char *text, int (*have)(void *, const struct sockaddr *), void *arg, int *fd, const char **why)
 {
 	char host[NET_HOST_MAX], port[6];
 	struct addrinfo hints, *res, *ai;
@@ -147,9 +187,10 @@ net_listen(const char *text, int *fd, const char **why)
 	for (ai = res; ai != NULL && n < NET_LISTEN_MAX; ai = ai->ai_next) {
 		if (n > 0) {	/* port 0: all addresses share the one the first got */
 			net_local(fd[0], &ss);
-			set_port(ai->ai_addr, get_port(&ss));
+			set_port(ai->ai_addr, get_port((const struct sockaddr *)&ss));
 		}
-		if ((fd[n] = listen_one(ai)) == -1) {
+		fd[n] = have != NULL ? have(arg, ai->ai_addr) : -1;
+		if (fd[n] == -1 && (fd[n] = listen_one(ai)) == -1) {
 			/* a machine without IPv6 still has its IPv4 address, and the other way round */
 			if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)
 				continue;
@@ -381,9 +422,9 @@ net_format(const struct sockaddr_storage *ss, char out[NET_ADDR_MAX])
 
 	net_format_host(ss, host);
 	if (ss->ss_family == AF_INET)
-		snprintf(out, NET_ADDR_MAX, "%.46s:%u", host, ntohs(get_port(ss)));
+		snprintf(out, NET_ADDR_MAX, "%.46s:%u", host, ntohs(get_port((const struct sockaddr *)ss)));
 	else if (ss->ss_family == AF_INET6)
-		snprintf(out, NET_ADDR_MAX, "[%.46s]:%u", host, ntohs(get_port(ss)));
+		snprintf(out, NET_ADDR_MAX, "[%.46s]:%u", host, ntohs(get_port((const struct sockaddr *)ss)));
 	else
 		memcpy(out, host, sizeof(host));
 }

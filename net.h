@@ -21,8 +21,9 @@ int net_split(const char *text, char host[NET_HOST_MAX], char port[6]);
  * Listen on "[HOST:]PORT": without HOST on 127.0.0.1, with "*" on every address. A
  * name that has several addresses takes them all, with the same port. Returns how many
  * sockets were put in fd[NET_LISTEN_MAX], or -1 with *why set to a constant string.
+ * have (NULL: none), with arg, gives a socket that listens there already, or -1; it is as if it were made here.
  */
-int net_listen(const char *text, int *fd, const char **why);
+int net_listen(const char *text, int (*have)(void *, const struct sockaddr *), void *arg, int *fd, const char **why);
 
 /* Listen on a unix socket (mode 0600), replacing one that nobody listens on. -1 with errno. */
 int net_listen_unix(const char *path);
@@ -44,6 +45,10 @@ int net_dial_unix(const char *path, enum net_fail *fail);
 void net_format(const struct sockaddr_storage *, char out[NET_ADDR_MAX]);
 void net_format_host(const struct sockaddr_storage *, char out[NET_ADDR_MAX]);
 void net_local(int fd, struct sockaddr_storage *);
+/* want is the address a, the port being the same too; or want's is 0. IPv4 or IPv6. */
+int net_same(const struct sockaddr_storage *a, const struct sockaddr *want);
+int net_any_port(const struct sockaddr *);	/* the port is 0 */
+int net_listens(int fd);	/* the family of a stream socket that listens; -1: it is none */
 
 int net_flags(int fd);		/* non-blocking and close-on-exec: 0, or -1 with errno */
 void net_tune(int fd);		/* TCP_NODELAY, keep-alive, a short unsent backlog */

@@ -79,6 +79,15 @@ notify_reloading(const struct notify *n)
 }
 
 void
+notify_main(const struct notify *n, long pid)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "MAINPID=%ld", pid);
+	tell(n, text);
+}
+
+void
 notify_stopping(const struct notify *n)
 {
 	tell(n, "STOPPING=1");

@@ -14,6 +14,7 @@ struct notify {
 int notify_open(struct notify *, const char *path, int ready_fd);
 
 void notify_ready(struct notify *);	/* the first time, and after notify_reloading */
+void notify_main(const struct notify *, long pid);	/* that process is the daemon now */
 void notify_reloading(const struct notify *);
 void notify_stopping(const struct notify *);
 

@@ -7,33 +7,7 @@
 #include "clock.h"
 #include "deadline.h"
 #include "log.h"
-#include "registry.h"
-
-enum { CHAINS = 1024 };
-
-struct tunnel {			/* a name that is held or in its grace period */
-	char name[NAME_LEN_MAX + 1];
-	char who[sizeof(((struct identity *)0)->who)];
-	char instance[INSTANCE_MAX + 1];
-	struct holder *holders;
-	int64_t grace_until;	/* clock_ms, CLOCK_STEADY; with no holder */
-	int64_t since;
-	int path;
-	int waiting;		/* exchanges */
-	int refs;		/* the table's, one a holder, one a waiting exchange */
-	int linked;		/* in the table */
-	struct pending_share share;	/* guarded by the pending map */
-	struct tunnel *next;
-};
-
-struct registry {
-	struct registry_conf conf;	/* constant */
-	pthread_mutex_t mtx;		/* guards everything below, and what registry.h marks [r] */
-	pthread_cond_t change;		/* a name has got a holder, or is free */
-	struct tunnel *chain[CHAINS];
-	struct session *sessions;
-	int nsessions, running;
-};
+#include "registryint.h"
 
 struct registry *
 registry_new(const struct registry_conf *conf)
@@ -58,8 +32,8 @@ chain_of(struct registry *r, const char *name)
 	return &r->chain[h % CHAINS];
 }
 
-static struct tunnel *
-find_locked(struct registry *r, const char *name)
+struct tunnel *
+registry_find_locked(struct registry *r, const char *name)
 {
 	struct tunnel *t;
 
@@ -89,8 +63,8 @@ unlink_locked(struct registry *r, struct tunnel *t)
 	tunnel_unref_locked(t);
 }
 
-static struct tunnel *
-new_tunnel_locked(struct registry *r, const char *name)
+struct tunnel *
+registry_name_locked(struct registry *r, const char *name)
 {
 	struct tunnel *t = calloc(1, sizeof(*t)), **chain = chain_of(r, name);
 
@@ -155,9 +129,8 @@ registry_add(struct registry *r, struct session *s)
 	return rc;
 }
 
-/* Take h off its tunnel and its session. Its session's reference to it is dropped. */
-static void
-drop_holder_locked(struct holder *h)
+void
+registry_drop_locked(struct holder *h)
 {
 	struct holder **p;
 
@@ -190,7 +163,7 @@ registry_remove(struct registry *r, struct session *s, int orderly)
 	while (s->holders != NULL) {
 		t = s->holders->tunnel;
 		t->refs++;
-		drop_holder_locked(s->holders);
+		registry_drop_locked(s->holders);
 		if (t->holders == NULL && t->linked) {
 			t->grace_until = clock_ms(CLOCK_STEADY) + r->conf.grace_ms;
 			t->since = clock_ms(CLOCK_WALL);
@@ -233,7 +206,7 @@ replace_locked(struct tunnel *t, const struct session *by)
 	for (h = t->holders; h != NULL; h = next) {
 		next = h->next;
 		if (same_client(h->session, by))
-			drop_holder_locked(h);
+			registry_drop_locked(h);
 	}
 }
 
@@ -251,7 +224,7 @@ oust_locked(struct tunnel *t, struct loser *loser, int max)
 			h->session->refs++;
 			n++;
 		}
-		drop_holder_locked(h);
+		registry_drop_locked(h);
 	}
 	return n;
 }
@@ -273,7 +246,7 @@ static enum listen_result
 listen_locked(struct registry *r, struct session *s, struct holder *h, const char *name,
     char held[64], struct loser *loser, int *nlosers)
 {
-	struct tunnel *t = find_locked(r, name);
+	struct tunnel *t = registry_find_locked(r, name);
 
 	if (t != NULL && strcmp(t->who, s->identity.who) != 0) {
 		describe_locked(t, held);
@@ -281,7 +254,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 	}
 	if (s->ntunnels >= SESSION_TUNNELS_MAX || s->dead)
 		return LISTEN_LIMIT;
-	if (t == NULL && (t = new_tunnel_locked(r, name)) == NULL)
+	if (t == NULL && (t = registry_name_locked(r, name)) == NULL)
 		return LISTEN_NO_MEMORY;
 	t->refs++;		/* the holder's */
 	replace_locked(t, s);
@@ -292,6 +265,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 		t->since = h->since;
 	}
 	t->path = h->path;
+	t->moving = 0;
 	h->tunnel = t;
 	h->next = t->holders;
 	t->holders = h;
@@ -354,7 +328,7 @@ registry_unlisten(struct registry *r, struct session *s, uint32_t listen_id)
 	if (h != NULL) {
 		t = h->tunnel;
 		t->refs++;
-		drop_holder_locked(h);
+		registry_drop_locked(h);
 		if (t->holders == NULL && t->linked)
 			unlink_locked(r, t);
 		tunnel_unref_locked(t);
@@ -398,9 +372,9 @@ registry_pick(struct registry *r, const char *name, int need_path, int64_t wait_
 
 	deadline_in(&until, wait_ms);
 	pthread_mutex_lock(&r->mtx);
-	while ((t = find_locked(r, name)) != NULL && t->holders == NULL && !(need_path && !t->path)) {
+	while ((t = registry_find_locked(r, name)) != NULL && t->holders == NULL && !(need_path && !t->path)) {
 		if (!*queued) {
-			if (t->waiting >= r->conf.queue) {
+			if (t->waiting >= r->conf.queue && !t->moving) {
 				rc = PICK_FULL;
 				break;
 			}
@@ -436,15 +410,14 @@ registry_leave(struct registry *r, const char *name, int *queued)
 	if (!*queued)
 		return;
 	pthread_mutex_lock(&r->mtx);
-	if ((t = find_locked(r, name)) != NULL && t->waiting > 0)
+	if ((t = registry_find_locked(r, name)) != NULL && t->waiting > 0)
 		t->waiting--;
 	*queued = 0;
 	pthread_mutex_unlock(&r->mtx);
 }
 
-/* It was asked to move, its successor has its names, and its exchanges are done. */
-static int
-moved_locked(const struct session *s)
+int
+registry_moved_locked(const struct session *s)
 {
 	return s->draining && s->running == 0 && s->holders == NULL && !s->dead;
 }
@@ -459,7 +432,7 @@ registry_done(struct registry *r, struct holder *h)
 	h->running--;
 	s->running--;
 	r->running--;
-	end = moved_locked(s);
+	end = registry_moved_locked(s);
 	holder_unref_locked(h);
 	pthread_mutex_unlock(&r->mtx);
 	if (end)
@@ -480,7 +453,7 @@ registry_holder(struct registry *r, const char *name)
 	struct tunnel *t;
 
 	pthread_mutex_lock(&r->mtx);
-	if ((t = find_locked(r, name)) != NULL && t->holders != NULL) {
+	if ((t = registry_find_locked(r, name)) != NULL && t->holders != NULL) {
 		s = t->holders->session;
 		s->refs++;
 	}
@@ -495,7 +468,7 @@ registry_has(struct registry *r, const char *name, int need_path)
 	int has;
 
 	pthread_mutex_lock(&r->mtx);
-	t = find_locked(r, name);
+	t = registry_find_locked(r, name);
 	has = t != NULL && (!need_path || t->path);
 	pthread_mutex_unlock(&r->mtx);
 	return has;
@@ -523,9 +496,8 @@ registry_sessions(struct registry *r)
 	return n;
 }
 
-/* All sessions, each with a reference, in memory of the caller's to free; *n of them. NULL if there are none. */
-static struct session **
-all_sessions(struct registry *r, int *n)
+struct session **
+registry_all(struct registry *r, int *n)
 {
 	struct session **all, *s;
 
@@ -588,7 +560,7 @@ replace(struct registry *r, struct session *s)
 	pthread_mutex_lock(&r->mtx);
 	first = !s->draining;
 	s->draining = 1;
-	end = moved_locked(s);
+	end = registry_moved_locked(s);
 	pthread_mutex_unlock(&r->mtx);
 	if (first)
 		s->dialect->drain(s);
@@ -605,7 +577,7 @@ registry_tick(struct registry *r, struct auth *auth)
 	int i, n;
 
 	end_grace(r);
-	all = all_sessions(r, &n);
+	all = registry_all(r, &n);
 	for (i = 0; i < n; i++) {
 		if ((code = auth_lost(auth, &all[i]->identity, now)) != NULL)
 			expel(r, all[i], code);
@@ -622,7 +594,7 @@ registry_drain(struct registry *r)
 	struct session **all;
 	int i, n;
 
-	all = all_sessions(r, &n);
+	all = registry_all(r, &n);
 	for (i = 0; i < n; i++) {
 		all[i]->dialect->drain(all[i]);
 		session_unref(r, all[i]);
@@ -636,58 +608,10 @@ registry_end(struct registry *r, int code, const char *reason)
 	struct session **all;
 	int i, n;
 
-	all = all_sessions(r, &n);
+	all = registry_all(r, &n);
 	for (i = 0; i < n; i++) {
 		all[i]->dialect->end(all[i], code, reason);
 		session_unref(r, all[i]);
 	}
 	free(all);
-}
-
-static void
-copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
-{
-	uint64_t tally[2];
-
-	memset(st, 0, sizeof(*st));
-	memcpy(st->name, t->name, sizeof(st->name));
-	memcpy(st->who, t->who, sizeof(st->who));
-	st->path = t->path;
-	if (h == NULL) {
-		st->lost = 1;
-		st->since = t->since;
-		return;
-	}
-	memcpy(st->peer, h->session->peer, sizeof(st->peer));
-	st->since = h->since;
-	st->guarded = h->guard != NULL;
-	snprintf(st->url, sizeof(st->url), "%s", h->url != NULL ? h->url : "");
-	snprintf(st->path_url, sizeof(st->path_url), "%s", h->path_url != NULL ? h->path_url : "");
-	st->running = h->running;
-	st->requests = h->requests;
-	h->session->dialect->tally(h->session, h->tally, tally);
-	st->in = tally[1];
-	st->out = tally[0];
-}
-
-size_t
-registry_status(struct registry *r, struct tunnel_status *out, size_t max)
-{
-	struct tunnel *t;
-	struct holder *h;
-	size_t n = 0;
-	int i;
-
-	pthread_mutex_lock(&r->mtx);
-	for (i = 0; i < CHAINS; i++)
-		for (t = r->chain[i]; t != NULL; t = t->next) {
-			h = t->holders;
-			do {
-				if (n < max)
-					copy_status(&out[n], t, h);
-				n++;
-			} while (h != NULL && (h = h->next) != NULL);
-		}
-	pthread_mutex_unlock(&r->mtx);
-	return n;
 }

@@ -139,6 +139,14 @@ void registry_tick(struct registry *, struct auth *);
 void registry_drain(struct registry *);		/* ask all sessions to move */
 void registry_end(struct registry *, int code, const char *reason);	/* end all */
 
+/*
+ * For a takeover. Keep name for this credential for ms, as if its session had just been lost; moving: it has been told to come, and
+ * as many exchanges may wait for it as there are callers. 1 if the name was not there.
+ */
+int registry_hold(struct registry *, const char *name, const char *who, int path, int moving, int64_t ms);
+/* End sessions whose dialect cannot drain (whole), each as soon as nothing runs, so that their clients come again. */
+void registry_part(struct registry *);
+
 enum { REGISTRY_URL_MAX = 400 };
 
 /* Walk all tunnels for status, a copy at a time. */
@@ -148,7 +156,8 @@ struct tunnel_status {
 	char peer[NET_ADDR_MAX];
 	int64_t since;		/* of the holder, ms; of the loss in grace */
 	char url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX];	/* "": not known, or not by path */
-	int running, path, lost, guarded;
+	int running, path, lost, guarded, whole;
+	int64_t left;		/* of the grace period, ms, when lost */
 	uint64_t in, out, requests;	/* bytes from callers to the client, and back */
 };
 /* How many there are; the first max of them in *out. */

@@ -122,12 +122,16 @@ supervise_ready(struct supervise *s, const struct conf *c, int dir)
 	snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	if (!c->background)
 		unlinkat(dir, pid_file, 0);	/* of one that was killed */
-	else if (store_replace(dir, pid_file, text, strlen(text)) == -1)
-		die(1, "%s/%s: %s", c->state, pid_file, strerror(errno));
-	else
+	else if (store_replace(dir, pid_file, text, strlen(text)) == 0)
 		s->dir = dir;
+	else if (c->takeover)
+		log_line(LOG_ERROR, "no_pid_file", "reason", strerror(errno), (char *)NULL);
+	else
+		die(1, "%s/%s: %s", c->state, pid_file, strerror(errno));
 	if (!c->log_all && log_limit() == -1)
 		log_line(LOG_WARN, "no_memory", "for", "log", (char *)NULL);
+	if (c->takeover)
+		notify_main(&s->notify, (long)getpid());
 	notify_ready(&s->notify);
 	if (s->parent == -1)
 		return;

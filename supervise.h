@@ -28,7 +28,10 @@ void supervise_start(struct supervise *, const struct conf *);
 
 void supervise_logs(struct supervise *, const struct conf *);	/* open them, and the way to the supervisor; dies */
 
-/* All listeners accept. dir: the state folder, whose control socket is ours. Dies without a pid file. */
+/*
+ * All listeners accept. dir: the state folder, whose control socket is ours. Dies without a pid file, but not when
+ * another daemon has ended for this one.
+ */
 void supervise_ready(struct supervise *, const struct conf *, int dir);
 
 void supervise_reopen(const struct supervise *);	/* log files, after somebody has renamed them */

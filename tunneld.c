@@ -12,13 +12,13 @@
 #include "log.h"
 #include "privileges.h"
 #include "supervise.h"
+#include "takeover.h"
 #include "tunneld.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct daemon d;
 static struct conf conf;
 static struct supervise sup;
+static struct takeover take;	/* with --takeover */
 static int state_dir;
 
 static void
@@ -30,11 +30,22 @@ stop(void)
 static void
 drained(void)
 {
-	unlinkat(state_dir, "control", 0);	/* its path may lead nowhere in a chroot */
+	int moved = daemon_moved(&d);	/* then what is in the state folder is not ours any more */
+
+	if (!moved)
+		unlinkat(state_dir, "control", 0);	/* its path may lead nowhere in a chroot */
 	log_tell(1);
 	log_line(LOG_INFO, "stopped", (char *)NULL);
-	supervise_end(&sup);
+	if (!moved)
+		supervise_end(&sup);
 	exit(0);
+}
+
+static void
+handed(long pid)
+{
+	if (pid > 0)
+		notify_main(&sup.notify, pid);
 }
 
 static void
@@ -54,26 +65,58 @@ raise_limits(void)
 	}
 }
 
+/* Have the running daemon offer its sockets. Those that a supervisor had opened for it are as good as opened for us. */
+static void
+ask_running(void)
+{
+	char why[300];
+	int i, own = sup.sockets.n;
+
+	if (takeover_ask(&take, conf.state, why, sizeof(why)) == -1) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
+			die(1, "no daemon runs with state folder %s: start without --takeover", conf.state);
+		die(1, "the daemon that runs with state folder %s cannot be taken over: %s", conf.state, why);
+	}
+	for (i = 0; own == 0 && i < take.n && sup.sockets.n < ACTIVATE_MAX; i++) {
+		if (!take.have[i].given)
+			continue;
+		sup.sockets.fd[sup.sockets.n] = take.have[i].fd;
+		sup.sockets.tls[sup.sockets.n++] = take.have[i].tls;
+		take.have[i].fd = -1;
+	}
+}
+
+/* What the running daemon has of it; arg: it is for TLS. */
 static int
-listen_all(struct daemon_listener *l, int max)
+have(void *arg, const struct sockaddr *want)
+{
+	return takeover_find(&take, *(const int *)arg, want);
+}
+
+static int
+listen_all(struct daemon_listener l[LISTENERS_MAX])
 {
 	int fd[NET_LISTEN_MAX], i, k, n = 0;
+	char host[NET_HOST_MAX], port[6];
 	const char *why;
 
+	memset(l, 0, LISTENERS_MAX * sizeof(*l));
 	for (; n < sup.sockets.n; n++) {	/* these are there already, in place of our own */
-		l[n].fd = ACTIVATE_FIRST + n;
+		l[n].fd = sup.sockets.fd[n];
 		l[n].tls = sup.sockets.tls[n];
+		l[n].given = 1;
 	}
-	if (n > 0)
-		return n;
-	for (i = 0; i < conf.nlisten && n + NET_LISTEN_MAX <= max; i++) {
-		if ((k = net_listen(conf.listen[i], fd, &why)) == -1)
+	for (i = 0; sup.sockets.n == 0 && i < conf.nlisten && n + NET_LISTEN_MAX <= LISTENERS_MAX; i++) {
+		if ((k = net_listen(conf.listen[i], have, &conf.tls[i], fd, &why)) == -1)
 			die(1, "cannot listen on %s: %s", conf.listen[i], why);
 		while (k > 0) {
 			l[n].fd = fd[--k];
+			l[n].any = net_split(conf.listen[i], host, port) == 0 && strtol(port, NULL, 10) == 0;
 			l[n++].tls = conf.tls[i];
 		}
 	}
+	if (conf.takeover)
+		takeover_drop(&take);
 	return n;
 }
 
@@ -115,6 +158,8 @@ listen_control(void)
 	char path[CONTROL_PATH_MAX];
 	int fd;
 
+	if (conf.takeover)
+		return take.control;
 	if (control_path(path, conf.state) == -1)
 		die(1, "the path of state folder %s is too long for its control socket", conf.state);
 	if ((fd = privileges_listen(state_dir, path)) == -1) {
@@ -154,49 +199,71 @@ drop_privileges(void)
 }
 
 static void
+await_signals(const sigset_t *set)
+{
+	int sig, moved, stopping = 0;
+
+	for (;;) {
+		if (sigwait(set, &sig) != 0)
+			continue;
+		moved = daemon_moved(&d);	/* then the supervisor hears from the next daemon */
+		if (sig == SIGHUP && !moved) {
+			notify_reloading(&sup.notify);
+			daemon_reload(&d, 1);
+			notify_ready(&sup.notify);
+		} else if (sig == SIGHUP) {
+			daemon_reload(&d, 1);
+		} else if (sig == SIGUSR1) {
+			supervise_reopen(&sup);
+		} else {
+			if (!moved)
+				notify_stopping(&sup.notify);
+			if (stopping++ || daemon_drain(&d) == -1) {
+				if (!moved)
+					supervise_end(&sup);
+				exit(1);
+			}
+		}
+	}
+}
+
+static void
 serve(void)
 {
-	struct daemon_listener l[LISTEN_TEXTS * NET_LISTEN_MAX];
-	struct tls_server *tls = load_tls();
-	int n, control, sig, stopping = 0;
+	struct daemon_listener l[LISTENERS_MAX];
+	struct tls_server *tls;
+	int n, control;
 	char why[300];
 	sigset_t set;
 
 	privileges_check(&conf, 1);
+	if (conf.takeover)
+		ask_running();
+	tls = load_tls();
 	umask(077);
 	raise_limits();
 	supervise_logs(&sup, &conf);
 	block_signals(&set);
-	n = listen_all(l, (int)COUNT(l));
+	n = listen_all(l);
 	state_dir = open_state(&conf, 1);
 	if (daemon_init(&d, &conf.d, state_dir, why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
 	d.stop = stop;
 	d.drained = drained;
+	d.handed = handed;
 	d.tls = tls;
 	d.access = sup.has_access ? &sup.access : NULL;
 	control = listen_control();
 	drop_privileges();
+	if (conf.takeover && takeover_go(&take, d.registry, why, sizeof(why)) == -1)
+		die(1, "the running daemon stays: %s", why);
 	if (daemon_start(&d, l, n, control) == -1)
 		die(1, "no thread can be had: %s", strerror(errno));
+	if (conf.takeover && takeover_taken(&take, d.registry, why, sizeof(why)) == -1)
+		die(1, "the running daemon stays: %s", why);
 	supervise_ready(&sup, &conf, state_dir);
-	for (;;) {
-		if (sigwait(&set, &sig) != 0)
-			continue;
-		if (sig == SIGHUP) {
-			notify_reloading(&sup.notify);
-			daemon_reload(&d, 1);
-			notify_ready(&sup.notify);
-		} else if (sig == SIGUSR1) {
-			supervise_reopen(&sup);
-		} else {
-			notify_stopping(&sup.notify);
-			if (stopping++ || daemon_drain(&d) == -1) {
-				supervise_end(&sup);
-				exit(1);
-			}
-		}
-	}
+	daemon_up(&d);
+	await_signals(&set);
 }
 
 int

@@ -28,7 +28,7 @@ struct conf {
 	int sandbox;
 	char log[FILE_PATH_MAX], access_log[FILE_PATH_MAX];	/* "stderr", "syslog" or a file; "": not given */
 	long ready_fd;		/* 0: none */
-	int log_time, log_all, background, check, json, help, version, global;
+	int log_time, log_all, background, takeover, check, json, help, version, global;
 	char scope[STORE_SCOPE_MAX + 1], note[STORE_NOTE_MAX + 1];
 	long expires_ms;
 };

@@ -364,6 +364,25 @@ def drained(r):
 
 
 @test
+def drained_at_once(r):
+    """Asked to move before anything is ready: it does so as soon as something is, and stays until it is sent away."""
+    a = named(r, "a")
+    f = r.keep(FrameDaemon())
+    c = several(r, f.url, f"a={a.target}", ready=False)
+    for _ in range(3):
+        f.ready("drain")
+        first = f.session
+    f.ready()
+    r.equal("the last serves", f.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")[1], b"a /\n")
+    r.check("the one before is there still", not first.ended)
+    f.session, f.used, last = first, 0, f.session
+    r.equal("and serves", f.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")[1], b"a /\n")
+    f.session = last
+    first.close()
+    c.stop()
+
+
+@test
 def many(r):
     d, o = r.daemon(), r.origin()
     words = [f"n{i}={o.target}" for i in range(64)]

@@ -201,7 +201,7 @@ serve(const char *port)
 	const char *why;
 	int fds[NET_LISTEN_MAX], fd, err;
 
-	if (net_listen(port, fds, &why) == -1) {
+	if (net_listen(port, NULL, NULL, fds, &why) == -1) {
 		fprintf(stderr, "wsecho: %s: %s\n", port, why);
 		return 1;
 	}

@@ -203,7 +203,8 @@ class FrameDaemon:
         self.token, self.session, self.used = None, None, 0
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def ready(self):
+    def ready(self, *before):
+        """Ready at once; or these words come before that."""
         sock, _ = self.listener.accept()
         sock.settimeout(WAIT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -216,6 +217,8 @@ class FrameDaemon:
         self.session = s
         s.until(1, b'"listen"')
         s.line(ACK, op="hello", version="1.0.0", domain="tunnel.localhost", ping=30)
+        for op in before:
+            s.line(0, op=op)
         s.line(0, op="ready", id=1, url=f"http://a.tunnel.localhost:{self.port}")
 
     def open(self, data, cut=0):

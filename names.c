@@ -1,0 +1,110 @@
+/* names.c: names as they are told outside, and known from there; see registry.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "registryint.h"
+
+static void
+copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
+{
+	uint64_t tally[2];
+
+	memset(st, 0, sizeof(*st));
+	memcpy(st->name, t->name, sizeof(st->name));
+	memcpy(st->who, t->who, sizeof(st->who));
+	st->path = t->path;
+	if (h == NULL) {
+		st->lost = 1;
+		st->since = t->since;
+		st->left = t->grace_until - clock_ms(CLOCK_STEADY);
+		return;
+	}
+	st->whole = h->session->dialect->whole;
+	memcpy(st->peer, h->session->peer, sizeof(st->peer));
+	st->since = h->since;
+	st->guarded = h->guard != NULL;
+	snprintf(st->url, sizeof(st->url), "%s", h->url != NULL ? h->url : "");
+	snprintf(st->path_url, sizeof(st->path_url), "%s", h->path_url != NULL ? h->path_url : "");
+	st->running = h->running;
+	st->requests = h->requests;
+	h->session->dialect->tally(h->session, h->tally, tally);
+	st->in = tally[1];
+	st->out = tally[0];
+}
+
+size_t
+registry_status(struct registry *r, struct tunnel_status *out, size_t max)
+{
+	struct tunnel *t;
+	struct holder *h;
+	size_t n = 0;
+	int i;
+
+	pthread_mutex_lock(&r->mtx);
+	for (i = 0; i < CHAINS; i++)
+		for (t = r->chain[i]; t != NULL; t = t->next) {
+			h = t->holders;
+			do {
+				if (n < max)
+					copy_status(&out[n], t, h);
+				n++;
+			} while (h != NULL && (h = h->next) != NULL);
+		}
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}
+
+int
+registry_hold(struct registry *r, const char *name, const char *who, int path, int moving, int64_t ms)
+{
+	struct tunnel *t = NULL;
+
+	pthread_mutex_lock(&r->mtx);
+	if (registry_find_locked(r, name) == NULL && (t = registry_name_locked(r, name)) != NULL) {
+		memcpy(t->who, who, strlen(who) + 1);
+		t->path = path;
+		t->moving = moving;
+		t->since = clock_ms(CLOCK_WALL);
+		t->grace_until = clock_ms(CLOCK_STEADY) + ms;
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return t != NULL;
+}
+
+/* Its names are lost, as if it had gone, and it ends when nothing runs. */
+static void
+part(struct registry *r, struct session *s)
+{
+	struct tunnel *t;
+	int end;
+
+	pthread_mutex_lock(&r->mtx);
+	s->draining = 1;
+	while (s->holders != NULL) {
+		t = s->holders->tunnel;
+		registry_drop_locked(s->holders);	/* the table has a reference to t, too */
+		t->grace_until = clock_ms(CLOCK_STEADY) + r->conf.grace_ms;
+		t->since = clock_ms(CLOCK_WALL);
+	}
+	end = registry_moved_locked(s);
+	pthread_mutex_unlock(&r->mtx);
+	if (end)
+		s->dialect->end(s, WS_GOING_AWAY, "drained");
+}
+
+void
+registry_part(struct registry *r)
+{
+	struct session **all;
+	int i, n;
+
+	all = registry_all(r, &n);
+	for (i = 0; i < n; i++) {
+		if (all[i]->dialect->whole)
+			part(r, all[i]);
+		session_unref(r, all[i]);
+	}
+	free(all);
+}
