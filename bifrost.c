@@ -29,8 +29,9 @@ struct bifrost {
 	struct link *link;
 	char name[NAME_LEN_MAX + 1];
 	char *in;		/* the reader's: a message in pieces, bytes [0..len) */
-	size_t len, cap;	/* cap is taken from the daemon's budget */
-	int refused;		/* closed before it was one of the daemon's sessions */
+	size_t len, cap;	/* cap is taken from the share */
+	int skip;		/* there was no room for it: the rest is dropped */
+	struct share share;	/* of the daemon's memory for bodies */
 	pthread_mutex_t mtx;	/* guards what follows; alone */
 	int leaving;		/* its name was taken: closed when nothing runs */
 };
@@ -47,7 +48,7 @@ static void
 drop_input(struct bifrost *b)
 {
 	free(b->in);
-	budget_give(&b->d->bodies, b->cap);
+	share_give(&b->share, b->cap);
 	b->in = NULL;
 	b->len = b->cap = 0;
 }
@@ -59,12 +60,12 @@ gather(struct bifrost *b, const uint8_t *p, size_t n)
 	char *grown;
 
 	while (cap < b->len + n)
-		cap *= 2;
+		cap = cap < ANSWER_MAX / 2 ? cap * 2 : ANSWER_MAX;
 	if (cap > b->cap) {
-		if (!budget_take(&b->d->bodies, cap - b->cap))
+		if (!share_take(&b->share, cap - b->cap))
 			return -1;
 		if ((grown = realloc(b->in, cap)) == NULL) {
-			budget_give(&b->d->bodies, cap - b->cap);
+			share_give(&b->share, cap - b->cap);
 			return -1;
 		}
 		b->in = grown;
@@ -73,6 +74,19 @@ gather(struct bifrost *b, const uint8_t *p, size_t n)
 	memcpy(b->in + b->len, p, n);
 	b->len += n;
 	return 0;
+}
+
+/* All has been gathered: what was taken to grow into is given back. */
+static void
+trim(struct bifrost *b)
+{
+	char *fit = realloc(b->in, b->len);
+
+	if (fit == NULL)
+		return;
+	b->in = fit;
+	share_give(&b->share, b->cap - b->len);
+	b->cap = b->len;
 }
 
 static void
@@ -99,24 +113,36 @@ answer(struct bifrost *b, char *text, size_t len)
 	free(a.memory);
 }
 
+/* There is no room for this answer: its request fails, and no other. */
+static void
+skip(struct bifrost *b, const uint8_t *p, size_t n)
+{
+	char id[MESSAGE_ID_LEN + 1];
+
+	if (bifrost_id(b->len > 0 ? b->in : (const char *)p, b->len > 0 ? b->len : n, id))
+		messages_refuse(b->messages, id);
+	drop_input(b);
+	b->skip = 1;
+}
+
 static int
 on_data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
 {
 	struct bifrost *b = arg;
 
 	(void)opcode;		/* text or binary, all the same */
-	if (fin && b->len == 0) {
+	(void)why;
+	if (fin && b->len == 0 && !b->skip)
 		answer(b, (char *)buf, len);
-		return 0;
-	}
-	if (gather(b, buf, len) == -1) {
-		*why = "no memory for such an answer";
-		return -WS_TOO_BIG;
-	}
-	if (fin) {
+	else if (!b->skip && gather(b, buf, len) == -1)
+		skip(b, buf, len);
+	else if (fin && !b->skip) {
+		trim(b);
 		answer(b, b->in, b->len);
 		drop_input(b);
 	}
+	if (fin)
+		b->skip = 0;
 	return 0;
 }
 
@@ -124,32 +150,49 @@ static const struct link_ops link_ops = { on_data, NULL, NULL };
 
 /* Requests out, on the callers' threads. */
 
+struct parcel {			/* a request on its way; may outlive who sent it */
+	struct link_parcel link;
+	struct bifrost *b;
+	size_t charge;		/* of the session's share */
+};
+
+static void
+release(struct link_parcel *link)
+{
+	struct parcel *p = (struct parcel *)(void *)link;
+
+	free(p->link.iov.iov_base);
+	share_give(&p->b->share, p->charge);
+	free(p);
+}
+
 static int
 send_request(void *arg, const struct message *m, int64_t deadline)
 {
 	struct bifrost *b = arg;
-	struct iovec iov;
-	char *text = NULL;
-	size_t len, charge = BASE64_LEN(m->len);
-	int64_t slow;
-	int rc, err;
+	struct parcel *p = malloc(sizeof(*p));
+	char *text;
+	int err;
 
-	if (!budget_take(&b->d->bodies, charge)) {
+	if (p == NULL)
+		return -1;
+	p->link.release = release;
+	p->link.iov.iov_base = NULL;
+	p->b = b;
+	p->charge = BASE64_LEN(m->len);
+	if (!share_take(&b->share, p->charge)) {
+		free(p);
 		errno = ENOMEM;
 		return -1;
 	}
-	if ((rc = bifrost_encode(m, &text, &len)) == 0) {
-		iov.iov_base = text;
-		iov.iov_len = len;
-		/* begun, it must be ended, or the session is: a slow line has its time */
-		slow = clock_ms(CLOCK_STEADY) + b->d->conf.stall_ms;
-		rc = link_send(b->link, WS_TEXT, &iov, 1, LINK_BULK, m, slow > deadline ? slow : deadline);
+	if (bifrost_encode(m, &text, &p->link.iov.iov_len) == -1) {
+		err = errno;
+		release(&p->link);
+		errno = err;
+		return -1;
 	}
-	err = errno;
-	free(text);
-	budget_give(&b->d->bodies, charge);
-	errno = err;
-	return rc;
+	p->link.iov.iov_base = text;
+	return link_send_parcel(b->link, WS_TEXT, &p->link, m, deadline);
 }
 
 /* What the core wants of a dialect. */
@@ -238,11 +281,11 @@ d_run(struct session *s)
 	char num[16];
 	int code;
 
-	if (!b->refused)
+	if (!b->session.refused)
 		log_line(LOG_INFO, "session_start", "dialect", "bifrost", "peer", s->peer,
 		    "who", s->identity.who, (char *)NULL);
 	code = link_run(b->link, &why);
-	if (!b->refused)
+	if (!b->session.refused)
 		registry_remove(b->d->registry, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
 	messages_end(b->messages);
 	drop_input(b);
@@ -255,6 +298,12 @@ d_run(struct session *s)
 static const struct dialect dialect = {
 	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free
 };
+
+int
+bifrost_holds(struct daemon *d, const char *name)
+{
+	return registry_dialect(d->registry, name) == &dialect;
+}
 
 /* The handshake. */
 
@@ -344,12 +393,9 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	/* its own platform takes one blank, and the scheme as it is written */
 	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
 		return unauthorized;
-	if (auth_check(d->auth, field, now, &b->session.identity) != 0) {
-		daemon_reload(d, 0);
-		if (auth_check(d->auth, field, now, &b->session.identity) != 0)
-			return unauthorized;
-	}
-	if (!scope_has_name(b->session.identity.scope, b->name))
+	daemon_reload(d, 0);	/* a token counts, or does not, from the moment it was issued or revoked */
+	if (auth_check(d->auth, field, now, &b->session.identity) != 0 ||
+	    !scope_has_name(b->session.identity.scope, b->name))
 		return unauthorized;
 	if (holder_lives(b))
 		return in_use;
@@ -374,6 +420,7 @@ bifrost_new(struct caller *c)
 	if (b == NULL)
 		return NULL;
 	b->d = c->d;
+	b->share.of = &c->d->bodies;
 	b->session.dialect = &dialect;
 	b->session.impl = b;
 	b->session.since = clock_ms(CLOCK_WALL);
@@ -384,8 +431,9 @@ bifrost_new(struct caller *c)
 	memset(&conf, 0, sizeof(conf));
 	conf.ping_ms = c->d->conf.ping_ms;
 	conf.message_max = ANSWER_MAX;
+	conf.stall_ms = c->d->conf.timeout_ms;
 	conf.utf8 = 1;
-	b->messages = messages_new(send_request, close_if_idle, b, (int)c->d->conf.streams, &c->d->bodies);
+	b->messages = messages_new(send_request, close_if_idle, b, (int)c->d->conf.streams, &b->share);
 	if (b->messages != NULL)
 		b->link = link_new(&c->conn, &conf, &link_ops, b, c->in + c->at, c->len - c->at);
 	if (b->link != NULL)
@@ -422,10 +470,10 @@ bifrost_accept(struct caller *c)
 	ws_server_answer(&out, accept, NULL);
 	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
 	if (daemon_draining(c->d)) {
-		b->refused = 1;
+		b->session.refused = 1;
 		link_close(b->link, WS_GOING_AWAY, "shutting down");
 	} else if ((why = admit(b, &c->head, &code)) != NULL) {
-		b->refused = 1;
+		b->session.refused = 1;
 		log_line(LOG_INFO, "refused", "status", code == WS_POLICY ? "1008" : "1013", "reason", why, "peer", c->peer,
 		    "id", c->request_id, (char *)NULL);
 		link_close(b->link, code, why);

@@ -6,11 +6,12 @@
 
 #include "base64.h"
 #include "bifrostmsg.h"
-#include "json.h"
+#include "jsonscan.h"
 
 enum {
-	NODES = 4096,		/* values of an answer */
-	ANSWER_HEAD = HTTP_HEAD_MAX
+	ANSWER_HEAD = HTTP_HEAD_MAX,
+	NAME_MAX_LEN = 255,	/* of an answer's field */
+	LENGTH_DIGITS = 14
 };
 
 /* Requests. */
@@ -166,104 +167,178 @@ bifrost_encode(const struct message *m, char **text, size_t *len)
 
 /* Answers. */
 
-/* Text in UTF-8 to bytes, in place: its length, or -1 if a code point is no byte. */
-static long
-to_latin1(char *s, size_t len)
-{
-	size_t i, n = 0;
-	unsigned char c;
+struct member {
+	struct str name, value;
+};
 
-	for (i = 0; i < len; i++) {
-		c = (unsigned char)s[i];
-		if (c >= 0x80) {	/* the parser has seen to it that it is UTF-8 */
-			if (c > 0xc3)
-				return -1;
-			c = (unsigned char)((c & 3) << 6 | (s[++i] & 0x3f));
-		}
-		s[n++] = (char)c;
-	}
-	return (long)n;
+struct answer {			/* what JSON.parse would make of it: of several members of one name the last counts */
+	struct str id, status, headers, body;	/* texts as they stand; p NULL: there is none */
+	struct member field[HTTP_FIELDS_MAX];	/* of headers, their names decoded */
+	size_t nfields;
+	char scratch[ANSWER_HEAD];
+};
+
+static int
+is_null(struct str s)
+{
+	return s.p == NULL || (s.len == 4 && memcmp(s.p, "null", 4) == 0);
 }
 
-/* The value at node i as bytes of a field value, in scratch. Its length, or -1. */
-static long
-field_text(const struct json *j, size_t i, char *scratch, size_t cap)
+/* The inside of a string. 0: it is none. */
+static int
+inside(struct str s, struct str *out)
 {
-	const struct json_node *node = &j->node[i];
-	size_t len = node->end - node->start, k;
+	if (s.p == NULL || *s.p != '"')
+		return 0;
+	out->p = s.p + 1;
+	out->len = s.len - 2;
+	return 1;
+}
+
+/* A string's bytes into out[cap] with a NUL: their number, or -1, also if there is a NUL among them. */
+static long
+text_of(struct str s, char *out, size_t cap)
+{
+	struct str in;
 	long n;
 
-	if (node->type == JSON_STRING) {
-		if ((n = json_unescape(j, i, scratch, cap)) < 0 || (n = to_latin1(scratch, (size_t)n)) < 0)
-			return -1;
-	} else if (node->type == JSON_NUMBER || node->type == JSON_NULL ||
-	    node->type == JSON_TRUE || node->type == JSON_FALSE) {
-		if (len >= cap)
-			return -1;
-		memcpy(scratch, j->text + node->start, len);
-		n = (long)len;
-	} else
+	if (!inside(s, &in) || (n = jsonscan_latin1(in, out, cap - 1)) == -1 || memchr(out, '\0', (size_t)n) != NULL)
 		return -1;
-	for (k = 0; k < (size_t)n; k++)
-		if (!http_is_text((unsigned char)scratch[k]))
+	out[n] = '\0';
+	return n;
+}
+
+/* The members that count. 1, or 0 if this is no JSON object; then those in front of what is wrong. */
+static int
+scan(struct answer *a, struct str text, const char **why)
+{
+	struct { const char *name; struct str *value; } known[] = {
+		{ "id", &a->id }, { "status", &a->status }, { "headers", &a->headers }, { "body", &a->body }
+	};
+	struct jsonscan walk;
+	struct str name, value;
+	char plain[8];
+	size_t i;
+	long n;
+	int rc;
+
+	a->id.p = a->status.p = a->headers.p = a->body.p = NULL;
+	a->nfields = 0;
+	if (jsonscan_begin(&walk, text, '{') == -1) {
+		*why = "no object";
+		return 0;
+	}
+	while ((rc = jsonscan_next(&walk, &name, &value)) == 1) {
+		n = jsonscan_latin1(name, plain, sizeof(plain));
+		for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+			if (n == (long)strlen(known[i].name) && memcmp(plain, known[i].name, (size_t)n) == 0)
+				*known[i].value = value;
+	}
+	*why = walk.why;
+	return rc == 0 && jsonscan_at_end(&walk);
+}
+
+/* A value as bytes of a field value, in scratch. Its length, or -1. */
+static long
+field_text(struct answer *a, struct str value)
+{
+	struct str in = value;
+	size_t k;
+	long n;
+
+	if (*value.p == '{' || *value.p == '[')
+		return -1;
+	inside(value, &in);
+	if (in.p != value.p)
+		n = jsonscan_latin1(in, a->scratch, sizeof(a->scratch));
+	else if ((n = in.len <= sizeof(a->scratch) ? (long)in.len : -1) != -1)
+		memcpy(a->scratch, in.p, in.len);
+	for (k = 0; n > 0 && k < (size_t)n; k++)
+		if (!http_is_text((unsigned char)a->scratch[k]))
 			return -1;
 	return n;
 }
 
-/* One field, or one of an array's. name is a token. 0, or -1. */
+/* One field, or one of an array's. 0, or -1. */
 static int
-put_answer_field(struct buf *b, const struct json *j, const char *name, size_t i, char *scratch, size_t cap)
+put_answer_field(struct buf *b, struct answer *a, struct str name, struct str value)
 {
-	long n = field_text(j, i, scratch, cap);
+	long n = field_text(a, value);
 
 	if (n < 0)
 		return -1;
-	buf_str(b, name);
+	buf_put(b, name.p, name.len);
 	buf_str(b, ": ");
-	buf_put(b, scratch, (size_t)n);
+	buf_put(b, a->scratch, (size_t)n);
 	buf_str(b, "\r\n");
-	return 0;
+	return b->full ? -1 : 0;
 }
 
 static int
-is_framing(const char *name)
+is_framing(struct str name)
 {
-	struct str s = { name, strlen(name) };
-
 	/* nor are there trailers behind a message */
-	return http_is(s, "Content-Length") || http_is(s, "Transfer-Encoding") || http_is(s, "Trailer");
+	return http_is(name, "Content-Length") || http_is(name, "Transfer-Encoding") || http_is(name, "Trailer");
 }
 
 static int
-is_token(const char *s, long len)
+is_token(struct str s)
 {
-	long i;
+	size_t i;
 
-	for (i = 0; i < len; i++)
-		if (!http_is_tchar((unsigned char)s[i]))
+	for (i = 0; i < s.len; i++)
+		if (!http_is_tchar((unsigned char)s.p[i]))
 			return 0;
-	return len > 0;
+	return s.len > 0 && s.len <= NAME_MAX_LEN;
+}
+
+/* The members of headers, names decoded where they stand. 0, or -1. */
+static int
+take_fields(struct answer *a)
+{
+	struct jsonscan walk;
+	struct member m;
+	size_t i;
+	long n;
+	int rc;
+
+	if (is_null(a->headers))
+		return 0;
+	if (jsonscan_begin(&walk, a->headers, '{') == -1)
+		return -1;
+	while ((rc = jsonscan_next(&walk, &m.name, &m.value)) == 1) {
+		n = jsonscan_latin1(m.name, (char *)(uintptr_t)m.name.p, m.name.len);
+		m.name.len = n > 0 ? (size_t)n : 0;
+		if (!is_token(m.name))
+			return -1;
+		for (i = 0; i < a->nfields && (a->field[i].name.len != m.name.len ||
+		    memcmp(a->field[i].name.p, m.name.p, m.name.len) != 0); i++)
+			;
+		if (i == HTTP_FIELDS_MAX)
+			return -1;
+		a->nfields += i == a->nfields;
+		a->field[i] = m;
+	}
+	return rc;
 }
 
 static int
-put_answer_fields(struct buf *b, const struct json *j, size_t headers, char *scratch, size_t cap)
+put_answer_fields(struct buf *b, struct answer *a)
 {
-	size_t i, v, e;
-	char name[256];
+	struct jsonscan walk;
+	struct str none, value;
+	size_t i;
 
-	for (i = json_first(j, headers); i != 0 && i < j->node[headers].next; i = j->node[v].next) {
-		v = i + 1;
-		if (!is_token(name, json_unescape(j, i, name, sizeof(name))))
-			return -1;
-		if (is_framing(name))
+	for (i = 0; i < a->nfields; i++) {
+		if (is_framing(a->field[i].name))
 			continue;
-		if (j->node[v].type != JSON_ARRAY) {
-			if (put_answer_field(b, j, name, v, scratch, cap) == -1)
+		if (jsonscan_begin(&walk, a->field[i].value, '[') == -1) {
+			if (put_answer_field(b, a, a->field[i].name, a->field[i].value) == -1)
 				return -1;
 			continue;
 		}
-		for (e = json_first(j, v); e != 0 && e < j->node[v].next; e = j->node[e].next)
-			if (put_answer_field(b, j, name, e, scratch, cap) == -1)
+		while (jsonscan_next(&walk, &none, &value) == 1)
+			if (put_answer_field(b, a, a->field[i].name, value) == -1)
 				return -1;
 	}
 	return 0;
@@ -271,24 +346,18 @@ put_answer_fields(struct buf *b, const struct json *j, size_t headers, char *scr
 
 /* The status, 200 where none is said; -1 if it is none that may end an exchange. */
 static int
-answer_status(const struct json *j)
+answer_status(struct str s)
 {
-	size_t i = json_member(j, 0, "status");
-	char text[8];
+	char text[8] = "";
 	long n;
 	int status;
 
-	if (i == 0 || j->node[i].type == JSON_NULL)
+	if (is_null(s))
 		return 200;
-	if (j->node[i].type == JSON_STRING)
-		n = json_unescape(j, i, text, sizeof(text));
-	else {
-		n = (long)(j->node[i].end - j->node[i].start);
-		if (j->node[i].type != JSON_NUMBER || n >= (long)sizeof(text))
-			return -1;
-		memcpy(text, j->text + j->node[i].start, (size_t)n);
-		text[n] = '\0';
-	}
+	if (*s.p == '"')
+		n = text_of(s, text, sizeof(text));
+	else if ((n = s.len < sizeof(text) ? (long)s.len : -1) != -1)
+		memcpy(text, s.p, s.len);
 	if (n == 1 && text[0] == '0')
 		return 200;
 	if (n != 3 || strspn(text, "0123456789") != 3)
@@ -297,121 +366,125 @@ answer_status(const struct json *j)
 	return status >= 200 && status <= 599 ? status : -1;
 }
 
-/* The content, decoded where its text stands: *p. Its length, or -1. Either alphabet will do, with padding or without. */
-static long
-answer_body(const struct json *j, char *text, char **p)
+/* The content, decoded where its text stands: *out. 0, or -1. Either alphabet will do, with padding or without. */
+static int
+answer_body(struct str value, struct str *out)
 {
-	size_t i = json_member(j, 0, "body"), k, n;
-	char *out;
+	struct str in;
+	size_t k, n;
+	char *p;
 	long len;
 
-	*p = text;
-	if (i == 0 || j->node[i].type == JSON_NULL)
+	out->p = value.p;
+	out->len = 0;
+	if (is_null(value))
 		return 0;
-	out = text + j->node[i].start;
-	/* nothing is longer unescaped; the NUL has the closing quote's place */
-	if (j->node[i].type != JSON_STRING ||
-	    (len = json_unescape(j, i, out, j->node[i].end - j->node[i].start + 1)) < 0)
+	if (!inside(value, &in))
 		return -1;
-	*p = out;
+	p = (char *)(uintptr_t)in.p;
+	if ((len = jsonscan_latin1(in, p, in.len)) == -1)	/* nothing is longer unescaped */
+		return -1;
 	n = (size_t)len;
-	for (k = 0; k < 2 && n % 4 == 0 && n > 0 && out[n - 1 - k] == '='; k++)
+	for (k = 0; k < 2 && n % 4 == 0 && n > 0 && p[n - 1 - k] == '='; k++)
 		;
 	n -= k;
 	for (k = 0; k < n; k++)
-		out[k] = out[k] == '+' ? '-' : out[k] == '/' ? '_' : out[k];
-	return base64url_decode(out, out, n);	/* it writes behind what it reads */
-}
-
-/* The client's own Content-Length, if it is a number: 1. */
-static int
-own_length(const struct json *j, size_t headers, char text[16])
-{
-	size_t i, v;
-	char name[32];
-	struct str s;
-	long n;
-
-	for (i = headers != 0 ? json_first(j, headers) : 0; i != 0 && i < j->node[headers].next; i = j->node[v].next) {
-		v = i + 1;
-		n = json_unescape(j, i, name, sizeof(name));
-		s.p = name;
-		s.len = n > 0 ? (size_t)n : 0;
-		if (!http_is(s, "Content-Length") || (n = field_text(j, v, text, 15)) <= 0)
-			continue;
-		text[n] = '\0';
-		return strspn(text, "0123456789") == (size_t)n;
-	}
+		p[k] = p[k] == '+' ? '-' : p[k] == '/' ? '_' : p[k];
+	if ((len = base64url_decode(p, p, n)) == -1)	/* it writes behind what it reads */
+		return -1;
+	out->p = p;
+	out->len = (size_t)len;
 	return 0;
 }
 
-/* Content-Length is made anew; where no content may come it is the client's own. */
+/* Content-Length is made anew; where no content may come it is the client's own, if it is a number. */
 static void
-put_length(struct buf *b, const struct json *j, size_t headers, int bare, size_t len)
+put_length(struct buf *b, struct answer *a, int bare, size_t len)
 {
-	char text[16];
+	size_t i;
+	long n;
 
-	if (bare && !own_length(j, headers, text))
-		return;
+	for (i = 0; i < a->nfields && !http_is(a->field[i].name, "Content-Length"); i++)
+		;
+	if (bare) {
+		n = i < a->nfields ? field_text(a, a->field[i].value) : -1;
+		if (n < 1 || n > LENGTH_DIGITS)
+			return;
+		a->scratch[n] = '\0';
+		if (strspn(a->scratch, "0123456789") != (size_t)n)
+			return;
+	}
 	buf_str(b, "Content-Length: ");
 	if (bare)
-		buf_str(b, text);
+		buf_str(b, a->scratch);
 	else
 		buf_u64(b, len);
 	buf_str(b, "\r\n");
 }
 
 static int
-compose(struct bifrost_answer *a, const struct json *j, char *text, int is_head)
+compose(struct bifrost_answer *out, struct answer *a, int is_head)
 {
-	size_t headers = json_member(j, 0, "headers");
-	int status = answer_status(j), ok;
+	int status = answer_status(a->status);
 	struct buf b;
-	char *scratch, *body;
-	long n;
 
-	if (headers != 0 && j->node[headers].type == JSON_NULL)
-		headers = 0;
-	if (status == -1 || (headers != 0 && j->node[headers].type != JSON_OBJECT))
+	if (status == -1 || take_fields(a) == -1 || answer_body(a->body, &out->body) == -1 ||
+	    (out->memory = malloc(ANSWER_HEAD)) == NULL)
 		return -1;
-	if ((a->memory = malloc(ANSWER_HEAD)) == NULL || (scratch = malloc(ANSWER_HEAD)) == NULL)
-		return -1;
-	n = answer_body(j, text, &body);
-	a->body.p = body;
-	buf_init(&b, a->memory, ANSWER_HEAD);
+	buf_init(&b, out->memory, ANSWER_HEAD);
 	buf_str(&b, "HTTP/1.1 ");
 	buf_u64(&b, (unsigned)status);
 	buf_str(&b, " ");
 	buf_str(&b, http_reason(status));
 	buf_str(&b, "\r\n");
-	ok = n >= 0 && (headers == 0 || put_answer_fields(&b, j, headers, scratch, ANSWER_HEAD) == 0);
-	if (ok && status != 204)
-		put_length(&b, j, headers, is_head || status == 304, (size_t)n);
-	buf_str(&b, "\r\n");
-	free(scratch);
-	if (!ok || b.full)
+	if (put_answer_fields(&b, a) == -1)
 		return -1;
-	a->body.len = status == 204 || status == 304 ? 0 : (size_t)n;
-	a->head.p = a->memory;
-	a->head.len = b.len;
+	if (status != 204)
+		put_length(&b, a, is_head || status == 304, out->body.len);
+	buf_str(&b, "\r\n");
+	if (b.full)
+		return -1;
+	if (status == 204 || status == 304)
+		out->body.len = 0;
+	out->head.p = out->memory;
+	out->head.len = b.len;
 	return 0;
 }
 
 int
-bifrost_decode(struct bifrost_answer *a, char *text, size_t len,
+bifrost_decode(struct bifrost_answer *out, char *text, size_t len,
     int (*asked)(void *arg, const char *id), void *arg)
 {
-	struct json_node *node = malloc(NODES * sizeof(*node));
-	struct json j;
-	const char *why;
-	int is_head = -1;
+	struct answer *a = malloc(sizeof(*a));
+	struct str all = { text, len };
+	const char *why = "";
+	int is_head = -1, sound;
 
-	memset(a, 0, sizeof(*a));
-	if (node != NULL && json_parse(&j, node, NODES, text, len, &why) == 0 &&
-	    json_get_str(&j, 0, "id", a->id, sizeof(a->id)) == 1)
-		is_head = asked(arg, a->id);
-	if (is_head != -1 && compose(a, &j, text, is_head) == -1)
-		a->head.p = NULL;
-	free(node);
+	memset(out, 0, sizeof(*out));
+	if (a == NULL)
+		return 0;
+	sound = scan(a, all, &why);
+	/* too deep for us it may still be JSON */
+	if ((sound || strcmp(why, "too deep") == 0) && text_of(a->id, out->id, sizeof(out->id)) > 0)
+		is_head = asked(arg, out->id);
+	if (is_head != -1 && (!sound || compose(out, a, is_head) == -1))
+		out->head.p = NULL;
+	free(a);
 	return is_head != -1;
+}
+
+int
+bifrost_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1])
+{
+	struct answer *a = malloc(sizeof(*a));
+	struct str all = { text, len };
+	const char *why;
+	int found;
+
+	if (a == NULL)
+		return 0;
+	scan(a, all, &why);
+	found = text_of(a->id, id, MESSAGE_ID_LEN + 1) > 0;
+	free(a);
+	return found;
 }

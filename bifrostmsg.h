@@ -30,4 +30,7 @@ struct bifrost_answer {
 int bifrost_decode(struct bifrost_answer *a, char *text, size_t len,
     int (*asked)(void *arg, const char *id), void *arg);
 
+/* 1 and the id of an answer whose first bytes these are, if it stands among them; else 0. */
+int bifrost_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1]);
+
 #endif

@@ -1,4 +1,5 @@
 /* bifrosttoken.c: bifrost's token file; see bifrosttoken.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,12 +68,21 @@ take_time(const char *s)
 	    number(s + 11, 2) * 3600 + number(s + 14, 2) * 60 + number(s + 17, 2);
 }
 
+/* All names, or one, without a dot: in a scope of ours a comma, a dot, or digits alone would mean something else. */
+static int
+take_scope(char out[STORE_SCOPE_MAX + 1], const char *scope)
+{
+	if (strcmp(scope, "*") != 0 && (!name_ok(scope) || strchr(scope, '.') != NULL))
+		return -1;
+	snprintf(out, STORE_SCOPE_MAX + 1, "%s%s", strcmp(scope, "*") == 0 || scope_has_name(scope, scope) ? "" : "name:", scope);
+	return 0;
+}
+
 /* NULL, or what is wrong with it. */
 static const char *
 take_entry(struct token *t, const struct json *j, size_t i)
 {
-	char hash[2 * SHA256_LEN + 1], created[40];
-	const char *why;
+	char hash[2 * SHA256_LEN + 1], created[40], scope[NAME_LEN_MAX + 1];
 	size_t k;
 
 	memset(t, 0, sizeof(*t));
@@ -85,7 +95,7 @@ take_entry(struct token *t, const struct json *j, size_t i)
 			return "has no good id";
 	if (json_get_str(j, i, "hash", hash, sizeof(hash)) != 1 || take_hash(t->hash, hash) == -1)
 		return "has no good hash";
-	if (json_get_str(j, i, "scope", t->scope, sizeof(t->scope)) != 1 || scope_check(t->scope, &why) == -1)
+	if (json_get_str(j, i, "scope", scope, sizeof(scope)) != 1 || take_scope(t->scope, scope) == -1)
 		return "has no good scope";
 	if (json_get_str(j, i, "created", created, sizeof(created)) != 1 || (t->created = take_time(created)) == -1)
 		return "has no good time";

@@ -552,7 +552,7 @@ caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *pee
 	struct caller *c;
 	struct session *s = NULL;
 	const char *why = "";
-	int rc, wait;
+	int rc, wait, refused;
 
 	if ((c = enter(d)) == NULL) {
 		caller_refuse(fd, tls);
@@ -576,7 +576,10 @@ caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *pee
 	}
 	if (s == NULL)
 		close_caller(c);
+	refused = s != NULL && s->refused;
+	if (refused)		/* it counts as a caller until it is gone: nobody has to prove who they are to get so far */
+		s->dialect->run(s);
 	leave(d, c);
-	if (s != NULL)
+	if (s != NULL && !refused)
 		s->dialect->run(s);
 }

@@ -215,7 +215,7 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	pthread_mutex_init(&d->budget.mtx, NULL);
 	d->budget.left = (size_t)conf->buffer;
 	pthread_mutex_init(&d->bodies.mtx, NULL);
-	d->bodies.left = (size_t)conf->bodies;
+	d->bodies.left = d->bodies.size = (size_t)conf->bodies;
 	if (random_bytes(boot, sizeof(boot)) == -1) {
 		snprintf(why, whylen, "no random bytes can be had: %s", strerror(errno));
 		return -1;

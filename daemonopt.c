@@ -61,7 +61,7 @@ set_domain(void *arg, const char *v)
 {
 	struct conf *c = arg;
 
-	if (v[0] != '\0' && !name_ok(v))
+	if (v[0] != '\0' && !domain_ok(v))
 		return "is not a domain name in lower case";
 	return opt_copy(c->d.domain, sizeof(c->d.domain), v);
 }

@@ -170,13 +170,6 @@ check_whole(struct exchange *x)
 	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
-/* The content taken so far is too much for a whole message. */
-static int
-too_large(const struct exchange *x)
-{
-	return x->holder->session->dialect->whole && x->req.seen > MESSAGE_BODY_MAX;
-}
-
 /* A write to the stream has failed. */
 static struct ending
 write_failed(struct exchange *x, int err)
@@ -192,6 +185,55 @@ write_failed(struct exchange *x, int err)
 	    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
 }
 
+/* The slot from now on. What it was. */
+static uint32_t
+set_slot(struct exchange *x, uint32_t slot)
+{
+	uint32_t was;
+
+	if (x->s != NULL)
+		pthread_mutex_lock(&x->s->mtx);
+	was = x->slot;
+	x->slot = slot;
+	if (x->s != NULL)
+		pthread_mutex_unlock(&x->s->mtx);
+	return was;
+}
+
+static void
+give_slot(struct exchange *x)
+{
+	uint32_t slot = set_slot(x, 0);
+
+	if (slot != 0)
+		pending_give(x->c->d->pending, slot, 0);
+}
+
+static struct ending
+take_slot(struct exchange *x)
+{
+	uint32_t slot = pending_take(x->c->d->pending, registry_share(x->holder), SLOT_MS);
+
+	set_slot(x, slot);
+	return slot != 0 ? ending(V_GO_ON, 0, NULL, NULL) :
+	    ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
+}
+
+/* Some of the content has been taken; a whole message holds no slot until it can be sent. */
+static struct ending
+content_taken(struct exchange *x, int first)
+{
+	int whole = x->holder->session->dialect->whole;
+
+	if (x->req.done != x->req_done)
+		note_request_done(x);	/* before its last byte can be answered */
+	if (whole && x->req.seen > MESSAGE_BODY_MAX)
+		return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
+	if (whole && first && !x->req.done)
+		give_slot(x);
+	return whole && !first && x->req.done ? take_slot(x) : ending(V_GO_ON, 0, NULL, NULL);
+}
+
 /* Compose preface and head, and send them with what has come of the content. */
 static struct ending
 send_request(struct exchange *x, struct str prefix)
@@ -200,6 +242,7 @@ send_request(struct exchange *x, struct str prefix)
 	struct http_head *h = &c->head;
 	struct rewrite_via via;
 	struct str target = h->target, lead;
+	struct ending e;
 	struct buf out;
 	const char *why = NULL;
 	long n;
@@ -236,29 +279,13 @@ send_request(struct exchange *x, struct str prefix)
 	if (n < 0)
 		return ending(V_ERROR, 400, "the request content is malformed", why);
 	c->at += (size_t)n;
-	if (x->req.done != x->req_done)
-		note_request_done(x);
-	if (too_large(x))
-		return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
+	e = content_taken(x, 1);
+	if (e.v != V_GO_ON)
+		return e;
 	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
 		return write_failed(x, errno);
 	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
 	return ending(V_GO_ON, 0, NULL, NULL);
-}
-
-static void
-give_slot(struct exchange *x)
-{
-	uint32_t slot;
-
-	if (x->s != NULL)
-		pthread_mutex_lock(&x->s->mtx);
-	slot = x->slot;
-	x->slot = 0;
-	if (x->s != NULL)
-		pthread_mutex_unlock(&x->s->mtx);
-	if (slot != 0)
-		pending_give(x->c->d->pending, slot, 0);
 }
 
 /* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
@@ -292,6 +319,7 @@ push_request(struct exchange *x, int *stuck)
 	int64_t t = clock_ms(CLOCK_STEADY);
 	const char *why = NULL;
 	int state, moved = x->pump.at < x->pump.n;
+	struct ending e;
 	long n = 0;
 
 	note_request_done(x);
@@ -302,10 +330,9 @@ push_request(struct exchange *x, int *stuck)
 			return ending(V_ERROR, 400, "the request content is malformed", why);
 		c->at += (size_t)n;
 		moved = 1;
-		if (too_large(x))
-			return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
-		if (x->req.done)
-			note_request_done(x);	/* before its last byte can be answered */
+		e = content_taken(x, 0);
+		if (e.v != V_GO_ON)
+			return e;
 	}
 	if (state == -1 && (errno == ETIMEDOUT || errno == ENOMEM || errno == EINVAL))
 		return write_failed(x, errno);
@@ -583,10 +610,11 @@ open_stream(struct exchange *x)
 {
 	struct caller *c = x->c;
 	struct session *s = x->holder->session;
+	struct ending e;
 
-	x->slot = pending_take(c->d->pending, registry_share(x->holder), SLOT_MS);
-	if (x->slot == 0)
-		return ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
+	e = take_slot(x);
+	if (e.v != V_GO_ON)
+		return e;
 	x->s = s->dialect->open(s, x->holder->tally,
 	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms);
 	if (x->s != NULL) {

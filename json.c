@@ -141,6 +141,19 @@ string_ok(const char *p, const char *end)
 	return p != NULL;
 }
 
+/* Of what a well-formed string means (FNV-1a), so that names are compared only where they may be the same. */
+static uint32_t
+string_hash(const char *p, const char *end)
+{
+	uint32_t h = 2166136261u, cp = 0;
+
+	while (p < end) {
+		p = char_get(p, end, &cp);
+		h = (h ^ cp) * 16777619u;
+	}
+	return h;
+}
+
 /* Do two well-formed strings mean the same? */
 static int
 string_same(const char *text, const struct json_node *a, const struct json_node *b)
@@ -272,7 +285,8 @@ scalar(struct walk *w, const struct json_node *v)
 static int
 member_name(struct walk *w, const struct json_node *obj)
 {
-	const struct json_node *v = node_here(w), *m;
+	struct json_node *v = node_here(w);
+	const struct json_node *m;
 
 	if (v == NULL || v->type != JSON_STRING)
 		return bad(w, "member's name expected");
@@ -280,12 +294,22 @@ member_name(struct walk *w, const struct json_node *obj)
 		return bad(w, "member's name too long");
 	if (scalar(w, v) == -1)
 		return -1;
+	v->size = string_hash(w->text + v->start, w->text + v->end);	/* until the object ends: no string has a size */
 	for (m = obj + 1; m != v; m = &w->node[m[1].next])
-		if (string_same(w->text, m, v))
+		if (m->size == v->size && string_same(w->text, m, v))
 			return bad(w, "duplicate member");
 	if (!take(w, ':'))
 		return bad(w, "colon expected");
 	return 0;
+}
+
+static void
+forget_hashes(struct walk *w, struct json_node *obj)
+{
+	struct json_node *m;
+
+	for (m = obj + 1; m != &w->node[w->i]; m = &w->node[m[1].next])
+		m->size = 0;
 }
 
 /* One value with all inside it. Recursion ends at JSON_DEPTH_MAX. */
@@ -316,6 +340,8 @@ value(struct walk *w, int depth)
 	}
 	if (w->pos != v->end)
 		return bad(w, "brackets do not match");
+	if (v->type == JSON_OBJECT)
+		forget_hashes(w, v);
 	v->next = (uint32_t)w->i;
 	return 0;
 }

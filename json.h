@@ -15,7 +15,7 @@
 
 enum {
 	JSON_DEPTH_MAX = 16,
-	JSON_NAME_MAX = 512	/* bytes as written: each is compared with all before it */
+	JSON_NAME_MAX = 128	/* bytes as written: each is compared with those before it, where their hashes agree */
 };
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };

@@ -14,6 +14,7 @@ enum {
 	IN_FIRST = 4096,	/* read at once, bytes, */
 	IN_SIZE = 256 * 1024,	/* and when more comes than that */
 	DISTURBED_MS = 5,	/* without the bell after it was rung for another */
+	LAZY_MS = 50,		/* what nobody waits for may take so long */
 	QUIET_MS = 1000,	/* buffers are given back when nothing has come for so long */
 	CLOSE_MS = 2000		/* for the other side's close frame and the end */
 };
@@ -140,6 +141,7 @@ payload(struct link *l, uint8_t *p, size_t n, const char **why)
 		l->nctl += n;
 		return l->left == 0 ? control(l, why) : 0;
 	}
+	l->moved = 1;
 	end = l->left == 0 && l->hdr.fin;
 	if (l->opcode == WS_TEXT && l->conf.utf8 &&
 	    (ws_utf8(&l->utf8, p, n) == -1 || (end && l->utf8 != 0))) {
@@ -304,20 +306,35 @@ answer_bell(struct link *l)
 	pthread_mutex_unlock(&l->mtx);
 }
 
-/* Ping in time; end the link if nothing came since the last one. */
+void
+linkout_ring_locked(struct link *l)
+{
+	if (l->rung)
+		return;
+	l->rung = 1;
+	wake_post(l->bell);
+}
+
+static void
+give_up(struct link *l, const char *why)
+{
+	if (l->why == NULL)
+		l->why = why;
+	link_abort(l);
+}
+
+/* Ping in time; end the link if nothing came since the last one, or nothing of a message that has begun. */
 static void
 ping(struct link *l, int64_t now)
 {
 	if (l->conf.ping_ms == 0 || now < l->next_ping)
 		return;
-	if (l->next_ping != 0 && !l->heard) {
-		if (l->why == NULL)
-			l->why = "no answer to ping";
-		link_abort(l);
+	if (l->next_ping != 0 && (!l->heard || (l->in_message && !l->moved))) {
+		give_up(l, l->heard ? "half a message, and no more of it" : "no answer to ping");
 		return;
 	}
 	l->next_ping = now + l->conf.ping_ms;
-	l->heard = 0;
+	l->heard = l->moved = 0;
 	pthread_mutex_lock(&l->mtx);
 	l->ping = 1;
 	pthread_mutex_unlock(&l->mtx);
@@ -354,6 +371,21 @@ closing(struct link *l, int64_t now)
 	}
 }
 
+/* When a message whose sender has left is given up, and the link with it, unless more of it is taken. */
+static int64_t
+orphan_until(struct link *l)
+{
+	int64_t until = CONN_FOREVER;
+
+	if (l->conf.stall_ms == 0)
+		return until;
+	pthread_mutex_lock(&l->mtx);
+	if (l->orphan)
+		until = l->orphan_ms + l->conf.stall_ms;
+	pthread_mutex_unlock(&l->mtx);
+	return until;
+}
+
 /* Something is owed that nobody waits for. */
 static int
 lazy_owed(struct link *l)
@@ -370,9 +402,11 @@ lazy_owed(struct link *l)
 static int
 await_input(struct link *l)
 {
-	int64_t until = CONN_FOREVER, now = clock_ms(CLOCK_STEADY);
+	int64_t until = orphan_until(l), now = clock_ms(CLOCK_STEADY);
 	int events, ev, woken, lazy;
 
+	if (now >= until)
+		give_up(l, "a message was not taken");
 	ping(l, now);
 	if (l->ops->idle != NULL)
 		l->ops->idle(l->arg);
@@ -386,7 +420,7 @@ await_input(struct link *l)
 		return 0;
 	if (!l->eof)
 		events |= POLLIN;
-	if (l->conf.ping_ms != 0)
+	if (l->conf.ping_ms != 0 && l->next_ping < until)
 		until = l->next_ping;
 	if (lazy && l->lazy_until < until)
 		until = l->lazy_until;
@@ -420,6 +454,36 @@ link_set_ping(struct link *l, int64_t ms)
 	l->conf.ping_ms = ms;
 	if (next < l->next_ping)
 		l->next_ping = next;
+}
+
+void
+link_owe_later(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	l->owed = 1;
+	l->lazy = 0;
+	pthread_mutex_unlock(&l->mtx);
+}
+
+void
+link_owe_lazily(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	if (!l->owed) {
+		l->owed = l->lazy = 1;
+		l->lazy_until = clock_ms(CLOCK_STEADY) + LAZY_MS;
+	}
+	pthread_mutex_unlock(&l->mtx);
+}
+
+void
+link_abort(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	l->aborted = 1;
+	linkout_end_locked(l);
+	linkout_ring_locked(l);		/* for a reader that waits for its answer to go out only */
+	pthread_mutex_unlock(&l->mtx);
 }
 
 int

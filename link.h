@@ -42,8 +42,9 @@ struct link_ops {
 
 struct link_conf {
 	int client;		/* we mask, the other side must not */
-	int64_t ping_ms;	/* a ping so often; nothing heard until the next ends the link; 0: never */
+	int64_t ping_ms;	/* a ping so often; nothing heard, or nothing of a message begun, until the next ends the link; 0: never */
 	uint64_t message_max;	/* payload of a message received, bytes */
+	int64_t stall_ms;	/* what is left of a parcel may rest so long; 0: none are sent */
 	int utf8;		/* text messages are checked to be UTF-8 (else the user refuses text) */
 };
 
@@ -75,6 +76,19 @@ enum link_class {
  */
 int link_send(struct link *, uint8_t opcode, const struct iovec *, int n,
     enum link_class, const void *key, int64_t deadline);
+
+struct link_parcel {		/* a message that becomes the link's */
+	struct iovec iov;
+	/* It is not needed any more. Any thread; the link's mutex may be held: it must not call the link, nor wait. */
+	void (*release)(struct link_parcel *);
+};
+
+/*
+ * The same, of the bulk class, but missing the deadline once the first frame is out does not end the link: the
+ * rest is sent without the caller, who gets ETIMEDOUT. The link ends when the other side takes none of it for stall_ms.
+ * However it ends, release is called once.
+ */
+int link_send_parcel(struct link *, uint8_t opcode, struct link_parcel *, const void *key, int64_t deadline);
 
 void link_cancel(struct link *, const void *key);	/* writers of key that still wait return at once */
 void link_owe(struct link *);		/* the owed callback has something: never blocks; any thread */

@@ -31,6 +31,8 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	uint8_t *queue;		/* [m] urgent messages, framed; NULL until the first */
 	size_t nqueue;		/* [m] */
 	int writing;		/* [m] somebody is; if nobody is, first has been signalled */
+	int orphan;		/* [m] the first writer's message goes on without its sender; */
+	int64_t orphan_ms;	/* [m] clock_ms when bytes were last taken since */
 	int parted;		/* [m] a message's first frame is in out, its last is not */
 	int owed;		/* [m] ask the owed callback */
 	int lazy;		/* [m] but not for its sake alone before lazy_until */
@@ -70,6 +72,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	uint8_t ctl[WS_CONTROL_MAX];	/* [r] a control frame's payload */
 	size_t nctl;		/* [r] */
 	int heard;		/* [r] since the last ping */
+	int moved;		/* [r] bytes of a message, likewise */
 	int fresh;		/* [r] bytes have come that no probe has been told of */
 	int64_t next_ping;	/* [r] */
 	int64_t give_up;	/* [r] 0, or when to stop waiting for the other side's close */

@@ -20,16 +20,17 @@ enum {
 	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + OUT_OWED,
 	CROWD = 160, CROWD_MS = 8,	/* so many urgent messages in one to two times so many milliseconds are many */
 	BLIND_MS = 50,		/* between looks, when there is no descriptor to be woken by */
-	LAZY_MS = 50,		/* what nobody waits for may take so long */
 	MORE_ROUNDS = 4		/* how often a writer goes on for others before the reader must */
 };
 
 enum turn { QUEUED, TAKEN, DONE, GONE, CANCELLED };
 enum for_whom { FOR_SENDER, FOR_READER };
 
-struct writer {			/* on a waiting writer's stack */
+struct writer {			/* on a waiting writer's stack, a parcel's on the heap */
 	struct writer *next;
 	pthread_cond_t cond;
+	struct link_parcel *parcel;	/* [c] what is sent, if it is the link's to release */
+	int orphan;		/* [m] nobody waits for it any more: half of it was out when its time was over */
 	enum turn turn;		/* [m] in the list while QUEUED, and only then */
 	int leave;		/* [m] not QUEUED any more, it is not to wait for the socket either */
 	size_t at;		/* [m] bytes of the payload that were framed */
@@ -38,6 +39,25 @@ struct writer {			/* on a waiting writer's stack */
 	size_t len;
 	uint8_t opcode;
 };
+
+static void
+writer_init(struct writer *w, uint8_t opcode, const struct iovec *iov, size_t len, const void *key)
+{
+	memset(w, 0, sizeof(*w));
+	cond_init(&w->cond);
+	w->opcode = opcode;
+	w->iov = iov;
+	w->len = len;
+	w->key = key;
+}
+
+static void
+parcel_free(struct writer *w)
+{
+	w->parcel->release(w->parcel);
+	pthread_cond_destroy(&w->cond);
+	free(w);
+}
 
 /*
  * A masking-key must not be foreseen by whoever chose the payload (10.3). The
@@ -134,14 +154,26 @@ take_out_locked(struct link *l, struct writer **p, enum turn turn)
 	w->turn = turn;
 }
 
-/* Take out the writer at *p, and tell it what has become of its message. */
+/* Tell the writer what has become of its message. */
+static void
+tell_locked(struct link *l, struct writer *w)
+{
+	if (!w->orphan) {
+		pthread_cond_signal(&w->cond);
+		return;
+	}
+	l->orphan = 0;
+	parcel_free(w);
+}
+
+/* Take out the writer at *p, and tell it. */
 static void
 dismiss_locked(struct link *l, struct writer **p, enum turn turn)
 {
 	struct writer *w = *p;
 
 	take_out_locked(l, p, turn);
-	pthread_cond_signal(&w->cond);
+	tell_locked(l, w);
 }
 
 static void
@@ -153,12 +185,21 @@ refuse_writers_locked(struct link *l)
 		l->active->leave = 1;
 }
 
+/* The first whose thread waits. Only the very first can be one without: the message that has begun. */
+static struct writer *
+waiting_locked(const struct link *l)
+{
+	return l->first != NULL && l->first->orphan ? l->first->next : l->first;
+}
+
 /* Nobody writes any more: who is first in turn goes on. Without waiting writers, the reader does. */
 static void
 pass_on_locked(struct link *l)
 {
-	if (!l->writing && l->first != NULL)
-		pthread_cond_signal(&l->first->cond);
+	struct writer *w = waiting_locked(l);
+
+	if (!l->writing && w != NULL)
+		pthread_cond_signal(&w->cond);
 }
 
 void
@@ -218,7 +259,7 @@ more_locked(const struct link *l)
 static int
 stuck_locked(const struct link *l)
 {
-	return !l->writing && l->first == NULL && !l->ended && more_locked(l);
+	return !l->writing && waiting_locked(l) == NULL && !l->ended && more_locked(l);
 }
 
 /* The reader must be woken: to write, or because the close frame may be out. */
@@ -226,15 +267,6 @@ static int
 reader_wanted_locked(const struct link *l)
 {
 	return stuck_locked(l) || (l->close_sent && !l->writing);
-}
-
-void
-linkout_ring_locked(struct link *l)
-{
-	if (l->rung)
-		return;
-	l->rung = 1;
-	wake_post(l->bell);
 }
 
 static void
@@ -333,13 +365,14 @@ fill_turn_locked(struct link *l)
 	l->nout += n;
 	w->at += (size_t)h.len;
 	l->parted = !h.fin;
-	if (h.fin)
-		w->turn = DONE;
-	else if (l->ended || l->close_code != 0)
-		w->turn = GONE;		/* the others were told meanwhile */
-	else
+	if (!h.fin && !l->ended && l->close_code == 0) {
 		prepend_locked(l, w);
-	pthread_cond_signal(&w->cond);
+		if (!w->orphan)
+			pthread_cond_signal(&w->cond);
+		return;
+	}
+	w->turn = h.fin ? DONE : GONE;	/* the others were told meanwhile */
+	tell_locked(l, w);
 }
 
 /* Fill the empty out. mtx is held, and given up meanwhile. [w] */
@@ -403,6 +436,8 @@ flush_locked(struct link *l, const struct writer *me, int64_t deadline)
 	pthread_mutex_lock(&l->mtx);
 	if (n > 0) {
 		l->out_at += (size_t)n;
+		if (l->orphan)
+			l->orphan_ms = clock_ms(CLOCK_STEADY);
 		return 1;
 	}
 	if (err != EAGAIN)
@@ -488,26 +523,6 @@ linkout_now(struct link *l)
 }
 
 void
-link_owe_later(struct link *l)
-{
-	pthread_mutex_lock(&l->mtx);
-	l->owed = 1;
-	l->lazy = 0;
-	pthread_mutex_unlock(&l->mtx);
-}
-
-void
-link_owe_lazily(struct link *l)
-{
-	pthread_mutex_lock(&l->mtx);
-	if (!l->owed) {
-		l->owed = l->lazy = 1;
-		l->lazy_until = clock_ms(CLOCK_STEADY) + LAZY_MS;
-	}
-	pthread_mutex_unlock(&l->mtx);
-}
-
-void
 link_owe(struct link *l)
 {
 	pthread_mutex_lock(&l->mtx);
@@ -537,16 +552,6 @@ link_close(struct link *l, int code, const char *reason)
 }
 
 void
-link_abort(struct link *l)
-{
-	pthread_mutex_lock(&l->mtx);
-	l->aborted = 1;
-	linkout_end_locked(l);
-	linkout_ring_locked(l);		/* for a reader that waits for its answer to go out only */
-	pthread_mutex_unlock(&l->mtx);
-}
-
-void
 link_cancel(struct link *l, const void *key)
 {
 	struct writer **p = &l->first;
@@ -572,11 +577,16 @@ late_locked(struct link *l, struct writer *me)
 {
 	struct writer **p;
 
-	for (p = &l->first; *p != me; p = &(*p)->next)
-		;
-	take_out_locked(l, p, GONE);
-	if (me->at > 0)		/* half a message is out: nothing can follow it */
-		linkout_end_locked(l);
+	if (me->at > 0 && me->parcel != NULL) {
+		me->orphan = l->orphan = 1;
+		l->orphan_ms = clock_ms(CLOCK_STEADY);
+	} else {
+		for (p = &l->first; *p != me; p = &(*p)->next)
+			;
+		take_out_locked(l, p, GONE);
+		if (me->at > 0)		/* half a message is out: nothing can follow it */
+			linkout_end_locked(l);
+	}
 	pass_on_locked(l);
 	return ETIMEDOUT;
 }
@@ -616,16 +626,38 @@ send_in_turn_locked(struct link *l, uint8_t opcode, const struct iovec *iov, siz
 	struct writer me;
 	int err;
 
-	memset(&me, 0, sizeof(me));
-	cond_init(&me.cond);
-	me.key = key;
-	me.iov = iov;
-	me.len = len;
-	me.opcode = opcode;
+	writer_init(&me, opcode, iov, len, key);
 	append_locked(l, &me);
 	err = wait_turn_locked(l, &me, deadline);
 	pthread_cond_destroy(&me.cond);
 	return err;
+}
+
+int
+link_send_parcel(struct link *l, uint8_t opcode, struct link_parcel *parcel, const void *key, int64_t deadline)
+{
+	struct writer *me = malloc(sizeof(*me));
+	int err = EPIPE, orphan = 0;
+
+	if (me == NULL) {
+		parcel->release(parcel);
+		errno = ENOMEM;
+		return -1;
+	}
+	writer_init(me, opcode, &parcel->iov, parcel->iov.iov_len, key);
+	me->parcel = parcel;
+	pthread_mutex_lock(&l->mtx);
+	if (!l->ended && l->close_code == 0) {
+		append_locked(l, me);
+		err = wait_turn_locked(l, me, deadline);
+		orphan = me->orphan;
+	}
+	want_reader_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+	if (!orphan)
+		parcel_free(me);
+	errno = err;
+	return err == 0 ? 0 : -1;
 }
 
 int

@@ -36,7 +36,7 @@ struct messages {
 	void (*idle)(void *arg);
 	void *arg;
 	int max;
-	struct budget *budget;
+	struct share *share;
 	pthread_mutex_t mtx;	/* after a stream's; guards what follows and what is marked [m] */
 	struct mstream *first;
 	int n, ended;
@@ -75,7 +75,7 @@ drop_request(struct mstream *m)
 {
 	free(m->head);
 	free(m->body);
-	budget_give(m->of->budget, m->charged);
+	share_give(m->of->share, m->charged);
 	m->head = NULL;
 	m->body = NULL;
 	m->len = m->cap = m->charged = 0;
@@ -91,7 +91,7 @@ unref_unlock(struct mstream *m)
 	if (left > 0)
 		return;
 	drop_request(m);
-	budget_give(m->of->budget, m->queued);
+	share_give(m->of->share, m->queued);
 	pthread_mutex_destroy(&m->base.mtx);
 	free(m);
 }
@@ -121,7 +121,7 @@ append(struct mstream *m, const void *p, size_t n)
 	while (cap < m->len + n)
 		cap = cap < MESSAGE_BODY_MAX / 2 || m->len + n > MESSAGE_BODY_MAX ? cap * 2 : MESSAGE_BODY_MAX;
 	if (cap > m->cap) {
-		if (!budget_take(m->of->budget, cap - m->cap)) {
+		if (!share_take(m->of->share, cap - m->cap)) {
 			errno = ENOMEM;
 			return -1;
 		}
@@ -229,7 +229,7 @@ m_credit(struct stream *s, size_t n, int queued)
 	n = n < m->queued ? n : m->queued;
 	m->queued -= n;
 	pthread_mutex_unlock(&m->of->mtx);
-	budget_give(m->of->budget, n);
+	share_give(m->of->share, n);
 }
 
 /* Nobody waits for the answer any more. */
@@ -290,7 +290,7 @@ static const struct stream_type type = { m_write, m_credit, m_end, m_dead, m_ove
 
 struct messages *
 messages_new(int (*send)(void *, const struct message *, int64_t), void (*idle)(void *), void *arg,
-    int max, struct budget *budget)
+    int max, struct share *share)
 {
 	struct messages *ms = calloc(1, sizeof(*ms));
 
@@ -300,7 +300,7 @@ messages_new(int (*send)(void *, const struct message *, int64_t), void (*idle)(
 	ms->idle = idle;
 	ms->arg = arg;
 	ms->max = max;
-	ms->budget = budget;
+	ms->share = share;
 	pthread_mutex_init(&ms->mtx, NULL);
 	return ms;
 }
@@ -354,7 +354,7 @@ charge(struct mstream *m, size_t n)
 {
 	if (n <= FREE_MAX)
 		return 1;
-	if (!budget_take(m->of->budget, n))
+	if (!share_take(m->of->share, n))
 		return 0;
 	pthread_mutex_lock(&m->of->mtx);
 	m->queued = n;
@@ -363,13 +363,11 @@ charge(struct mstream *m, size_t n)
 }
 
 static void
-deliver(struct mstream *m, struct str head, struct str body)
+deliver(struct mstream *m, struct str head, struct str body, int room)
 {
-	int room;
-
 	if (m->bare)
 		body.len = 0;
-	room = head.p == NULL || charge(m, head.len + body.len);
+	room = room && (head.p == NULL || charge(m, head.len + body.len));
 	pthread_mutex_lock(&m->base.mtx);
 	if (m->base.ops != NULL && !room)
 		m->base.ops->reset(m->base.arg);
@@ -407,8 +405,8 @@ messages_asked(void *arg, const char *id)
 	return rc;
 }
 
-int
-messages_answer(struct messages *ms, const char *id, struct str head, struct str body)
+static int
+answer(struct messages *ms, const char *id, struct str head, struct str body, int room)
 {
 	struct mstream *m;
 	int idle;
@@ -423,12 +421,26 @@ messages_answer(struct messages *ms, const char *id, struct str head, struct str
 	if (m->tally != NULL)
 		m->tally[0] += head.len + body.len;
 	pthread_mutex_unlock(&ms->mtx);
-	deliver(m, head, body);
+	deliver(m, head, body, room);
 	pthread_mutex_lock(&ms->mtx);
 	unref_unlock(m);
 	if (idle)
 		ms->idle(ms->arg);
 	return 1;
+}
+
+int
+messages_answer(struct messages *ms, const char *id, struct str head, struct str body)
+{
+	return answer(ms, id, head, body, 1);
+}
+
+void
+messages_refuse(struct messages *ms, const char *id)
+{
+	struct str none = { NULL, 0 };
+
+	answer(ms, id, none, none, 0);
 }
 
 void

@@ -28,11 +28,11 @@ struct message {		/* a request */
 /*
  * send: encode the request and send it by deadline, on the thread that has written the last of
  * it. 0, or -1 with errno, as link_send. idle: no stream is open any more; any thread, a stream's
- * mutex may be held. max: streams open at once. budget: what all content that is gathered, or waits for
+ * mutex may be held. max: streams open at once. share: what all content that is gathered, or waits for
  * slow callers, may take.
  */
 struct messages *messages_new(int (*send)(void *arg, const struct message *, int64_t deadline),
-    void (*idle)(void *arg), void *arg, int max, struct budget *budget);
+    void (*idle)(void *arg), void *arg, int max, struct share *);
 void messages_free(struct messages *);	/* after messages_end, when every stream was left */
 
 /* As mux_open; never waits. */
@@ -44,9 +44,11 @@ int messages_asked(void *messages, const char *id);
 /*
  * In the reader: the answer to the exchange with this id. head: a whole HTTP/1.1 response head, NULL if the answer is no
  * good (502). body: what stands behind it, unless none may (HEAD, 204, 304). 0 if nobody waits for it. What
- * the budget does not allow is refused (503).
+ * the share does not allow is refused (503).
  */
 int messages_answer(struct messages *, const char *id, struct str head, struct str body);
+
+void messages_refuse(struct messages *, const char *id);	/* likewise, but there is no room for the answer (503) */
 
 void messages_end(struct messages *);	/* in the reader: the session is over, every stream is reset */
 int messages_open_ones(struct messages *);	/* how many */

@@ -11,6 +11,7 @@
 #include "json.h"
 #include "log.h"
 #include "native.h"
+#include "route.h"
 
 enum {
 	MESSAGE_MAX = 1 << 20,	/* a WebSocket message, bytes */
@@ -232,21 +233,11 @@ static int
 reserved(const struct daemon_conf *conf, const char *name)
 {
 	char host[NAME_LEN_MAX + 1];
-	const char *p = strstr(conf->url, "://");
-	size_t n;
 
 	if (strchr(name, '.') == NULL)
 		return 0;
-	if (p != NULL) {
-		n = strcspn(p + 3, ":/?#");
-		if (n <= NAME_LEN_MAX) {
-			memcpy(host, p + 3, n);
-			host[n] = '\0';
-			fold(host);
-			if (strcmp(host, name) == 0)
-				return 1;
-		}
-	}
+	if (route_url_host(conf, host) && strcmp(host, name) == 0)
+		return 1;
 	if (conf->domain[0] != '\0')
 		return ends_in(name, conf->domain);
 	return strncmp(name, "tunnel.", 7) == 0 || strstr(name, ".tunnel.") != NULL ||

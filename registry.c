@@ -265,6 +265,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 		t->since = h->since;
 	}
 	t->path = h->path;
+	t->dialect = s->dialect;
 	t->moving = 0;
 	h->tunnel = t;
 	h->next = t->holders;
@@ -472,6 +473,19 @@ registry_has(struct registry *r, const char *name, int need_path)
 	has = t != NULL && (!need_path || t->path);
 	pthread_mutex_unlock(&r->mtx);
 	return has;
+}
+
+const struct dialect *
+registry_dialect(struct registry *r, const char *name)
+{
+	const struct dialect *dialect;
+	struct tunnel *t;
+
+	pthread_mutex_lock(&r->mtx);
+	t = registry_find_locked(r, name);
+	dialect = t != NULL ? t->dialect : NULL;
+	pthread_mutex_unlock(&r->mtx);
+	return dialect;
 }
 
 int

@@ -49,6 +49,7 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 	char peer[NET_ADDR_MAX];
 	char instance[INSTANCE_MAX + 1];	/* one per client process, or "" */
 	int64_t since;		/* clock_ms, CLOCK_WALL */
+	int refused;		/* never one of the daemon's sessions: all that is left to do is to close it */
 	int refs;		/* [r] */
 	int running;		/* [r] exchanges */
 	int draining;		/* [r] was asked to move: ended when it has, and nothing runs */
@@ -133,6 +134,9 @@ int registry_has(struct registry *, const char *name, int need_path);
 
 int registry_running(struct registry *);	/* exchanges */
 int registry_sessions(struct registry *);
+
+/* What name's clients speak, in its grace period too; NULL: nobody holds it. */
+const struct dialect *registry_dialect(struct registry *, const char *name);
 
 /* Janitor's work: free names whose grace is over, end sessions whose credential is lost. */
 void registry_tick(struct registry *, struct auth *);

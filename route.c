@@ -43,9 +43,31 @@ label_of(const struct daemon *d, const char *host, size_t *len)
 	*len = (size_t)(rest++ - host);
 	if (d->conf.domain[0] != '\0')
 		return strcmp(rest, d->conf.domain) == 0;
-	if (strncmp(host, "tunnel.", 7) == 0)	/* the base domain itself */
+	return strcmp(rest, "localhost") == 0 && strcmp(host, "tunnel.localhost") != 0;
+}
+
+/*
+ * Bifrost's rule: Host begins with a label and ".tunnel.", however long they are and whatever is behind. 1 and the label in
+ * lower case (cut where it is too long to be anybody's), or 0.
+ */
+static int
+tunnel_label(struct str host, char name[NAME_LEN_MAX + 1])
+{
+	static const char behind[] = ".tunnel.";
+	size_t n = 0, i;
+	char c;
+
+	for (; n < host.len; n++) {
+		c = (char)(host.p[n] | 0x20);
+		if (!((c >= 'a' && c <= 'z') || (host.p[n] >= '0' && host.p[n] <= '9') || (n > 0 && host.p[n] == '-')))
+			break;
+	}
+	if (n == 0 || host.len - n < sizeof(behind) - 1 || !http_same(host.p + n, behind, sizeof(behind) - 1))
 		return 0;
-	return strcmp(rest, "localhost") == 0 || (strncmp(rest, "tunnel.", 7) == 0 && rest[7] != '\0');
+	for (i = 0; i < n && i < NAME_LEN_MAX; i++)
+		name[i] = host.p[i] >= 'A' && host.p[i] <= 'Z' ? (char)(host.p[i] - 'A' + 'a') : host.p[i];
+	name[i] = '\0';
+	return 1;
 }
 
 /* Rule 1: Host names a tunnel. name is NUL-terminated. */
@@ -63,6 +85,30 @@ route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1])
 		return 0;
 	memcpy(name, host, strlen(host) + 1);
 	return 1;
+}
+
+int
+route_url_host(const struct daemon_conf *conf, char host[NAME_LEN_MAX + 1])
+{
+	const char *p = strstr(conf->url, "://");
+	struct str s;
+
+	host[0] = '\0';
+	if (p == NULL)
+		return 0;
+	s.p = p + 3;
+	s.len = strcspn(s.p, "/?#");
+	route_fold(s, host);
+	return host[0] != '\0';
+}
+
+/* The daemon's own host, which no client's name can take. */
+static int
+is_own(const struct daemon_conf *conf, const char *host)
+{
+	char url[NAME_LEN_MAX + 1];
+
+	return host[0] != '\0' && (strcmp(host, conf->domain) == 0 || (route_url_host(conf, url) && strcmp(host, url) == 0));
 }
 
 /* From this machine itself, and for nobody else: a front proxy would say so. */
@@ -89,10 +135,8 @@ route_endpoint(const struct caller *c, struct str path)
 	if (str_is(path, "/health") || str_is(path, "/healthz"))
 		return get || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
 		    ROUTE_HEALTH : ROUTE_NOBODY;
-	if (get && str_is(path, "/_bifrost/ping"))
-		return ROUTE_PING;
 	if (!ws_is_upgrade(h))
-		return ROUTE_NOBODY;
+		return str_is(h->target, "/_bifrost/ping") ? ROUTE_PING : ROUTE_NOBODY;
 	if (str_is(path, "/_tunnel") || starts(path, "/_tunnel/"))
 		return ROUTE_NATIVE;
 	if (bifrost_is(path))
@@ -132,6 +176,7 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 	struct str path = h->target;
 	const char *query = path.len > 0 ? memchr(path.p, '?', path.len) : NULL;
 	enum route r;
+	int labelled;
 
 	prefix->p = NULL;
 	prefix->len = 0;
@@ -140,11 +185,21 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 	route_fold(h->host, host);
 	if (route_host(d, host, name))
 		return ROUTE_TUNNEL;
-	if ((r = route_endpoint(c, path)) != ROUTE_NOBODY)
+	labelled = tunnel_label(h->host, name) && !is_own(&d->conf, host);
+	if (labelled && d->conf.domain[0] == '\0')
+		return ROUTE_TUNNEL;
+	r = route_endpoint(c, path);
+	if (r == ROUTE_NATIVE || r == ROUTE_BIFROST || r == ROUTE_PING)	/* whose name is in Host must not get others' tokens */
+		return r;
+	if (labelled && bifrost_holds(d, name))	/* beside --domain, too: its users know no other URL */
+		return ROUTE_TUNNEL;
+	if (r != ROUTE_NOBODY)
 		return r;
 	if (route_path(d, path, name, prefix))
 		return ROUTE_PATH;
 	prefix->len = 0;
+	if (labelled)		/* meant for a tunnel that is not there, and for no other */
+		return ROUTE_NOBODY;
 	if (registry_has(d->registry, "default", 0)) {
 		memcpy(name, "default", sizeof("default"));
 		return ROUTE_TUNNEL;

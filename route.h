@@ -9,6 +9,7 @@
 
 struct caller;
 struct daemon;
+struct daemon_conf;
 
 enum route {
 	ROUTE_TUNNEL,		/* name, by Host or as default */
@@ -24,7 +25,10 @@ enum route route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str
 /* Host without port and final dot, in lower case; "" if it is too long. */
 void route_fold(struct str host, char out[NAME_LEN_MAX + 1]);
 
-/* Does this (folded) Host name a tunnel? name is NUL-terminated. */
+/* The host of --url, folded. 1, or 0: there is none. */
+int route_url_host(const struct daemon_conf *, char host[NAME_LEN_MAX + 1]);
+
+/* Does this (folded) Host name a tunnel, by --domain (.localhost without it) or as a custom domain? name is NUL-terminated. */
 int route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1]);
 
 #endif

@@ -55,6 +55,7 @@ is_name(const char *p, size_t len)
 {
 	const char *dot;
 	size_t n;
+	int domain = 0;
 
 	if (len > NAME_LEN_MAX)
 		return 0;
@@ -62,16 +63,25 @@ is_name(const char *p, size_t len)
 		n = (size_t)(dot - p);
 		if (!label_ok(p, n))
 			return 0;
+		domain = 1;
 		p += n + 1;
 		len -= n + 1;
 	}
-	return label_ok(p, len) && digits(p, len) < len;
+	return label_ok(p, len) && !(domain && digits(p, len) == len);
 }
 
 int
 name_ok(const char *name)
 {
 	return is_name(name, strlen(name));
+}
+
+int
+domain_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	return is_name(name, len) && digits(name, len) < len;
 }
 
 /* A port in decimal, or 0. One text for each: no leading zeros. */
@@ -87,12 +97,20 @@ port(const char *p, size_t len)
 	return n <= PORT_MAX ? n : 0;
 }
 
-/* Digits, or digits '-' digits, are ports, good or bad; whatever else, a name. */
+/* Digits, or digits '-' digits, are ports, good or bad; whatever else, a name, and what stands behind "name:". */
 static void
 parse_entry(struct entry *e)
 {
+	static const char prefix[] = "name:";
 	size_t n = digits(e->p, e->len);
 
+	if (e->len >= sizeof(prefix) - 1 && memcmp(e->p, prefix, sizeof(prefix) - 1) == 0) {
+		e->p += sizeof(prefix) - 1;
+		e->len -= sizeof(prefix) - 1;
+		e->kind = is_name(e->p, e->len) ? ENTRY_NAME : ENTRY_BAD;
+		e->why = "bad name in scope";
+		return;
+	}
 	e->kind = ENTRY_PORTS;
 	if (n > 0 && n == e->len) {
 		e->lo = e->hi = port(e->p, n);

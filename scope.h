@@ -5,8 +5,9 @@
  * port ranges: "preview,9000,9100-9199". "*" is every name and every port
  * from 1024 up.
  * A name is 1-63 of a-z 0-9 '-', first a letter or digit; with a dot in it,
- * a custom domain of such labels, at most 253 in all. The last label is not
- * of digits alone: 8080 is a port and 192.0.2.1 an address, never names.
+ * a custom domain of such labels, at most 253 in all, of which the last is not
+ * of digits alone: 192.0.2.1 is an address. In a scope "8080" and "80-90" are
+ * ports; the names are written "name:8080" and "name:80-90" there.
  */
 #ifndef SCOPE_H
 #define SCOPE_H
@@ -24,5 +25,6 @@ int scope_only_name(const char *scope, char *out);
 
 /* 1 if text is a name as above; upper case is refused (fold first). */
 int name_ok(const char *name);
+int domain_ok(const char *name);	/* and is not of digits alone, as no domain is */
 
 #endif

@@ -311,7 +311,7 @@ host_fold(const char *host, char out[NAME_LEN_MAX + 1])
 	for (i = 0; i < len; i++)
 		out[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] - 'A' + 'a' : host[i]);
 	out[len] = '\0';
-	return name_ok(out);
+	return domain_ok(out);
 }
 
 /* Bytes that are no part of a name need no looking for: host, which is one, has none. */

@@ -2,12 +2,13 @@
 #include <errno.h>
 
 #include "../bifrostmsg.h"
-#include "../json.h"
+#include "../jsonscan.h"
 #include "test.h"
 
 #define LEN(a)	(sizeof(a) / sizeof((a)[0]))
 #define S(s)	s, sizeof(s) - 1
 #define ID	"05d2056a-f905-48ad-87ce-59158c2b480d"
+#define OTHER	"15d2056a-f905-48ad-87ce-59158c2b480d"
 #define ANSWER(more)	"{\"id\":\"" ID "\"" more "}"
 
 /* Requests. */
@@ -180,6 +181,20 @@ static const struct {
 	{ "beyond U+FFFF", ANSWER(",\"headers\":{\"a\":\"\\ud83d\\ude00\"}"), NULL, S("") },
 	{ "lengths of its own", ANSWER(",\"headers\":{\"content-length\":\"9\",\"CONTENT-LENGTH\":1,\"Transfer-Encoding\":\"chunked\","
 	    "\"transfer-encoding\":\"x\",\"Trailer\":\"y\"},\"body\":\"aGk=\""), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", S("hi") },
+	/* what JSON.parse takes: the last of one name, surrogates alone; nor does it ask what is in members that nobody reads */
+	{ "two ids", "{\"id\":\"" OTHER "\",\"id\":\"" ID "\"}", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", S("") },
+	{ "two of each", ANSWER(",\"status\":500,\"body\":5,\"headers\":[],\"status\":201,\"headers\":{\"a\":1},\"body\":\"aGk=\""),
+	    "HTTP/1.1 201 Created\r\na: 1\r\nContent-Length: 2\r\n\r\n", S("hi") },
+	{ "two values of a field", ANSWER(",\"headers\":{\"a\":1,\"b\":[2],\"\\u0061\":3}"),
+	    "HTTP/1.1 200 OK\r\na: 3\r\nb: 2\r\nContent-Length: 0\r\n\r\n", S("") },
+	{ "a surrogate alone", ANSWER(",\"x\":\"\\ud800\",\"\\udc00\":\"\""), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", S("") },
+	{ "as a value", ANSWER(",\"headers\":{\"a\":\"\\ud800\"}"), NULL, S("") },
+	{ "bytes that are no UTF-8", ANSWER(",\"x\":\"\xff\""), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", S("") },
+	{ "as a value", ANSWER(",\"headers\":{\"a\":\"\xff\"}"), NULL, S("") },
+	{ "cut short there", ANSWER(",\"headers\":{\"a\":\"\xc3\"}"), NULL, S("") },
+	{ "overlong", ANSWER(",\"headers\":{\"a\":\"\xc1\xbf\"}"), NULL, S("") },
+	{ "as a name", ANSWER(",\"headers\":{\"\xff\":\"\"}"), NULL, S("") },
+	{ "as content", ANSWER(",\"body\":\"aGk\xff\""), NULL, S("") },
 	{ "304", ANSWER(",\"status\":304,\"headers\":{\"content-length\":\"7\"},\"body\":\"aGk=\""),
 	    "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", S("") },
 	{ "304, a length that is none", ANSWER(",\"status\":304,\"headers\":{\"content-length\":\"7x\"}"), "HTTP/1.1 304 Not Modified\r\n\r\n", S("") },
@@ -249,10 +264,10 @@ static const struct {
 	{ S("") }, { S("not json") }, { S("null") }, { S("5") }, { S("[]") }, { S("\"x\"") }, { S("{}") }, { S("{\"id\":\"nope\"}") },
 	{ S("{\"id\":5}") }, { S("{\"id\":null}") }, { S("{\"id\":[\"" ID "\"]}") }, { S("{\"Id\":\"" ID "\"}") },
 	{ S("{\"id\":\"" ID " \"}") }, { S("{\"id\":\"" ID "\\u0000\"}") }, { S("{\"id\":\"05D2056A-F905-48AD-87CE-59158C2B480D\"}") },
-	{ S("[{\"id\":\"" ID "\"}]") }, { S("{\"x\":{\"id\":\"" ID "\"}}") }, { S("{\"id\":\"" ID "\",\"id\":\"" ID "\"}") },
-	{ S("{\"id\":\"" ID "\",\"status\":200,\"status\":201}") }, { S("{\"id\":\"" ID "\"}x") }, { S("{\"id\":\"" ID "\"}\0") },
-	{ S("{\"id\":\"" ID "\",}") }, { S("{\"id\":\"" ID "\",\"headers\":{\"a\":1,\"a\":2}}") }, { S("{\"id\":\"" ID "\",\"x\":\"\xff\"}") },
-	{ S("{\"id\":\"" ID "\",\"x\":\"\\ud800\"}") }, { S("{\"id\":\"" ID "\",\"status\":0200}") }, { S("\xef\xbb\xbf{\"id\":\"" ID "\"}") },
+	{ S("[{\"id\":\"" ID "\"}]") }, { S("{\"x\":{\"id\":\"" ID "\"}}") },
+	{ S("{\"id\":\"" ID "\",\"id\":\"" OTHER "\"}") }, { S("{\"id\":\"" ID "\"}x") }, { S("{\"id\":\"" ID "\"}\0") },
+	{ S("{\"id\":\"" ID "\",}") }, { S("{\"id\":\"" ID "\",\"x\":\"\\ud80\"}") },
+	{ S("{\"id\":\"" ID "\",\"x\":\"\n\"}") }, { S("{\"id\":\"" ID "\",\"x\":'y'}") }, { S("{\"id\":\"" ID "\",\"status\":0200}") }, { S("\xef\xbb\xbf{\"id\":\"" ID "\"}") },
 };
 
 static int
@@ -330,29 +345,27 @@ test_head(void)
 static void
 test_bounds(void)
 {
+	static const char empty[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	char *text = malloc(1 << 20), *p;
 	size_t n, i;
 	int rc;
 
 	if (text == NULL)
 		abort();
-	for (n = 4080; n < 4110; n++) {		/* the document, id, headers, x and the array: 7 */
-		p = text + sprintf(text, "{\"id\":\"" ID "\",\"x\":[");
-		for (i = 0; i < n; i++)
-			p += sprintf(p, "%s1", i == 0 ? "" : ",");
-		p += sprintf(p, "]}");
-		check(decode(text, (size_t)(p - text), 0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", 0) ==
-		    (n <= 4096 - 5 ? 1 : -1), "so many values", n);
-	}
-	for (n = 1; n < 40; n++) {
+	p = text + sprintf(text, "{\"id\":\"" ID "\",\"x\":[");
+	for (i = 0; i < 100000; i++)
+		p += sprintf(p, "%s{}", i == 0 ? "" : ",");
+	p += sprintf(p, "]}");
+	check(decode(text, (size_t)(p - text), 0, empty, "", 0) == 1, "many values", i);
+	for (n = JSONSCAN_DEPTH_MAX - 2; n < JSONSCAN_DEPTH_MAX + 3; n++) {
 		p = text + sprintf(text, "{\"id\":\"" ID "\",\"x\":");
 		for (i = 0; i < n; i++)
 			*p++ = '[';
 		for (i = 0; i < n; i++)
 			*p++ = ']';
 		*p++ = '}';
-		rc = decode(text, (size_t)(p - text), 0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", 0);
-		check(rc == (n < 16 ? 1 : -1), "so deep", n);
+		rc = decode(text, (size_t)(p - text), 0, empty, "", 0);
+		check(rc == (n <= JSONSCAN_DEPTH_MAX), "so deep: then a 502", n);
 	}
 	memset(text, '[', 1 << 20);
 	check(decode(text, 1 << 20, 0, NULL, NULL, 0) == -1, "very deep", 0);
@@ -363,12 +376,12 @@ test_bounds(void)
 		p += sprintf(p, "\":1}}");
 		check((decode(text, (size_t)(p - text), 0, NULL, NULL, 0) == 2) == (n < 256), "a name so long", n);
 	}
-	for (n = JSON_NAME_MAX - 2; n < JSON_NAME_MAX + 3; n++) {
-		p = text + sprintf(text, "{\"id\":\"" ID "\",\"");
-		memset(p, 'n', n);
-		p += n;
-		p += sprintf(p, "\":1}");
-		check(decode(text, (size_t)(p - text), 0, NULL, NULL, 0) == (n <= JSON_NAME_MAX ? 2 : -1), "a member's name so long", n);
+	for (n = HTTP_FIELDS_MAX - 2; n < HTTP_FIELDS_MAX + 3; n++) {
+		p = text + sprintf(text, "{\"id\":\"" ID "\",\"headers\":{\"x\":0");
+		for (i = 1; i < n; i++)
+			p += sprintf(p, ",\"x%d\":1,\"x\":%d", (int)i, (int)i);
+		p += sprintf(p, "}}");
+		check(decode(text, (size_t)(p - text), 0, NULL, NULL, 0) == (n <= HTTP_FIELDS_MAX ? 2 : 0), "so many fields", n);
 	}
 	for (n = 36700; n < 36900; n++) {
 		p = text + sprintf(text, "{\"id\":\"" ID "\",\"headers\":{\"x\":\"");
@@ -387,6 +400,24 @@ test_bounds(void)
 		check(rc == (n % 4 == 1 ? 0 : 2), "content so long", n);
 	}
 	free(text);
+}
+
+/* The id, from what there is of an answer. */
+static void
+test_id(void)
+{
+	static const char whole[] = ANSWER(",\"status\":201"), last[] = "{\"body\":\"aGk=\",\"id\":\"" ID "\"", none[] = "{\"x\":{\"id\":\"" ID "\"}";
+	char id[MESSAGE_ID_LEN + 1], *text;
+	size_t n;
+
+	for (n = 0; n < sizeof(whole); n++) {
+		text = exact(whole, n);
+		check(bifrost_id(text, n, id) == (n > 7 + MESSAGE_ID_LEN) && (n < 44 || strcmp(id, ID) == 0), whole, n);
+		free(text);
+	}
+	for (n = 0; n < sizeof(last); n++)
+		check(bifrost_id(last, n, id) == (n >= sizeof(last) - 1), last, n);
+	check(!bifrost_id(none, sizeof(none) - 1, id), none, 0);
 }
 
 /* Every byte in place of every other of a good answer: nothing is read or written that is not its own. */
@@ -425,6 +456,7 @@ main(void)
 	test_answers();
 	test_head();
 	test_bounds();
+	test_id();
 	test_bytes();
 	return test_end();
 }

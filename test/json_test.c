@@ -183,6 +183,7 @@ test_limits(void)
 	static const char doc[] = "{\"a\":[1,2],\"b\":{}}";	/* seven values */
 	struct json j;
 	struct json_node *node;
+	char doc2[JSON_NAME_MAX + 10];
 	const char *why;
 	size_t max;
 
@@ -204,6 +205,15 @@ test_limits(void)
 	    strcmp(why, "too deep") == 0, "too deep", 0);
 	check(json_parse(&j, node, 40, S("{\"a\":1,\"\\u0061\":2}"), &why) == -1 &&
 	    strcmp(why, "duplicate member") == 0, "duplicate", 0);
+	check(json_parse(&j, node, 40, S("{\"a\":{\"a\":1},\"b\":2}"), &why) == 0 && json_first(&j, 1) == 0 && json_first(&j, 3) == 0,
+	    "a name is no container", 0);
+	for (max = JSON_NAME_MAX - 1; max < JSON_NAME_MAX + 2; max++) {
+		doc2[0] = '{';
+		doc2[1] = '"';
+		memset(doc2 + 2, 'n', max);
+		memcpy(doc2 + 2 + max, "\":1}", 4);
+		check(json_parse(&j, node, 40, doc2, max + 6, &why) == (max <= JSON_NAME_MAX ? 0 : -1), "a name so long", max);
+	}
 	check(json_parse(&j, node, 40, "", (size_t)1 << 31, &why) == -1 &&
 	    strcmp(why, "too long") == 0, "too long", 0);
 	free(node);

@@ -205,6 +205,109 @@ half_a_message(void)
 	free(big);
 }
 
+struct gift {			/* a parcel that tells when it is released */
+	struct link_parcel parcel;
+	int *released;		/* under the link's mutex, or once nobody else has it */
+};
+
+static void
+gift_release(struct link_parcel *p)
+{
+	struct gift *g = (struct gift *)(void *)p;
+
+	++*g->released;
+	free(g->parcel.iov.iov_base);
+	free(g);
+}
+
+/* Send len bytes by ms: an error number. */
+static int
+give(struct raw *r, size_t len, int64_t ms, int *released)
+{
+	struct gift *g = malloc(sizeof(*g));
+
+	if (g == NULL || (g->parcel.iov.iov_base = calloc(1, len)) == NULL)
+		abort();
+	*released = 0;
+	g->parcel.iov.iov_len = len;
+	g->parcel.release = gift_release;
+	g->released = released;
+	return link_send_parcel(r->s.l, WS_BINARY, &g->parcel, g, clock_ms(CLOCK_STEADY) + ms) == 0 ? 0 : errno;
+}
+
+static int
+released_now(struct raw *r, const int *released)
+{
+	int n;
+
+	pthread_mutex_lock(&r->s.l->mtx);
+	n = *released;
+	pthread_mutex_unlock(&r->s.l->mtx);
+	return n;
+}
+
+/* Half of it is out when its time is over: the rest follows without its sender, and the link lives. */
+static void
+parcels(void)
+{
+	struct raw *r = raw_new(0, 0);
+	struct waiter w;
+	struct ws_hdr h;
+	uint8_t p[WS_CONTROL_MAX];
+	size_t got = 0, len = 8 << 20;
+	int n, op, more, code, i;
+
+	r->s.l->conf.stall_ms = 60000;
+	start(&r->s.reader, reader, &r->s);
+	check(give(r, 5, 1000, &n) == 0 && n == 1, "parcel: sent", 0);
+	check(raw_frame(r, &h, p) == WS_BINARY && h.len == 5, "parcel: it comes", 0);
+	check(give(r, len, 30, &n) == ETIMEDOUT && released_now(r, &n) == 0, "parcel: half of it is out", 0);
+	check(give(r, 1000, 30, &more) == ETIMEDOUT && more == 1, "parcel: one that has not begun is taken back", 0);
+	waiter_start(&w, r, 5000);
+	while (got < len && (op = raw_frame(r, &h, p)) != -1)
+		got += (size_t)h.len;
+	check(got == len && h.fin, "parcel: all of it comes", got);
+	check(raw_frame(r, &h, p) == WS_BINARY && h.fin, "parcel: and what waits behind it", (size_t)h.len);
+	check(waiter_end(&w) == 0 && released_now(r, &n) == 1, "parcel: released", (size_t)n);
+	link_close(r->s.l, 1001, "");
+	check(raw_drain(r, &code) == 0 && code == 1001, "parcel: nothing else", 0);
+	check(give(r, 5, 1000, &n) == EPIPE && n == 1, "parcel: the link is closing", 0);
+	check(raw_end(r) == 1001, "parcel: code", 0);
+
+	for (i = 0; i < 3; i++) {	/* what ends the link releases it */
+		r = raw_new(0, 0);
+		r->s.l->conf.stall_ms = i == 0 ? 100 : 60000;
+		start(&r->s.reader, reader, &r->s);
+		check(give(r, len, 30, &n) == ETIMEDOUT, "parcel: half", (size_t)i);
+		if (i == 1)
+			link_abort(r->s.l);
+		if (i == 2)
+			link_close(r->s.l, 1001, "");
+		check(i != 0 || (side_returned(&r->s, 5000) && strcmp(r->s.why, "a message was not taken") == 0), "parcel: not taken", 0);
+		check(raw_end(r) == (i == 2 ? 1001 : WS_ABNORMAL) && n == 1, "parcel: released with its link", (size_t)i);
+	}
+}
+
+/* A message that has begun and does not go on ends the link, though its sender answers pings. */
+static void
+half_received(void)
+{
+	struct raw *r = raw_new(0, 150);
+	uint8_t p[WS_CONTROL_MAX], begun[] = { 0x01, 0x80, 0, 0, 0, 0 };
+	struct ws_hdr h;
+	int pings = 0;
+
+	start(&r->s.reader, reader, &r->s);
+	check(write(r->fd, begun, sizeof(begun)) == sizeof(begun), "half received: begun", 0);
+	while (raw_frame(r, &h, p) == WS_PING) {
+		raw_send(r, WS_PONG, p, (size_t)h.len);
+		pings++;
+	}
+	check(side_returned(&r->s, 5000) && strcmp(r->s.why, "half a message, and no more of it") == 0, "half received: why", 0);
+	check(pings >= 1 && pings <= 3, "half received: by the next ping", (size_t)pings);
+	check(raw_end(r) == WS_ABNORMAL, "half received: code", 0);
+}
+
 /* What is owed goes before the close frame, though link_close comes at once. */
 static void
 owed_before_close(void)
@@ -347,6 +450,8 @@ main(void)
 	close_while_blocked();
 	abort_while_blocked();
 	half_a_message();
+	parcels();
+	half_received();
 	owed_before_close();
 	endings();
 	endings_unread();

@@ -301,7 +301,7 @@ connect_pair(int fd[2], int tcp)
 			abort();
 		return;
 	}
-	if (net_listen("127.0.0.1:0", one, &why) != 1 ||
+	if (net_listen("127.0.0.1:0", NULL, NULL, one, &why) != 1 ||
 	    getsockname(one[0], (struct sockaddr *)&ss, &len) == -1 ||
 	    (fd[0] = socket(AF_INET, SOCK_STREAM, 0)) == -1 ||
 	    connect(fd[0], (struct sockaddr *)&ss, len) == -1 ||

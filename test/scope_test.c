@@ -15,7 +15,7 @@ static const struct { const char *name; int want; } names[] = {
 	{ X63 "." X63 "." X63 "." X60 "xx", 0 },	/* 254 */
 	{ "", 0 }, { X63 "x", 0 }, { "-a", 0 }, { "A", 0 }, { "aB", 0 }, { "_a", 0 }, { "a_b", 0 },
 	{ "a b", 0 }, { "a,b", 0 }, { "*", 0 }, { "a/b", 0 }, { "a:1", 0 }, { "\xc3\xa9", 0 },
-	{ "8080", 0 }, { "0", 0 }, { "127.0.0.1", 0 }, { "a.1", 0 },
+	{ "8080", 1 }, { "0", 1 }, { "1.a", 1 }, { "127.0.0.1", 0 }, { "a.1", 0 }, { "name:a", 0 },
 	{ ".", 0 }, { ".a", 0 }, { "a.", 0 }, { "a..b", 0 }, { "a.-b", 0 }, { "a.B", 0 },
 	{ X63 "x.org", 0 }, { "a\n", 0 },
 };
@@ -54,11 +54,21 @@ static const struct { const char *scope, *why, *only; } scopes[] = {
 	{ "9000-", NULL, "9000-" },
 	{ "9000-a", NULL, "9000-a" },
 	{ "1-2-3", NULL, "1-2-3" },
+	{ "name:8080", NULL, "8080" },
+	{ "9000,name:80-90,1-2", NULL, "80-90" },
+	{ "name:a", NULL, "a" },
+	{ "name:", "bad name in scope", NULL },
+	{ "name:,a", "bad name in scope", "a" },
+	{ "name:name:a", "bad name in scope", NULL },
+	{ "name:*", "bad name in scope", NULL },
+	{ "name:1.2", "bad name in scope", NULL },
+	{ "name", NULL, "name" },
 };
 
 static const struct { const char *scope, *name; int want; } has_name[] = {
 	{ "*", "preview", 1 }, { "*", "www.example.org", 1 }, { "*", "Preview", 0 },
-	{ "*", "9000", 0 }, { "*", "", 0 }, { "*", "*", 0 }, { "*", "127.0.0.1", 0 },
+	{ "*", "9000", 1 }, { "name:9000", "9000", 1 }, { "name:9000", "name:9000", 0 }, { "name:9-10", "9-10", 1 },
+	{ "9-10", "9-10", 0 }, { "name:9000", "900", 0 }, { "*", "", 0 }, { "*", "*", 0 }, { "*", "127.0.0.1", 0 },
 	{ "preview", "preview", 1 }, { "preview", "previe", 0 }, { "preview", "previews", 0 },
 	{ "preview", "", 0 }, { "a,b", "a", 1 }, { "a,b", "b", 1 }, { "a,b", "a,b", 0 },
 	{ "9000,a", "a", 1 }, { "9000,a", "9000", 0 }, { "9000-9100", "9000-9100", 0 },
@@ -72,7 +82,7 @@ static const struct { const char *scope; unsigned port; int want; } has_port[] =
 	{ "80", 80, 1 }, { "a,9100-9199", 9099, 0 }, { "a,9100-9199", 9100, 1 },
 	{ "a,9100-9199", 9199, 1 }, { "a,9100-9199", 9200, 0 }, { "1-65535", 0, 0 },
 	{ "1-65535", 1, 1 }, { "1-65535", 65535, 1 }, { "1-65535", 65536, 0 },
-	{ "0-9000", 80, 0 }, { "9100-9000", 9050, 0 }, { "a", 80, 0 }, { "", 80, 0 },
+	{ "name:9000", 9000, 0 }, { "name:80-90", 85, 0 }, { "0-9000", 80, 0 }, { "9100-9000", 9050, 0 }, { "a", 80, 0 }, { "", 80, 0 },
 };
 
 static void
@@ -99,16 +109,17 @@ test_check(void)
 int
 main(void)
 {
+	char *text, scope[300];
 	const char *why;
-	char *text;
 	size_t i;
 
 	for (i = 0; i < LEN(names); i++) {
 		text = exact(names[i].name, strlen(names[i].name) + 1);
 		check(name_ok(text) == names[i].want, text, i);
-		/* What is a name can be granted, unless it reads as a range. */
-		if (names[i].want)
-			check(scope_check(text, &why) == 0 || strchr(text, '-') != NULL, text, i);
+		check(domain_ok(text) == (names[i].want && strspn(text, "0123456789") < strlen(text)), text, i);
+		/* What is a name can be granted. */
+		snprintf(scope, sizeof(scope), "name:%s", text);
+		check((scope_check(scope, &why) == 0) == names[i].want || strchr(text, ',') != NULL, text, i);
 		free(text);
 	}
 	test_check();

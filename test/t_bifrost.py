@@ -4,8 +4,10 @@ peer/bifrost.py stands for the unmodified client; it shares no code with ours.
 """
 import base64
 import hashlib
+import json
 import os
 import random
+import re
 import select
 import signal
 import struct
@@ -225,25 +227,135 @@ def endpoints(r):
     r.check("ping", (res.status, res.get("Content-Type"), res.body) == (200, "text/plain", b"ok"), res)
     res = r.get(d, "relay.test", "/")
     r.check("the page", res.status == 200 and "text/html" in res.get("Content-Type") and b"relay running" in res.body, res)
-    for path in ("/_bifrost", "/_bifrost/ping/", "/_bifrost/x", "/a.json", "/?"):
+    for method in ("HEAD", "POST", "OPTIONS", "PURGE"):
+        res = r.get(d, "127.0.0.1", "/_bifrost/ping", method=method)
+        r.check(f"ping by {method}", (res.status, res.body) == (200, b"" if method == "HEAD" else b"ok"), res)
+    for path in ("/_bifrost", "/_bifrost/ping/", "/_bifrost/ping?x", "/_bifrost/x", "/a.json", "/?"):
         res = r.get(d, "relay.test", path)
         r.equal(f"GET {path} without a tunnel", res.status, 200 if path == "/?" else 503)
+    bif(r, d, "ping")
+    r.check("a tunnel may be called ping", r.get(d, "ping.tunnel.x").json().get("tunnel") == "ping"
+            and r.get(d, "relay.test", "/_bifrost/ping").body == b"ok")
     res = r.get(d, "a.tunnel.x", "/_bifrost/ping")
     r.check("a Host that names a tunnel comes first", res.status == 503 and res.get("Retry-After"), res)
     r.equal("V9: Accept", r.get(d, "a.tunnel.x", "/a", "Accept: application/json\r\n").json().get("status"), 503)
     bif(r, d)
     bif(r, d, "preview")
     for host, path in (("relay.test", "/"), ("relay.test", "/_bifrost"), ("tunnel.example.com", "/x"), ("a.b.tunnel.x", "/"),
-                       ("-a.tunnel.x", "/"), ("a.tunnelx.y", "/"), ("127.0.0.1", "/"), ("[::1]:80", "/_bifrost/ping?x")):
+                       ("-a.tunnel.x", "/"), ("a_b.tunnel.x", "/"), ("a.tunnelx.y", "/"), ("preview.tunnel", "/"), ("preview.tunnel:80", "/"),
+                       ("127.0.0.1", "/"), ("[::1]:80", "/_bifrost/ping?x"), ("tunnel.localhost", "/")):
         res = r.get(d, host, path)
-        r.check(f"{host}{path}: default", res.status == 200 and (res.json().get("tunnel", "") is None or "ping" in path), res)
-    for host in ("preview.tunnel.example.com", "PreView.TUNNEL.x:8443", "preview.tunnel.x."):
+        r.check(f"{host}{path}: default", res.status == 200 and res.json().get("tunnel", "") is None and res.json().get("url") == path, res)
+    bif(r, d, "tunnel")
+    for host, name in (("preview.tunnel.example.com", "preview"), ("PreView.TUNNEL.x:8443", "preview"), ("preview.tunnel.x.", "preview"),
+                       ("preview.tunnel.", "preview"), ("preview.tunnel.:80", "preview"), ("tunnel.tunnel.x", "tunnel"),
+                       ("preview.tunnel." + "x" * 300, "preview"), ("preview.tunnel.tunnel.x", "preview")):
         res = r.get(d, host, "/p")
-        r.check(f"{host}: preview", res.json().get("tunnel") == "preview", res)
+        r.check(f"{host[:40]}: {name}", res.json().get("tunnel") == name, res)
+    for n in (63, 64, 253, 254, 400):
+        res = r.get(d, "l" * n + ".tunnel.x")
+        r.check(f"a label of {n}: nobody's, and not default's", res.status == 503, res)
     res = r.ask(d, "GET /old HTTP/1.0\r\n\r\n")
     r.check("HTTP/1.0 without Host: default, no x-forwarded-host", res.json().get("url") == "/old"
             and "x-forwarded-host" not in res.json()["headers"], res)
     r.equal("ping beside a default tunnel", r.get(d, "relay.test", "/_bifrost/ping").body, b"ok")
+
+
+@test
+def with_domain(r):
+    """Bifrost's rule beside --domain: for its clients alone, and never for the daemon's own hosts."""
+    d = r.daemon("--domain", "t.test", "--url", "https://relay.tunnel.corp", scope="a,n,relay,t,default,shop.tunnel.example")
+    bif(r, d, "a", "--quiet")
+    for host in ("a.t.test", "a.tunnel.t.test", "A.Tunnel.anything:80", "a.tunnel."):
+        r.check(f"{host}: a", r.get(d, host, "/x").json().get("tunnel") == "a")
+    bif(r, d, "relay")
+    res = r.get(d, "relay.tunnel.corp")
+    r.check("the host of --url is the daemon's own", b"relay running" in res.body, res)
+    for path in ("/_bifrost/t", "/_tunnel"):
+        c = r.caller(d, handshake(d.token, path, host="a.tunnel.x", more="Sec-WebSocket-Protocol: tunnel.v1\r\n" if path == "/_tunnel" else ""))
+        r.equal(f"a name takes no handshakes for {path}", c.interim().status, 101)
+        c.close()
+    r.equal("nor the ping", r.get(d, "a.tunnel.x", "/_bifrost/ping").body, b"ok")
+    r.equal("/health is its own", r.get(d, "a.tunnel.x", "/health").json().get("tunnel"), "a")
+    r.client(d, "n")
+    r.check("a native client's is at --domain alone", r.get(d, "n.t.test").status == 200 and r.get(d, "n.tunnel.x").status == 503)
+    r.client(d, "shop.tunnel.example")
+    bif(r, d)
+    r.check("a custom domain comes first", "preface" in r.get(d, "shop.tunnel.example").json())
+    r.equal("others are default's", r.get(d, "x.example").json().get("tunnel", ""), None)
+    res = r.get(d, "gone.tunnel.x")
+    r.check("but not what is meant for a tunnel that is not there", res.status == 503 and res.get("Retry-After"), res)
+    res = r.get(d, "127.0.0.1", "/_tunnel/ask?domain=a.tunnel.evil.test")
+    r.equal("nobody gets certificates for such a host", res.status, 404)
+    d2 = r.daemon("--domain", "a.tunnel.test", name="d2", scope="a,b")
+    bif(r, d2, "a")
+    bif(r, d2, "b")
+    r.check("--domain that looks like a tunnel's host", r.get(d2, "b.a.tunnel.test").json().get("tunnel") == "b"
+            and b"relay running" in r.get(d2, "a.tunnel.test").body and r.get(d2, "a.a.tunnel.test").json().get("tunnel") == "a")
+
+
+@test
+def names_of_digits(r):
+    d = r.daemon("--grace", "0", scope=None)
+    for args, fits in ((("--global",), ("8080", "0", "80-90")), (("--scope", "name:8080,name:80-90"), ("8080", "80-90")), (("--scope", "8080,80-90"), ())):
+        token = d.issue(*args)
+        for name in ("8080", "0", "80-90"):
+            c = after_101(r, d, token, f"/_bifrost/{name}")
+            c.send(frame(0x88))
+            r.equal(f"{args}: {name}", last_frame(c) != UNAUTHORIZED, name in fits)
+            r.until("gone", lambda: not d.status())
+    d.issue("--global")
+    bif(r, d, "8080")
+    r.equal("it is served", r.get(d, "8080.tunnel.x").json().get("tunnel"), "8080")
+    r.client(d, "9090")
+    r.equal("native, too", r.get(d, "9090.tunnel.x").status, 200)
+    for host in ("127.0.0.1", "192.0.2.1:80", "1.2"):
+        r.check(f"{host} is no name", b"relay running" in r.get(d, host).body)
+
+
+@test
+def imported(r):
+    """V1: tokens.json as it stands, in both dialects."""
+    d = r.daemon("--grace", "0", scope=None)
+
+    def entry(i, scope, token="x", **more):
+        return {"id": f"{i:08x}", "hash": hashlib.sha256(token.encode()).hexdigest(), "scope": scope, "created": "2026-01-02T03:04:05.678Z", **more}
+    v1 = [entry(0xa1b2c3d4, "*", A), entry(0x0badcafe, "preview", B)]
+    r.equal("V1: the hashes", [e["hash"][:8] for e in v1], ["adf9f237", "534717ce"])
+    path = f"{d.state}/../tokens.json"
+
+    def take(content):
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
+        return d.tool("token", "import", path)
+    for what, bad in (("no array", {}), ("not JSON", "["), ("nothing", ""), ("an entry that is none", v1 + [5]), ("a list of names", [entry(1, "a,b")]),
+                      ("a custom domain", [entry(1, "a.b")]), ("no scope", [entry(1, "")]), ("upper case", [entry(1, "A")]), ("all and more", [entry(1, "*,a")]),
+                      ("a long name", [entry(1, "a" * 64)]), ("a hash too short", [entry(1, "a", hash="ab")]), ("an id", [entry(1, "a", id="xyz")])):
+        res = take(bad)
+        r.check(f"{what}: refused, in one line", res.returncode == 1 and len(res.stderr.splitlines()) == 1 and path in res.stderr, res)
+    r.equal("and nothing is changed", d.tool("token", "list").stdout, "")
+    mark = d.marks()
+    res = take(v1 + [entry(1, "8080", "digits"), entry(2, "80-90", "range")])
+    r.check("taken", res.returncode == 0 and res.stdout == "imported: 4, there already: 0\n", res)
+    d.log("event=tokens_read", start=mark)
+    r.equal("again: there already", take(v1).stdout, "imported: 0, there already: 2\n")
+    listed = d.tool("token", "list").stdout
+    r.check("listed", re.search(r"^id=a1b2c3d4 scope=\* created=2026-01-02T03:04:05Z expires=never note=from bifrost$", listed, re.M)
+            and "scope=name:8080 " in listed and "scope=name:80-90 " in listed and "adf9f237" not in listed, listed)
+    for token, names in ((A, {"preview": 1, "default": 1}), (B, {"preview": 1, "PREVIEW": 1, "default": 0, "staging": 0}),
+                         ("digits", {"8080": 1, "a": 0}), ("range", {"80-90": 1, "85": 0})):
+        for name, fits in names.items():
+            c = after_101(r, d, token, f"/_bifrost/{name}")
+            c.send(frame(0x88))
+            r.equal(f"{token[:6]} {name}: {'fits' if fits else 'unauthorized'}", last_frame(c) != UNAUTHORIZED, bool(fits))
+            r.until("gone", lambda: not d.status())
+    r.client(d, "preview", token=B)
+    r.equal("in the native dialect", r.get(d, "preview.tunnel.x").status, 200)
+    r.equal("there, too, its scope counts", r.client(d, "other", token=B, ready=False).event(event="rejected")["status"], 403)
+    bif(r, d, "b", token=A)
+    r.equal("revoked by its id", d.tool("token", "revoke", "a1b2c3d4").returncode, 0)
+    r.equal("it counts no more, at once", last_frame(after_101(r, d, A, "/_bifrost/c")), UNAUTHORIZED)
+    r.equal("and import does not bring back what is in no file", take(v1[1:]).stdout, "imported: 0, there already: 1\n")
 
 
 @test
@@ -438,6 +550,7 @@ def hostile_requests(r):
             ("an upgrade to WebSocket", b"GET / HTTP/1.1\r\n" + host + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
              b"Sec-WebSocket-Version: 13\r\n" + KEY.encode() + b"\r\n", {501})):
         res = r.ask(d, data)
+        r.check(f"{what}: what a server is asked (RFC 9112, 3.2.2)", what != "absolute-form" or res.json().get("url") == "/abs?q", res)
         r.check(f"{what}: {want}", res.status in want, res)
     res = ask(r, d)
     r.check("the client lives, on the same connection", res.status == 200 and p.alive() and not p.seen(event="closed"), res)
@@ -471,6 +584,11 @@ def answers(r):
              {"x-p": None, "keep-alive": None, "transfer-encoding": None, "upgrade": None, "te": None, "proxy-authenticate": None,
               "trailer": None}),
             ("an empty array", '{"id":"ID","headers":{"x-a":[]}}', 200, b"", {"x-a": None}),
+            ("the last of one name", '{"id":"x","status":500,"headers":[],"id":"ID","status":201,"headers":{"x-a":"1","x-a":"2"}}', 201, b"", {"x-a": "2"}),
+            ("a surrogate alone, elsewhere", '{"id":"ID","x":"\\ud800"}', 200, b"", {}), ("in a value", '{"id":"ID","headers":{"x":"\\ud800"}}', 502, None, {}),
+            ("deep", '{"x":%s%s,"id":"ID"}' % ("[" * 5000, "]" * 5000), 200, b"", {}), ("deeper", '{"id":"ID","x":%s%s}' % ("[" * 70000, "]" * 70000), 502, None, {}),
+            ("many values", '{"id":"ID","x":[%s]}' % ",".join("{}" for _ in range(20000)), 200, b"", {}),
+            ("names that differ at their end", '{"id":"ID",%s}' % ",".join('"%s%d":1' % ("n" * 200, i) for i in range(2000)), 200, b"", {}),
             ("V8: status 99", '{"id":"ID","status":99}', 502, None, {}), ("status 100", '{"id":"ID","status":100}', 502, None, {}),
             ("status 101", '{"id":"ID","status":101,"headers":{"upgrade":"websocket","connection":"upgrade"}}', 502, None, {}),
             ("status 600", '{"id":"ID","status":600}', 502, None, {}), ("status 2e2", '{"id":"ID","status":2e2}', 502, None, {}),
@@ -494,6 +612,8 @@ def answers(r):
         res = raw(r, d, text)
         r.check(f"{what}: {status}", res.status == status and (body is None or res.body == body)
                 and all(res.get(k) == v for k, v in fields.items()), res)
+    res = raw(r, d, b'{"id":"ID","headers":{"x":"\xff"}}', "binary")
+    r.equal("no UTF-8 in a binary message", res.status, 502)
     for how in ("binary", "fragments", "bytes"):
         res = raw(r, d, '{"id":"ID","status":202,"body":"AP/+gA=="}', how)
         r.check(f"V7: {how}", res.status == 202 and res.body == b"\0\xff\xfe\x80", res)
@@ -735,9 +855,106 @@ def budget(r):
         c.reset()
     r.until("who leaves gives it back", lambda: ask(r, d, method="POST", body=b"x" * 1000000).status == 200)
     res = ask(r, d, fields=do("huge", Size=8 << 20))
-    r.check("an answer beyond it: an error", res.status in (502, 503), res)
+    r.check("an answer beyond it: 503 for that request", res.status == 503 and res.get("Retry-After"), res)
     r.until("and its client serves again", lambda: ask(r, d, "a.tunnel.x", method="POST", body=b"x" * 1000000).status == 200)
-    r.check("the first client", p.alive())
+    r.check("its session goes on", p.alive() and len(p.seen(event="open")) == 1)
+
+
+@test
+def shares(r):
+    """What one session holds does not starve others."""
+    d = r.daemon("--bodies", "8M", "--timeout", "60")
+    p = bif(r, d, "a")
+    bif(r, d, "b")
+    c = start(r, d, do("hoard", Size=3 << 20), path="/hoard", p=p)
+    p.event(event="hoards", size=3 << 20)
+    r.equal("half an answer of one: others go on", ask(r, d, "b.tunnel.x", method="POST", body=b"x" * 1500000).status, 200)
+    cs = [r.caller(d, "POST / HTTP/1.1\r\nHost: a.tunnel.x\r\nContent-Length: 3000000\r\n\r\n") for _ in range(4)]
+    for u in cs:
+        try:
+            u.send(b"x" * 2900000)
+        except OSError:
+            pass        # refused before it is sent
+    r.equal("and half requests, too", ask(r, d, "b.tunnel.x", method="POST", body=b"x" * 400000).status, 200)
+    for u in cs:
+        u.reset()
+    ask(r, d, path="/finish", fields=do("finish"))
+    r.equal("the answer comes when its end comes", len(c.response().body), (3 << 20) * 3 // 4)
+    c = start(r, d, do("hoard", Size=9 << 20), path="/more", p=p)
+    res = c.response()
+    r.check("one that can never be held: 503 at once", res.status == 503, res)
+    p.event(event="hoards", size=9 << 20)
+    ask(r, d, path="/finish", fields=do("finish"))
+    r.check("and the session goes on", ask(r, d).status == 200 and len(p.seen(event="open")) == 1)
+
+
+@test
+def half_a_message(r):
+    d = r.daemon("--ping", "300ms", "--grace", "60")
+    p = bif(r, d, "a", "--once")
+    c = start(r, d, do("hoard", Size=100000), path="/h", p=p)
+    r.equal("it answers pings, and goes on with nothing", p.closed()["code"], 1006)
+    r.equal("its request", c.response().status, 502)
+    d.log("event=session_end .*half a message")
+
+
+@test
+def slow_link(r):
+    """A request that the client takes too slowly fails; its session does not."""
+    d = r.daemon("--timeout", "5", "--slots", "64")
+    p = bif(r, d, "a", "--once")
+    q = bif(r, d, "b", "--once")
+    for peer, host in ((p, "a.tunnel.x"), (q, "b.tunnel.x")):
+        r.equal("deaf", ask(r, d, host, "/deaf", do("deaf")).status, 200)
+    big = [r.caller(d, f"POST /big HTTP/1.1\r\nHost: {h}\r\nContent-Length: {MAX}\r\n\r\n" + "x" * MAX) for h in ("a.tunnel.x", "b.tunnel.x")]
+    r.until("it is on its way", lambda: min((t["in"] for t in d.status()), default=0) >= MAX)
+    behind = r.caller(d, "POST /behind HTTP/1.1\r\nHost: a.tunnel.x\r\nContent-Length: 300000\r\n\r\n" + "y" * 300000)
+    r.equal("504 for it, and for what waits behind it", [c.response().status for c in (*big, behind)], [504, 504, 504])
+    p.kill(signal.SIGUSR1)
+    res = ask(r, d, path="/next")
+    r.check("the link goes on", res.status == 200 and not p.seen(event="closed"), res)
+    p.event(event="request", url="/next")
+    urls = [m["url"] for m in p.seen(event="request")]
+    r.check("what had begun arrived whole, what had not never did", urls[0] == "/deaf" and urls[-1] == "/next"
+            and urls[1:-1] in (["/big"], ["/behind"], ["/behind", "/big"]), urls)
+    d.log("event=session_end .*was not taken")
+    q.kill(signal.SIGUSR1)
+    r.equal("one that takes nothing at all is ended", q.closed()["code"], 1006)
+    r.check("the other stays", ask(r, d).status == 200 and p.alive())
+
+
+@test
+def slow_uploads(r):
+    """Content that still comes holds no slot."""
+    d = r.daemon("--slots", "2", "--timeout", "60")    # one of them for a tunnel, however quick it is
+    p = bif(r, d, "a")
+    cs = [r.caller(d, f"POST /u{i} HTTP/1.1\r\nHost: a.tunnel.x\r\nContent-Length: 5\r\n{do('hold')}\r\nhal") for i in range(6)]
+    r.until("they run", lambda: d.status()[0]["running"] == 6)
+    r.equal("others are served", [ask(r, d).status for _ in range(3)], [200] * 3)
+    cs[0].send("ff")
+    p.event(event="request", url="/u0")
+    cs[1].send("ff")
+    r.equal("once they are with the client they count", [cs[1].response().status, ask(r, d).status], [429, 429])
+    p.kill(signal.SIGTERM)
+    r.equal("its end ends them, those that still come, too", [c.response().status for c in (cs[0], cs[2])], [502, 502])
+
+
+@test
+def refused_ones_count(r):
+    """Who has proved nothing takes no more than --callers allows."""
+    d = r.daemon("--callers", "8")
+    got = []
+
+    def full():
+        for _ in range(8):
+            c = r.caller(d, handshake("bf_wrong"))
+            try:
+                got.append(c.interim().status)
+            except (EOFError, OSError, ValueError):
+                got.append(None)
+        return 503 in got
+    r.until("the daemon is full", full)
+    r.until("not for long", lambda: r.get(d, "x", "/health").status == 200)
 
 
 @test

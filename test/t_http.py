@@ -342,9 +342,11 @@ def routing_domain(r):
     r.equal("NAME.Domain:port", r.get(d, "A.T.example.COM:99").status, 200)
     r.equal("the custom domain", r.get(d, "shop.example").status, 200)
     r.equal("a name nobody holds", r.get(d, "b.t.example.com").status, 503)
-    for host in ("a.localhost", "a.tunnel.localhost", "a.example.com", "x.a.t.example.com", "t.example.com"):
+    for host in ("a.localhost", "a.example.com", "x.a.t.example.com", "t.example.com"):
         r.check(f"{host} is the base", r.get(d, host).body.startswith(b"<!DOCTYPE html>\n<title>tunneld</title>"))
+    r.equal("<name>.tunnel. is for bifrost's clients then", r.get(d, "a.tunnel.localhost").status, 503)
     r.equal("health on the base domain", r.get(d, "t.example.com", "/health").status, 200)
+    until(a, 2)
     r.equal("one stream for each", streams(a), 2)
     r.has("the URL told", r"^http://a\.t\.example\.com:\d+$", a.event(op="ready")["url"])
 

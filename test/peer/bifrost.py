@@ -193,7 +193,7 @@ class Client:
         """V8's, more, then the answer."""
         for text in ("not json", "null", "5", "[]", '{"id":"nope"}', "", "{", '{"id":5}', '{"id":null}', '"x"', "true",
                      '{"id":"%s"}' % uuid.uuid4(), '{"id":"%s"}' % ("x" * 100000), "[" * 5000, '{"a":' * 3000,
-                     '{"id":"%s","id":"%s"}' % (m["id"], m["id"]), '{"type":"hello"}', "[%s]" % json.dumps({"id": m["id"]})):
+                     '{"id":"%s","id":"%s"}' % (m["id"], uuid.uuid4()), '{"type":"hello"}', '{"id":"%s"}}' % m["id"], '{"id":"%s",}' % m["id"], "[%s]" % json.dumps({"id": m["id"]})):
             await self.ws.write_frame(True, 1, text.encode())
         await self.send(self.describe(m))
 
@@ -248,9 +248,26 @@ class Client:
         self.ws.transport.write(b"\x81\x02{}")
 
     async def do_deaf(self, m):
-        """Reads nothing more."""
+        """Reads nothing more, until SIGUSR1."""
         await self.send(self.describe(m))
         self.ws.transport.pause_reading()
+
+    def hear(self):
+        self.ws.transport.resume_reading()
+        say("hears")
+
+    async def do_hoard(self, m):
+        """The first X-Size bytes of an answer, and no more."""
+        await self.ws.write_frame(False, 1, b'{"id":"%s","body":"' % m["id"].encode())
+        size = int(m["headers"]["x-size"])
+        for left in range(size, 0, -65536):
+            await self.ws.write_frame(False, 0, b"A" * min(left, 65536))
+        say("hoards", size=size)
+
+    async def do_finish(self, m):
+        """Its end; then this."""
+        await self.ws.write_frame(True, 0, b'"}')
+        await self.send(self.describe(m))
 
     # the session
 
@@ -342,6 +359,7 @@ async def main():
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, client.hear)
     stopping = asyncio.ensure_future(stopped.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     if running.done():
