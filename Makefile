@@ -98,6 +98,13 @@ bench:
 	$(MAKE) all $(BENCHES)
 	./bench/bench.py $(ARGS)
 
+# Two packages for Debian; and programs that need no library, in the folder static: contrib/README.md.
+deb:
+	MAKE="$(MAKE)" ./contrib/debian/build.sh
+
+static:
+	MAKE="$(MAKE)" CC="$(CC)" TLS="$(TLS)" ./contrib/static/build.sh
+
 install: all
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
 	cp tunneld tunnel $(DESTDIR)$(PREFIX)/bin
@@ -127,14 +134,15 @@ uninstall:
 
 dist: clean
 	mkdir -p tunnel-$(VERSION)
-	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man examples test bench \
+	cp -R *.c *.h *.sh Makefile config.mk LICENSE README.md .gitignore .ci man examples contrib test bench \
 		tunnel-$(VERSION)
 	tar -cf - tunnel-$(VERSION) | gzip >tunnel-$(VERSION).tar.gz
 	rm -rf tunnel-$(VERSION)
 
 clean:
 	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS) $(BENCHES)
-	rm -rf tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
+	rm -f tunneld_*.deb tunnel_*.deb
+	rm -rf static tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
 		bench/__pycache__ bench/result.json
 
-.PHONY: all demo test check bench install uninstall dist clean
+.PHONY: all demo test check bench deb static install uninstall dist clean

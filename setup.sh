@@ -79,7 +79,9 @@ needs_apt() {
 		need openssl command -v openssl
 		need nginx-light program nginx
 		need haproxy program haproxy
-		need caddy program caddy ;;
+		need caddy program caddy
+		need runit program runsv
+		need s6 program s6-svscan ;;
 	ci)
 		need gcc
 		need clang
@@ -89,6 +91,9 @@ needs_apt() {
 		need bmake
 		need mandoc
 		need shellcheck
+		need systemd program systemd-analyze	# its units are checked; it is no init by that
+		need lintian
+		need dpkg-dev
 		need zsh command -v zsh	# completions are tried in them, where they are there
 		need fish command -v fish ;;
 	bench)
@@ -118,7 +123,9 @@ needs_apk() {
 		need openssl command -v openssl
 		need nginx program nginx
 		need haproxy program haproxy
-		need caddy program caddy ;;
+		need caddy program caddy
+		need runit program runsv
+		need s6 program s6-svscan ;;
 	ci)
 		need clang
 		need compiler-rt

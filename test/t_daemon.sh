@@ -251,14 +251,16 @@ daemon bad
 bad=$pid token=$good
 native "$tmp/n1" --name a
 line "client" "$tmp/n1" '"ready"'
-{ cat "$tmp/good.tokens"; echo "this is no token"; } >"$tmp/bad/tokens"
+{ cat "$tmp/good.tokens"; echo "this is no token"; } >"$tmp/bad/tokens.new"
+mv "$tmp/bad/tokens.new" "$tmp/bad/tokens"	# a half written one would revoke
 line "a damaged line at run time is logged, with its number" "$tmp/bad.log" 'level=error event=tokens_bad .*tokens:2'
 is "the last good set stays in force" "$(ask a.localhost /)" 200
 native "$tmp/n2" --name b
 line "for new sessions too" "$tmp/n2" '"ready"'
 kill "$pid"
 line "and their ends" "$tmp/n2" '"closed"'
-cp "$tmp/good.tokens" "$tmp/bad/tokens"
+cp "$tmp/good.tokens" "$tmp/bad/tokens.new"
+mv "$tmp/bad/tokens.new" "$tmp/bad/tokens"
 line "mended: read again" "$tmp/bad.log" 'event=tokens_read'
 hasnt "no session is lost over it" "$tmp/n1" '"closed"'
 before=$(grep -c 'event=tokens_read' "$tmp/bad.log")
