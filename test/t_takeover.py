@@ -95,9 +95,9 @@ class Load:
                 self.longest = max(self.longest, time.monotonic() - began)
                 if not ok:
                     self.wrong.append((round(began - self.began, 2) if hasattr(self, "began") else 0, name, path, keep, res))
-            if end:
+            if end and c:
                 c.close()
-                c = None
+            c = None if end else c
         if c:
             c.close()
 
@@ -191,6 +191,27 @@ def under_load(r):
     r.equal("stop is for the new one", new.tool("stop").returncode, 0)
     r.equal("it exits 0", new.exit(60), 0)
     r.check("and takes the control socket along", not os.path.exists(f"{new.state}/control"))
+
+
+@test
+def idle(r):
+    """A connection on which nothing runs is served yet, by a client that has moved, and closed with its answer; that was the last one."""
+    d = r.daemon("--drain", "60")
+    target = paths(r).target
+    client(r, d, target, "--name", "a", "--quiet")
+    r.client(d, "p", "--follow-drain", "--target", target)
+    kept = [r.caller(d, f"GET /1 HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n") for name in "ap"]
+    r.equal("two connections", [c.response().body for c in kept], [b"/1"] * 2)
+    n = successor(r, d)
+    r.until("the clients have come", lambda: [t["lost"] for t in n.status()] == [False] * 2)
+    time.sleep(1.5)         # longer than sessions stay that cannot be in two places
+    for c, name in zip(kept, "ap"):
+        c.send(f"GET /2 HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n")
+        res = c.response()
+        r.equal(f"{name} is served", (res.status, res.body, res.get("Connection")), (200, b"/2", "close"))
+        r.equal(f"{name}: and closed", c.over(), "fin")
+        c.close()
+    finished(r, d)
 
 
 @test
