@@ -9,6 +9,8 @@
 
 #include "auth.h"
 
+static const char token_prefix[] = "token:";	/* of identities */
+
 struct auth {
 	int dir;		/* constant */
 	pthread_mutex_t reload;	/* one reads the file at a time, so that the last read is the newest; before mtx */
@@ -112,24 +114,32 @@ auth_new(int dir, char *why, size_t whylen)
 }
 
 int
-auth_check(struct auth *a, const struct str *field, int64_t now, struct identity *who)
+auth_bearer(const struct str *field, struct str *credential)
 {
-	const struct token *t;
 	struct str text;
-	int status = 401;
 
 	if (field == NULL || field->len < 7)
-		return 401;
+		return 0;
 	text.p = field->p;
 	text.len = 6;
 	if (!http_is(text, "Bearer") || field->p[6] != ' ')
-		return 401;
+		return 0;
 	for (text.p += 7, text.len = field->len - 7; text.len > 0 && *text.p == ' '; text.len--)
 		text.p++;
+	*credential = text;
+	return 1;
+}
+
+int
+auth_check(struct auth *a, const struct str *text, int64_t now, struct identity *who)
+{
+	const struct token *t;
+	int status = 401;
+
 	pthread_mutex_lock(&a->mtx);
-	t = store_find(&a->store, text.p, text.len);
+	t = store_find(&a->store, text->p, text->len);
 	if (t != NULL && (t->expires == 0 || now < t->expires)) {
-		snprintf(who->who, sizeof(who->who), "token:%s", t->id);
+		snprintf(who->who, sizeof(who->who), "%s%s", token_prefix, t->id);
 		memcpy(who->scope, t->scope, sizeof(who->scope));
 		who->expires = t->expires;
 		status = 0;
@@ -145,8 +155,10 @@ auth_lost(struct auth *a, const struct identity *who, int64_t now)
 
 	if (who->expires != 0 && now >= who->expires)
 		return "expired";
+	if (strncmp(who->who, token_prefix, strlen(token_prefix)) != 0)
+		return NULL;	/* a JWT: nothing is stored of it */
 	pthread_mutex_lock(&a->mtx);
-	known = store_by_id(&a->store, who->who + strlen("token:")) != NULL;
+	known = store_by_id(&a->store, who->who + strlen(token_prefix)) != NULL;
 	pthread_mutex_unlock(&a->mtx);
 	return known ? NULL : "revoked";
 }

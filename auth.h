@@ -7,13 +7,14 @@
 #include <stdint.h>
 
 #include "http.h"
+#include "jwt.h"
 #include "scope.h"
 #include "store.h"
 
 struct auth;
 
 struct identity {
-	char who[STORE_ID_MAX + 8];	/* "token:4be1c0de": equal for the same credential */
+	char who[JWT_WHO_MAX + 1];	/* "token:4be1c0de", or as jwt_who has it: equal for the same credential */
 	char scope[STORE_SCOPE_MAX + 1];
 	int64_t expires;		/* seconds since 1970, 0: never */
 };
@@ -25,8 +26,11 @@ struct auth *auth_new(int dir, char *why, size_t whylen);
  * unreadable, why says so, and the last good set stays in force. The same damage is told once. */
 int auth_reload(struct auth *, int force, char *why, size_t whylen);
 
-/* The identity of an Authorization field's value ("Bearer …"; NULL: none). 0, or a status: 401. */
-int auth_check(struct auth *, const struct str *authorization, int64_t now, struct identity *);
+/* The credential in an Authorization field's value ("Bearer …"; NULL: no field): 1, or 0 if there is none. */
+int auth_bearer(const struct str *authorization, struct str *credential);
+
+/* The identity of a token. 0, or a status: 401. JWTs are jwtauth.h's. */
+int auth_check(struct auth *, const struct str *token, int64_t now, struct identity *);
 
 /* Is it still good? NULL, or the reason code: "revoked", "expired". */
 const char *auth_lost(struct auth *, const struct identity *, int64_t now);

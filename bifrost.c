@@ -385,7 +385,6 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	const struct str *field = http_field(h, "Authorization");
 	struct daemon *d = b->d;
 	char held[64];
-	int64_t now = clock_ms(CLOCK_WALL) / 1000;
 	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL };
 	enum listen_result rc;
 
@@ -393,8 +392,7 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	/* its own platform takes one blank, and the scheme as it is written */
 	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
 		return unauthorized;
-	daemon_reload(d, 0);	/* a token counts, or does not, from the moment it was issued or revoked */
-	if (auth_check(d->auth, field, now, &b->session.identity) != 0 ||
+	if (daemon_auth(d, field, b->session.peer, &b->session.identity) != 0 ||
 	    !scope_has_name(b->session.identity.scope, b->name))
 		return unauthorized;
 	if (holder_lives(b))

@@ -35,8 +35,7 @@ ask_address(const struct conf *c, char *text, size_t cap)
 	opt_copy(text, cap, line);
 }
 
-/* The line for the client's user to paste. */
-static void
+void
 print_client_line(struct conf *c, const char *token)
 {
 	char host[NET_HOST_MAX], port[6], text[NET_HOST_MAX + 20];
@@ -204,6 +203,8 @@ command(int argc, char **argv)
 		return ask(argc, argv, 1);
 	if (strcmp(argv[0], "completion") == 0)
 		return completion(argc == 2 ? argv[1] : "");
+	if (strcmp(argv[0], "jwt") == 0)
+		return jwt_command(argc, argv);
 	if (strcmp(argv[0], "token") != 0)
 		die(EXIT_USAGE, "unknown word '%.60s'; see tunneld --help", argv[0]);
 	if (argc > 1 && strcmp(argv[1], "issue") == 0)

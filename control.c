@@ -43,12 +43,11 @@ put_number(struct buf *b, const char *name, unsigned long long value)
 	buf_u64(b, value);
 }
 
+/* "4be1c0de" of a token; of a JWT all of it, which says that it is one. */
 static const char *
 token_id(const char *who)
 {
-	const char *colon = strchr(who, ':');
-
-	return colon != NULL ? colon + 1 : who;
+	return strncmp(who, "token:", 6) == 0 ? who + 6 : who;
 }
 
 static void

@@ -174,6 +174,17 @@ reload_tls(struct daemon *d)
 	log_line(LOG_INFO, "certificates_read", (char *)NULL);
 }
 
+static void
+reload_jwt(struct daemon *d)
+{
+	char why[JWT_WHY_MAX];
+
+	if (jwtauth_reload(d->jwt, why) == -1)
+		log_line(LOG_ERROR, "jwt_keys_bad", "reason", why, "kept", "the last good set", (char *)NULL);
+	else
+		log_line(LOG_INFO, "jwt_keys_read", (char *)NULL);
+}
+
 void
 daemon_reload(struct daemon *d, int force)
 {
@@ -186,6 +197,22 @@ daemon_reload(struct daemon *d, int force)
 		log_line(LOG_ERROR, "tokens_bad", "reason", why, "kept", "the last good set", (char *)NULL);
 	if (force && d->conf.ncerts > 0)
 		reload_tls(d);
+	if (force && d->jwt != NULL)
+		reload_jwt(d);
+}
+
+int
+daemon_auth(struct daemon *d, const struct str *field, const char *peer, struct identity *who)
+{
+	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	struct str text;
+
+	if (!auth_bearer(field, &text))
+		return 401;
+	if (d->jwt != NULL && jwt_shaped(text.p, text.len))
+		return jwtauth_check(d->jwt, &text, now, peer, who);
+	daemon_reload(d, 0);	/* a token counts, or does not, from the moment it was issued or revoked */
+	return auth_check(d->auth, &text, now, who);
 }
 
 static void *

@@ -9,6 +9,7 @@
 
 #include "auth.h"
 #include "cidr.h"
+#include "jwtauth.h"
 #include "limit.h"
 #include "mux.h"
 #include "pending.h"
@@ -33,6 +34,7 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	int redirect;		/* plain HTTP is answered with 308 */
 	struct cidr trust[TRUST_MAX];
 	int ntrust;
+	struct jwt_conf jwt;
 };
 
 struct daemon_listener {
@@ -47,6 +49,7 @@ struct daemon {
 	struct registry *registry;
 	struct pending *pending;
 	struct auth *auth;
+	struct jwtauth *jwt;		/* NULL: no JWT is believed */
 	struct workers *workers;
 	struct budget budget;		/* of windows */
 	struct budget bodies;		/* of requests and answers that are gathered */
@@ -79,7 +82,7 @@ struct daemon {
 	struct tls_server *tls;		/* NULL: no certificates */
 };
 
-/* Make everything but threads; stop, drained, handed, tls and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+/* Make everything but threads; stop, drained, handed, tls, jwt and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
 int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
 
 /* Start the threads: accept on the n listeners (logged as listening) and, from daemon_up on, on the control socket. 0, or -1 with errno. */
@@ -89,8 +92,14 @@ void daemon_up(struct daemon *);
 /* Certificates and keys as they are now, counted for the caller; NULL: none. */
 struct tls_server *daemon_tls(struct daemon *);
 
-/* Read the token store again, if it has changed or if force; then the certificates too. */
+/* Read the token store again, if it has changed or if force; then the certificates and the keys of JWTs too. */
 void daemon_reload(struct daemon *, int force);
+
+/*
+ * Who sent this Authorization field's value (NULL: none)? 0 and *who; or a status, 401, or 403 for one with no scope at
+ * all. It may wait for keys of JWTs: not in a thread that others wait for.
+ */
+int daemon_auth(struct daemon *, const struct str *authorization, const char *peer, struct identity *who);
 
 /* Begin to drain, on a thread: 0, or -1 with errno. If it drains already nothing changes. */
 int daemon_drain(struct daemon *);

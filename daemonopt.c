@@ -47,11 +47,11 @@ set_listen(void *arg, const char *v)
 	return opt_copy(c->listen[c->nlisten++], sizeof(c->listen[0]), text);
 }
 
-/* A file of a list. */
+/* A file of a list of at most max. */
 static const char *
-add_file(char (*list)[FILE_PATH_MAX], int *n, const char *v)
+add_file(char (*list)[FILE_PATH_MAX], int *n, int max, const char *v)
 {
-	if (*n == TLS_PAIRS_MAX)
+	if (*n == max)
 		return "is one file too many";
 	return opt_copy(list[(*n)++], sizeof(list[0]), v);
 }
@@ -142,8 +142,8 @@ SETTER(set_stall, seconds(&c->d.stall_ms, v, 1))
 SETTER(set_ping, seconds(&c->d.ping_ms, v, 100))
 SETTER(set_slots, count(&c->d.slots, v, 65535))
 SETTER(set_queue, count(&c->d.queue, v, 1000000))
-SETTER(set_cert, add_file(c->cert, &c->ncerts, v))
-SETTER(set_key, add_file(c->key, &c->nkeys, v))
+SETTER(set_cert, add_file(c->cert, &c->ncerts, TLS_PAIRS_MAX, v))
+SETTER(set_key, add_file(c->key, &c->nkeys, TLS_PAIRS_MAX, v))
 SETTER(set_redirect, (c->d.redirect = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
 SETTER(set_streams, count(&c->d.streams, v, 1000000))
@@ -169,9 +169,23 @@ SETTER(set_json, (c->json = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_global, (c->global = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_scope, opt_copy(c->scope, sizeof(c->scope), v))
 SETTER(set_note, opt_copy(c->note, sizeof(c->note), v))
+SETTER(set_name, opt_copy(c->name, sizeof(c->name), v))
+SETTER(set_jwt_secret, opt_copy(c->jwt.secret_file, sizeof(c->jwt.secret_file), v))
+SETTER(set_jwt_key, add_file(c->jwt.key, &c->jwt.nkeys, JWT_FILES_MAX, v))
+SETTER(set_jwks, opt_copy(c->jwt.jwks, sizeof(c->jwt.jwks), v))
+SETTER(set_jwt_issuer, opt_copy(c->jwt.issuer, sizeof(c->jwt.issuer), v))
+SETTER(set_jwt_audience, opt_copy(c->jwt.audience, sizeof(c->jwt.audience), v))
+SETTER(set_jwt_leeway, seconds_or_0(&c->d.jwt.leeway_ms, v))
 SETTER(set_expires, seconds(&c->expires_ms, v, 1000))
 
 #define STATE_OPT { "state", 's', OPT_VALUE, NULL, "DIR", "state folder", set_state }
+#define JWT_OPTS \
+	{ "jwt-secret-file", 0, OPT_VALUE, NULL, "FILE", "JWTs: the secret of HS256", set_jwt_secret }, \
+	{ "jwt-key", 0, OPT_LIST, NULL, "FILE", "JWTs: a public key in PEM", set_jwt_key }, \
+	{ "jwks", 0, OPT_VALUE, NULL, "FILE|URL", "JWTs: a JWK Set of public keys", set_jwks }, \
+	{ "jwt-issuer", 0, OPT_VALUE, NULL, "TEXT", "JWTs: what iss must be", set_jwt_issuer }, \
+	{ "jwt-audience", 0, OPT_VALUE, NULL, "TEXT", "JWTs: what aud must hold", set_jwt_audience }, \
+	{ "jwt-leeway", 0, OPT_VALUE, NULL, "TIME", "JWTs: clocks may differ by this (30)", set_jwt_leeway }
 #define CONFIG_OPT { "config", 'c', OPT_VALUE, NULL, "FILE", "configuration file", set_file }
 #define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
 
@@ -201,6 +215,7 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
 	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
+	JWT_OPTS,
 	{ "user", 0, OPT_VALUE, NULL, "NAME[:GROUP]", "who to be once all is open", set_user },
 	{ "chroot", 0, OPT_VALUE, NULL, "DIR", "and to see no files but those in it", set_chroot },
 	{ "sandbox", 0, OPT_VALUE, "yes", "yes|no", "refuse system calls and files it does not need", set_sandbox },
@@ -227,6 +242,15 @@ static const struct opt issue_opts[] = {
 	STATE_OPT, CONFIG_OPT, HELP_OPT,
 };
 
+static const struct opt jwt_issue_opts[] = {
+	{ "name", 0, OPT_VALUE, NULL, "ID", "whose it is: sub", set_name },
+	{ "scope", 0, OPT_VALUE, NULL, "NAME[,NAME...]", "names and ports it may use; default: ID", set_scope },
+	{ "expires", 0, OPT_VALUE, NULL, "TIME", "30d, 12h, ...; default: 21d", set_expires },
+	JWT_OPTS, STATE_OPT, CONFIG_OPT, HELP_OPT,
+};
+
+static const struct opt jwt_check_opts[] = { JWT_OPTS, STATE_OPT, CONFIG_OPT, HELP_OPT };
+
 static const struct opt plain_opts[] = { STATE_OPT, CONFIG_OPT, HELP_OPT };
 
 static const struct opt status_opts[] = {
@@ -243,6 +267,9 @@ static const struct completion commands[] = {
 	{ "token list", "show the tokens", plain_opts, COUNT(plain_opts), NULL, NULL },
 	{ "token revoke", "end a token", plain_opts, COUNT(plain_opts), NULL, NULL },
 	{ "token import", "take over bifrost's tokens", plain_opts, COUNT(plain_opts), "FILE", NULL },
+	{ "jwt", "JSON Web Tokens", NULL, 0, NULL, NULL },
+	{ "jwt issue", "make a JWT", jwt_issue_opts, COUNT(jwt_issue_opts), NULL, NULL },
+	{ "jwt check", "explain a JWT", jwt_check_opts, COUNT(jwt_check_opts), NULL, NULL },
 	{ "status", "show the tunnels", status_opts, COUNT(status_opts), NULL, NULL },
 	{ "stop", "stop the daemon", plain_opts, COUNT(plain_opts), NULL, NULL },
 	{ "completion", "print completions for a shell", NULL, 0, "bash zsh fish", NULL },
@@ -262,13 +289,15 @@ completion(const char *shell)
 void
 usage(void)
 {
-	char text[4096];
+	char text[8192];
 
 	opt_help(opts, COUNT(opts), text, sizeof(text));
 	printf("usage: tunneld [OPTION...]\n"
 	    "       tunneld token issue (--scope NAME[,NAME...] | --global)\n"
 	    "                           [--expires TIME] [--note TEXT]\n"
 	    "       tunneld token list | token revoke ID | token import FILE\n"
+	    "       tunneld jwt issue --name ID [--expires TIME] [--scope NAME[,NAME...]]\n"
+	    "       tunneld jwt check TOKEN|-\n"
 	    "       tunneld status [--json] | stop | completion bash|zsh|fish\n"
 	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
 	    "See tunneld(8).\n", text);
@@ -315,6 +344,29 @@ settle(struct opt_set *set, struct conf *c, const char *file)
 		home_path(c->state, sizeof(c->state), "XDG_STATE_HOME", ".local/state", "tunneld");
 }
 
+static void
+inherit(char *to, const char *from)
+{
+	if (to[0] == '\0')
+		strcpy(to, from);	/* as large as each other */
+}
+
+/* What a command was not told of JWTs itself, it has from where the daemon has it; in d, which is c's next. */
+static void
+inherit_jwt(struct conf *c, struct conf *d)
+{
+	inherit(c->jwt.secret_file, d->jwt.secret_file);
+	inherit(c->jwt.jwks, d->jwt.jwks);
+	inherit(c->jwt.issuer, d->jwt.issuer);
+	inherit(c->jwt.audience, d->jwt.audience);
+	if (c->jwt.nkeys == 0) {
+		memcpy(c->jwt.key, d->jwt.key, sizeof(c->jwt.key));
+		c->jwt.nkeys = d->jwt.nkeys;
+	}
+	if (c->d.jwt.leeway_ms != -1)
+		d->d.jwt.leeway_ms = c->d.jwt.leeway_ms;
+}
+
 /*
  * Options of a command: its own from the command line; environment and file
  * are read as the daemon reads them, so that both mean the same state folder.
@@ -327,6 +379,8 @@ options(struct conf *c, enum options which, int argc, char **argv, int operands)
 		size_t n;
 	} table[] = {
 		[OPTIONS_DAEMON] = { opts, COUNT(opts) }, [OPTIONS_ISSUE] = { issue_opts, COUNT(issue_opts) },
+		[OPTIONS_JWT_ISSUE] = { jwt_issue_opts, COUNT(jwt_issue_opts) },
+		[OPTIONS_JWT_CHECK] = { jwt_check_opts, COUNT(jwt_check_opts) },
 		[OPTIONS_PLAIN] = { plain_opts, COUNT(plain_opts) }, [OPTIONS_STATUS] = { status_opts, COUNT(status_opts) }
 	};
 	struct opt_set set;
@@ -334,6 +388,7 @@ options(struct conf *c, enum options which, int argc, char **argv, int operands)
 	int nargs;
 
 	memset(c, 0, sizeof(*c));
+	c->d.jwt.leeway_ms = -1;	/* 0 may be given */
 	opt_init(&set, table[which].opts, table[which].n, "TUNNELD");
 	if (opt_args(&set, c, argc, argv, &nargs) == -1)
 		die(EXIT_USAGE, "%s; see tunneld --help", set.err);
@@ -352,8 +407,10 @@ options(struct conf *c, enum options which, int argc, char **argv, int operands)
 		return;
 	}
 	memset(&daemon, 0, sizeof(daemon));
+	daemon.d.jwt.leeway_ms = -1;
 	opt_init(&set, opts, COUNT(opts), "TUNNELD");
 	settle(&set, &daemon, c->file);
+	inherit_jwt(c, &daemon);
 	c->d = daemon.d;
 	memcpy(c->listen, daemon.listen, sizeof(c->listen));
 	memcpy(c->tls, daemon.tls, sizeof(c->tls));
@@ -361,6 +418,28 @@ options(struct conf *c, enum options which, int argc, char **argv, int operands)
 	if (c->state[0] == '\0')
 		memcpy(c->state, daemon.state, sizeof(c->state));
 	memcpy(c->user, daemon.user, sizeof(c->user));
+}
+
+static const char *
+or_null(const char *s)
+{
+	return s != NULL && s[0] != '\0' ? s : NULL;
+}
+
+void
+jwt_settings(struct conf *c)
+{
+	struct jwt_conf *j = &c->d.jwt;
+	int i;
+
+	j->secret = or_null(getenv("TUNNELD_JWT_SECRET"));	/* no option: ps shows those */
+	j->secret_file = or_null(c->jwt.secret_file);
+	for (i = 0; i < c->jwt.nkeys; i++)
+		j->key[i] = c->jwt.key[i];
+	j->nkeys = c->jwt.nkeys;
+	j->jwks = or_null(c->jwt.jwks);
+	j->issuer = or_null(c->jwt.issuer);
+	j->audience = or_null(c->jwt.audience);
 }
 
 /* The state folder. */

@@ -553,22 +553,17 @@ name_allowed(struct str target, const char *scope)
 static int
 judge(struct caller *c, struct identity *who, char accept[WS_ACCEPT_LEN + 1], const char **why)
 {
-	const struct str *field;
-	int64_t now = clock_ms(CLOCK_WALL) / 1000;
 	int status = ws_server_check(&c->head, protocol, accept, why);
 
 	if (status != 101)
 		return status;
 	*why = "no valid token came with the request";
-	field = http_field(&c->head, "Authorization");
-	status = auth_check(c->d->auth, field, now, who);
-	if (status != 0) {	/* issued this very moment? */
-		daemon_reload(c->d, 0);
-		status = auth_check(c->d->auth, field, now, who);
-	}
-	if (status != 0)
+	status = daemon_auth(c->d, http_field(&c->head, "Authorization"), c->peer, who);
+	if (status == 401)
 		return status;
 	*why = "the token's scope does not hold this name";
+	if (status != 0)
+		return status;
 	if (!name_allowed(c->head.target, who->scope))
 		return 403;
 	*why = "the daemon is shutting down";

@@ -20,8 +20,11 @@
 #include "sink.h"
 #include "tunneld.h"
 
-/* For every certificate and key, and two logs: the folder it is in, and the one a link leads to. */
-enum { FOLDERS_MAX = 4 * TLS_PAIRS_MAX + 4, ID_MAX = INT_MAX };
+/*
+ * For every certificate and key, those of JWTs, their secret and their JWK Set, and two logs: the folder it is in, and the one a link
+ * leads to. And two for names.
+ */
+enum { FOLDERS_MAX = 4 * TLS_PAIRS_MAX + 2 * (JWT_FILES_MAX + 2) + 4 + 2, ID_MAX = INT_MAX };
 
 struct account {
 	char name[USER_MAX];
@@ -78,6 +81,8 @@ privileges_check(const struct conf *c, int serving)
 		if (!S_ISDIR(st.st_mode))
 			die(EXIT_USAGE, "--chroot: %s is no folder", c->chroot);
 	}
+	if (c->chroot[0] != '\0' && jwtauth_is_url(c->jwt.jwks))
+		die(EXIT_USAGE, "--chroot: looking up the name in --jwks wants files outside of it; leave --chroot out, or give --jwks a file");
 	if (c->user[0] == '\0')
 		return;
 	find_account(c, &a);
@@ -218,15 +223,30 @@ relocate(const char *root, char *path)
 	free(top);
 }
 
+/* File i of those that are read again, on SIGHUP or, the JWK Set, at any time. NULL: there are no more. */
+static char *
+file_again(struct conf *c, int i)
+{
+	if (i < c->ncerts)
+		return c->cert[i];
+	if ((i -= c->ncerts) < c->nkeys)
+		return c->key[i];
+	if ((i -= c->nkeys) < c->jwt.nkeys)
+		return c->jwt.key[i];
+	i -= c->jwt.nkeys;
+	if (c->jwt.secret_file[0] != '\0' && i-- == 0)
+		return c->jwt.secret_file;
+	return c->jwt.jwks[0] != '\0' && !jwtauth_is_url(c->jwt.jwks) && i == 0 ? c->jwt.jwks : NULL;
+}
+
 static void
 enter_chroot(struct conf *c, char *const *log)
 {
+	char *path;
 	int i;
 
-	for (i = 0; i < c->ncerts; i++)
-		relocate(c->chroot, c->cert[i]);
-	for (i = 0; i < c->nkeys; i++)
-		relocate(c->chroot, c->key[i]);
+	for (i = 0; (path = file_again(c, i)) != NULL; i++)
+		relocate(c->chroot, path);
 	for (i = 0; log[i] != NULL; i++)
 		relocate(c->chroot, log[i]);
 	if (chroot(c->chroot) == -1 || chdir("/") == -1)
@@ -314,26 +334,35 @@ add_file_folders(struct folders *f, const char *path, int write)
 		free(folder);
 }
 
+/* To look up names: what the C library reads, of which resolv.conf is often a link to where it is written anew. */
 static void
-enter_sandbox(const struct conf *c, int dir, char *const *log, struct sandbox_told *told)
+add_name_folders(struct folders *f)
+{
+	add_folder(f, realpath("/etc", NULL), 0);
+	add_file_folders(f, "/etc/resolv.conf", 0);
+}
+
+static void
+enter_sandbox(struct conf *c, int dir, char *const *log, struct sandbox_told *told)
 {
 	struct folders f;
 	struct sandbox s;
+	char *path;
 	int i;
 
 	f.n = 0;
-	for (i = 0; i < c->ncerts; i++)
-		add_file_folders(&f, c->cert[i], 0);
-	for (i = 0; i < c->nkeys; i++)
-		add_file_folders(&f, c->key[i], 0);
+	for (i = 0; (path = file_again(c, i)) != NULL; i++)
+		add_file_folders(&f, path, 0);
 	for (i = 0; log[i] != NULL; i++)
 		add_file_folders(&f, log[i], 1);
 	s.dir = dir;
 	s.state = c->state;
 	s.folder = f.folder;
-	s.nfolders = f.n;
 	s.chrooted = c->chroot[0] != '\0';
-	s.binds = s.dials = 0;
+	s.binds = 0;
+	if ((s.dials = jwtauth_is_url(c->jwt.jwks)))
+		add_name_folders(&f);
+	s.nfolders = f.n;
 	s.limit = c->sandbox;
 	sandbox_enter(&s, told);
 	while (f.n > 0)
@@ -353,17 +382,15 @@ try_file(int dir, const char *path, int how, const char *name)
 }
 
 static void
-try_files(const struct conf *c, int dir, char *const *log)
+try_files(struct conf *c, int dir, char *const *log)
 {
-	char tokens[FILE_PATH_MAX + 8];
+	char tokens[FILE_PATH_MAX + 8], *path;
 	int i;
 
 	snprintf(tokens, sizeof(tokens), "%s/tokens", c->state);
 	try_file(dir, "tokens", O_RDONLY, tokens);
-	for (i = 0; i < c->ncerts; i++)
-		try_file(AT_FDCWD, c->cert[i], O_RDONLY, c->cert[i]);
-	for (i = 0; i < c->nkeys; i++)
-		try_file(AT_FDCWD, c->key[i], O_RDONLY, c->key[i]);
+	for (i = 0; (path = file_again(c, i)) != NULL; i++)
+		try_file(AT_FDCWD, path, O_RDONLY, path);
 	for (i = 0; log[i] != NULL; i++)
 		try_file(AT_FDCWD, log[i], O_WRONLY | O_APPEND, log[i]);
 }

@@ -26,7 +26,7 @@ int privileges_log(const struct conf *, struct sink *, const char *where);
 /*
  * chroot, groups, gid, uid, the proof, the sandbox; the log says how it stands, and what cannot be read
  * again from now on. Before any thread. In a chroot the paths of certificates and keys in conf
- * change to those that lead to them there, and so do those of log, files that are opened again for
+ * (those of JWTs, too) change to those that lead to them there, and so do those of log, files that are opened again for
  * writing, up to a NULL.
  */
 void privileges_drop(struct conf *, int dir, char *const *log);

@@ -182,7 +182,9 @@ describe_locked(const struct tunnel *t, char held[64])
 	struct tm tm;
 
 	gmtime_r(&when, &tm);
-	snprintf(held, 64, "%.40s since %02d:%02d UTC", t->who, tm.tm_hour, tm.tm_min);
+	/* who that is concerns nobody else: of a token the id tells nothing, of a JWT sub may be a name */
+	snprintf(held, 64, "%.40s since %02d:%02d UTC", strncmp(t->who, "jwt:", 4) == 0 ? "a JWT" : t->who,
+	    tm.tm_hour, tm.tm_min);
 }
 
 struct loser {			/* a session to be told, outside the lock */

@@ -19,7 +19,7 @@ struct sandbox {
 	const struct sandbox_folder *folder;	/* further ones */
 	int nfolders;
 	int chrooted;			/* their paths are as seen now, state's is not */
-	int binds, dials;		/* TCP listeners, TCP connections: may more be made? */
+	int binds, dials;		/* TCP listeners, TCP connections: may more be made? dials: and names be looked up */
 	int limit;			/* 0: give up the ways back to root and no more (--sandbox no) */
 };
 

@@ -10,6 +10,7 @@
  * sendfd, recvfd: listeners handed from one daemon to the next.
  */
 static const char promises[] = "stdio inet unix rpath wpath cpath fattr sendfd recvfd";
+static const char promises_dns[] = "stdio inet dns unix rpath wpath cpath fattr sendfd recvfd";
 
 static int
 unveil_all(const struct sandbox *s)
@@ -33,7 +34,7 @@ sandbox_enter(const struct sandbox *s, struct sandbox_told *told)
 		return;
 	/* in a chroot the state folder has no path that could be unveiled */
 	unveiled = !s->chrooted && unveil_all(s) == 0;
-	if (pledge(promises, NULL) == -1)	/* without "unveil": there can be no more of it */
+	if (pledge(s->dials ? promises_dns : promises, NULL) == -1)	/* without "unveil": there can be no more of it */
 		strcpy(told->lacks, "pledge");
 	else
 		strcpy(told->has, unveiled ? "pledge,unveil" : "pledge");

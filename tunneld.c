@@ -152,6 +152,21 @@ load_tls(void)
 	return s;
 }
 
+/* The keys of JWTs. NULL: none are believed. */
+static struct jwtauth *
+load_jwt(void)
+{
+	char why[JWT_WHY_MAX];
+	struct jwtauth *a;
+
+	jwt_settings(&conf);
+	if (!jwtauth_configured(&conf.d.jwt))
+		return NULL;
+	if ((a = jwtauth_new(&conf.d.jwt, why)) == NULL)
+		die(1, "%s", why);
+	return a;
+}
+
 static int
 listen_control(void)
 {
@@ -232,6 +247,7 @@ serve(void)
 {
 	struct daemon_listener l[LISTENERS_MAX];
 	struct tls_server *tls;
+	struct jwtauth *jwt;
 	int n, control;
 	char why[300];
 	sigset_t set;
@@ -240,6 +256,7 @@ serve(void)
 	if (conf.takeover)
 		ask_running();
 	tls = load_tls();
+	jwt = load_jwt();
 	umask(077);
 	raise_limits();
 	supervise_logs(&sup, &conf);
@@ -248,6 +265,10 @@ serve(void)
 	state_dir = open_state(&conf, 1);
 	if (daemon_init(&d, &conf.d, state_dir, why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
+	d.jwt = jwt;
+	if (jwt != NULL && conf.d.jwt.jwks != NULL && conf.d.jwt.audience == NULL)
+		log_line(LOG_WARN, "jwt_any_audience", "reason", "without --jwt-audience tokens that the issuer of --jwks "
+		    "made for others are believed, too", (char *)NULL);
 	d.stop = stop;
 	d.drained = drained;
 	d.handed = handed;
@@ -270,6 +291,7 @@ int
 main(int argc, char **argv)
 {
 	struct tls_server *tls;
+	struct jwtauth *jwt;
 
 	if (argc > 1 && argv[1][0] != '-')
 		return command(argc - 1, argv + 1);
@@ -278,6 +300,8 @@ main(int argc, char **argv)
 		privileges_check(&conf, 0);
 		if ((tls = load_tls()) != NULL)
 			tls_server_unref(tls);
+		if ((jwt = load_jwt()) != NULL)
+			jwtauth_free(jwt);
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}

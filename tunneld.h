@@ -1,6 +1,6 @@
 /*
  * tunneld.h: what the daemon's files share: tunneld.c (start and stop), daemonopt.c
- * (options and files), command.c (token, status, stop), supervise.c (what started it). Of the program, not of the library.
+ * (options and files), command.c (token, status, stop), jwtcmd.c (jwt), supervise.c (what started it). Of the program, not of the library.
  */
 #ifndef TUNNELD_H
 #define TUNNELD_H
@@ -31,16 +31,25 @@ struct conf {
 	int log_time, log_all, background, takeover, check, json, help, version, global;
 	char scope[STORE_SCOPE_MAX + 1], note[STORE_NOTE_MAX + 1];
 	long expires_ms;
+	char name[JWT_TEXT_MAX + 1];	/* of a JWT to be made */
+	struct {		/* where d.jwt points to, after jwt_settings */
+		char secret_file[FILE_PATH_MAX], key[JWT_FILES_MAX][FILE_PATH_MAX], jwks[FILE_PATH_MAX];
+		char issuer[JWT_TEXT_MAX + 1], audience[JWT_TEXT_MAX + 1];
+		int nkeys;
+	} jwt;
 };
 
 void die(int code, const char *fmt, ...);	/* one line, "tunneld: ", and exit */
 
 /* Options: for the daemon, and for commands. Words that are no options: exactly so many operands, moved to the front of argv. */
-enum options { OPTIONS_DAEMON, OPTIONS_ISSUE, OPTIONS_PLAIN, OPTIONS_STATUS };
+enum options { OPTIONS_DAEMON, OPTIONS_ISSUE, OPTIONS_JWT_ISSUE, OPTIONS_JWT_CHECK, OPTIONS_PLAIN, OPTIONS_STATUS };
 void options(struct conf *, enum options, int argc, char **argv, int operands);
 void usage(void);		/* prints and exits */
 int completion(const char *shell);	/* prints the script for a shell; the exit status */
 
+void jwt_settings(struct conf *);	/* d.jwt from the options and the environment: once conf stays where it is */
+void print_client_line(struct conf *, const char *token);	/* for the client's user to paste */
+int jwt_command(int argc, char **argv);	/* argv[0] is "jwt"; the exit status */
 int open_state(const struct conf *, int make);	/* the folder's descriptor; dies without it */
 
 int command(int argc, char **argv);	/* argv[0] is the command's name; the exit status */

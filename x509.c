@@ -6,9 +6,7 @@
 #include "scope.h"
 #include "x509.h"
 
-enum {				/* identifier octets, X.690 8.1.2 */
-	BOOLEAN = 0x01, INTEGER = 0x02, BIT_STRING = 0x03, OCTET_STRING = 0x04, OID = 0x06,
-	UTC_TIME = 0x17, GENERALIZED_TIME = 0x18, SEQUENCE = 0x30, SET = 0x31,
+enum {				/* identifier octets besides those of der.h */
 	TBS_VERSION = 0xa0, TBS_ISSUER_ID = 0x81, TBS_SUBJECT_ID = 0x82, TBS_EXTENSIONS = 0xa3,
 	NAME_DNS = 0x82, NAME_IP = 0x87	/* in a GeneralName */
 };
@@ -24,47 +22,6 @@ bad(const char **why, const char *what)
 {
 	*why = what;
 	return -1;
-}
-
-/* Take the element at the front: its tag, and its content in *val. -1 if it is not DER. */
-static int
-take_any(struct der *in, struct der *val)
-{
-	size_t len, octets, head = 2;
-	int tag;
-
-	if (in->len < head || (in->p[0] & 0x1f) == 0x1f)	/* no tag here is that high */
-		return -1;
-	tag = in->p[0];
-	len = in->p[1];
-	if (len & 0x80) {
-		octets = len & 0x7f;
-		if (octets == 0 || octets > 4 || octets > in->len - head)
-			return -1;
-		for (len = 0; head < 2 + octets; head++)
-			len = len << 8 | in->p[head];
-		/* 10.1: a shorter form would do */
-		if (len < 0x80 || len >> 8 * (octets - 1) == 0)
-			return -1;
-	}
-	if (len > in->len - head)
-		return -1;
-	val->p = in->p + head;
-	val->len = len;
-	in->p += head + len;
-	in->len -= head + len;
-	return tag;
-}
-
-/*
- * The same where one tag alone will do: 1, or 0 if such an element is not
- * there or is broken, and then in stays where it is. So what is OPTIONAL may
- * be tried, as a broken one is found by whoever wants the end of in.
- */
-static int
-take(struct der *in, int tag, struct der *val)
-{
-	return in->len > 0 && in->p[0] == tag && take_any(in, val) != -1;
 }
 
 static int
@@ -108,10 +65,10 @@ take_time(struct der *in, int64_t *t)
 	struct der v;
 	size_t i;
 
-	tag = take_any(in, &v);
-	if (!(tag == UTC_TIME && v.len == 13) && !(tag == GENERALIZED_TIME && v.len == 15))
+	tag = der_any(in, &v);
+	if (!(tag == DER_UTC_TIME && v.len == 13) && !(tag == DER_GENERALIZED_TIME && v.len == 15))
 		return -1;
-	if (tag == UTC_TIME)
+	if (tag == DER_UTC_TIME)
 		pair[n++] = v.p[0] < '5' ? 20 : 19;
 	for (i = 0; i < v.len - 1; i += 2) {
 		pair[n] = two_digits(v.p + i);
@@ -132,11 +89,11 @@ parse_subject(struct x509 *x, struct der name)
 	struct der rdn, attr, type, val;
 
 	while (name.len > 0) {
-		if (!take(&name, SET, &rdn) || rdn.len == 0)
+		if (!der_take(&name, DER_SET, &rdn) || rdn.len == 0)
 			return -1;
 		while (rdn.len > 0) {
-			if (!take(&rdn, SEQUENCE, &attr) || !take(&attr, OID, &type) ||
-			    take_any(&attr, &val) == -1 || attr.len != 0)
+			if (!der_take(&rdn, DER_SEQUENCE, &attr) || !der_take(&attr, DER_OID, &type) ||
+			    der_any(&attr, &val) == -1 || attr.len != 0)
 				return -1;
 			if (is_oid(type, common_name))
 				x->cn = val;
@@ -151,8 +108,8 @@ take_spki(struct der *in, struct der *spki)
 	struct der v, algorithm, key;
 
 	spki->p = in->p;
-	if (!take(in, SEQUENCE, &v) || !take(&v, SEQUENCE, &algorithm) ||
-	    !take(&v, BIT_STRING, &key) || v.len != 0)
+	if (!der_take(in, DER_SEQUENCE, &v) || !der_take(&v, DER_SEQUENCE, &algorithm) ||
+	    !der_take(&v, DER_BIT_STRING, &key) || v.len != 0)
 		return -1;
 	spki->len = (size_t)(in->p - spki->p);
 	return 0;
@@ -168,11 +125,11 @@ parse_san(struct x509 *x, struct der in)
 	struct der names, v;
 	int tag;
 
-	if (!take(&in, SEQUENCE, &names) || in.len != 0 || names.len == 0)
+	if (!der_take(&in, DER_SEQUENCE, &names) || in.len != 0 || names.len == 0)
 		return -1;
 	x->san = names;
 	while (names.len > 0) {
-		tag = take_any(&names, &v);
+		tag = der_any(&names, &v);
 		if (tag == -1 || memchr(kinds, tag, sizeof(kinds)) == NULL ||
 		    (tag == NAME_IP && v.len != 4 && v.len != 16))
 			return -1;
@@ -187,11 +144,11 @@ parse_usage(struct x509 *x, struct der in)
 	static const uint8_t server[] = { 0x2b, 6, 1, 5, 5, 7, 3, 1 }, any[] = { 0x55, 0x1d, 0x25, 0 };
 	struct der list, oid;
 
-	if (!take(&in, SEQUENCE, &list) || in.len != 0 || list.len == 0)
+	if (!der_take(&in, DER_SEQUENCE, &list) || in.len != 0 || list.len == 0)
 		return -1;
 	x->no_server = 1;
 	while (list.len > 0) {
-		if (!take(&list, OID, &oid))
+		if (!der_take(&list, DER_OID, &oid))
 			return -1;
 		if ((oid.len == sizeof(server) && memcmp(oid.p, server, oid.len) == 0) ||
 		    (oid.len == sizeof(any) && memcmp(oid.p, any, oid.len) == 0))
@@ -205,13 +162,13 @@ parse_extensions(struct x509 *x, struct der in, const char **why)
 {
 	struct der list, ext, oid, v;
 
-	if (!take(&in, SEQUENCE, &list) || in.len != 0 || list.len == 0)
+	if (!der_take(&in, DER_SEQUENCE, &list) || in.len != 0 || list.len == 0)
 		return bad(why, "bad extensions in certificate");
 	while (list.len > 0) {
-		if (!take(&list, SEQUENCE, &ext) || !take(&ext, OID, &oid))
+		if (!der_take(&list, DER_SEQUENCE, &ext) || !der_take(&ext, DER_OID, &oid))
 			return bad(why, "bad extension in certificate");
-		(void)take(&ext, BOOLEAN, &v);	/* critical: the verifier's concern */
-		if (!take(&ext, OCTET_STRING, &v) || ext.len != 0)
+		(void)der_take(&ext, DER_BOOLEAN, &v);	/* critical: the verifier's concern */
+		if (!der_take(&ext, DER_OCTET_STRING, &v) || ext.len != 0)
 			return bad(why, "bad extension in certificate");
 		if (is_oid(oid, ext_key_usage) && parse_usage(x, v) == -1)
 			return bad(why, "bad extKeyUsage in certificate");
@@ -232,24 +189,24 @@ parse_tbs(struct x509 *x, struct der tbs, const char **why)
 	struct der v, number;
 	int version = 0;
 
-	if (take(&tbs, TBS_VERSION, &v)) {
-		if (!take(&v, INTEGER, &number) || v.len != 0 || number.len != 1 || number.p[0] > V3)
+	if (der_take(&tbs, TBS_VERSION, &v)) {
+		if (!der_take(&v, DER_INTEGER, &number) || v.len != 0 || number.len != 1 || number.p[0] > V3)
 			return bad(why, "certificate of unknown version");
 		version = number.p[0];
 	}
-	if (!take(&tbs, INTEGER, &v) || v.len == 0 ||	/* serialNumber, signature, issuer */
-	    !take(&tbs, SEQUENCE, &v) || !take(&tbs, SEQUENCE, &v))
+	if (!der_take(&tbs, DER_INTEGER, &v) || v.len == 0 ||	/* serialNumber, signature, issuer */
+	    !der_take(&tbs, DER_SEQUENCE, &v) || !der_take(&tbs, DER_SEQUENCE, &v))
 		return bad(why, "bad serialNumber, signature or issuer in certificate");
-	if (!take(&tbs, SEQUENCE, &v) || take_time(&v, &x->not_before) == -1 ||
+	if (!der_take(&tbs, DER_SEQUENCE, &v) || take_time(&v, &x->not_before) == -1 ||
 	    take_time(&v, &x->not_after) == -1 || v.len != 0)
 		return bad(why, "bad validity in certificate");
-	if (!take(&tbs, SEQUENCE, &v) || parse_subject(x, v) == -1)
+	if (!der_take(&tbs, DER_SEQUENCE, &v) || parse_subject(x, v) == -1)
 		return bad(why, "bad subject in certificate");
 	if (take_spki(&tbs, &x->spki) == -1)
 		return bad(why, "bad subjectPublicKeyInfo in certificate");
-	(void)take(&tbs, TBS_ISSUER_ID, &v);
-	(void)take(&tbs, TBS_SUBJECT_ID, &v);
-	if (version == V3 && take(&tbs, TBS_EXTENSIONS, &v) && parse_extensions(x, v, why) == -1)
+	(void)der_take(&tbs, TBS_ISSUER_ID, &v);
+	(void)der_take(&tbs, TBS_SUBJECT_ID, &v);
+	if (version == V3 && der_take(&tbs, TBS_EXTENSIONS, &v) && parse_extensions(x, v, why) == -1)
 		return -1;
 	if (tbs.len != 0)
 		return bad(why, "unexpected element in certificate");
@@ -264,12 +221,12 @@ x509_parse(struct x509 *x, const uint8_t *der, size_t len, const char **why)
 	memset(x, 0, sizeof(*x));
 	in.p = der;
 	in.len = len;
-	if (!take(&in, SEQUENCE, &cert))
+	if (!der_take(&in, DER_SEQUENCE, &cert))
 		return bad(why, "not a certificate in DER");
 	if (in.len != 0)
 		return bad(why, "bytes behind the certificate");
-	if (!take(&cert, SEQUENCE, &tbs) || !take(&cert, SEQUENCE, &v) ||
-	    !take(&cert, BIT_STRING, &v) || cert.len != 0)
+	if (!der_take(&cert, DER_SEQUENCE, &tbs) || !der_take(&cert, DER_SEQUENCE, &v) ||
+	    !der_take(&cert, DER_BIT_STRING, &v) || cert.len != 0)
 		return bad(why, "not a certificate in DER");
 	if (parse_tbs(x, tbs, why) == -1) {
 		memset(x, 0, sizeof(*x));	/* half of the names must not count */
@@ -287,7 +244,7 @@ x509_next_name(const struct x509 *x, size_t *at, struct der *name, int *is_ip)
 	while (*at < x->san.len) {
 		in.p = x->san.p + *at;
 		in.len = x->san.len - *at;
-		tag = take_any(&in, name);
+		tag = der_any(&in, name);
 		if (tag == -1)
 			return 0;
 		*at = x->san.len - in.len;

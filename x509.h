@@ -9,12 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct der {			/* bytes of the certificate, not NUL-terminated */
-	const uint8_t *p;
-	size_t len;
-};
+#include "der.h"
 
-struct x509 {
+struct x509 {			/* slices of the certificate */
 	struct der spki;	/* subjectPublicKeyInfo, tag and length too: a pin is its hash */
 	struct der san;		/* what is in subjectAltName, for x509_next_name; p is NULL if none */
 	struct der cn;		/* the subject's last commonName, any bytes; p is NULL if none.

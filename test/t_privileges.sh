@@ -92,6 +92,8 @@ status 2 "--chroot without --user" "$D" --check --chroot "$tmp"
 has "and says so" "$tmp/err" "needs --user"
 status 2 "--chroot to nowhere" "$D" --check --user "$U" --chroot "$tmp/nowhere"
 has "and names it" "$tmp/err" "$tmp/nowhere"
+status 2 "--chroot with a URL for --jwks" "$D" --check --user "$U" --chroot "$tmp" --jwks https://id.example.com/keys
+has "and says so" "$tmp/err" "--jwks a file"
 status 2 "--sandbox perhaps" "$D" --check --sandbox perhaps
 has "and says so" "$tmp/err" "yes or no"
 
@@ -314,9 +316,14 @@ if command -v openssl >/dev/null && ! "$D" --check --listen 127.0.0.1:0,tls --ce
 
 	# A chroot with the certificates in it.
 	certificate "$tmp/jail/etc" jailed
+	openssl x509 -in "$tmp/jail/etc/cert.pem" -noout -pubkey >"$tmp/jail/etc/jwt.pem"
+	echo "a secret of forty bytes, for tests alone" >"$tmp/jail/etc/secret"
+	echo '{"keys":[]}' >"$tmp/jail/etc/keys.json"
+	chmod 644 "$tmp/jail/etc/jwt.pem" "$tmp/jail/etc/secret" "$tmp/jail/etc/keys.json"
 	# no leak is looked for without /proc
 	ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" daemon caged --user $U --chroot "$tmp/jail" --listen 127.0.0.1:0,tls \
-	    --cert "$tmp/jail/etc/cert.pem" --key "$tmp/jail/etc/key.pem"
+	    --cert "$tmp/jail/etc/cert.pem" --key "$tmp/jail/etc/key.pem" --jwt-key "$tmp/jail/etc/jwt.pem" \
+	    --jwt-secret-file "$tmp/jail/etc/secret" --jwks "$tmp/jail/etc/keys.json"
 	port=$(sed -n 's/.*proto=https addr=.*:\([0-9]*\).*/\1/p' "$tmp/caged.log")
 	dropped caged
 	like "the log names the chroot" "$(said caged)" ".* chroot=$tmp/jail .*"
@@ -325,6 +332,7 @@ if command -v openssl >/dev/null && ! "$D" --check --listen 127.0.0.1:0,tls --ce
 	certificate "$tmp/jail/etc" renewed
 	reloaded caged certificates_read
 	is "certificates in a chroot are read again" "$(shown)" renewed
+	reloaded caged jwt_keys_read
 	caged=$pid
 	port=$(sed -n 's/.*event=listening addr=.*:\([0-9]*\).*/\1/p' "$tmp/caged.log" | head -n 1)
 	issue caged --global
@@ -336,9 +344,11 @@ if command -v openssl >/dev/null && ! "$D" --check --listen 127.0.0.1:0,tls --ce
 	ended "$caged"
 	[ ! -e "$tmp/caged/control" ] || fail "the control socket is gone from outside the chroot"
 	ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" daemon jail2 --user $U --chroot "$tmp/jail" --listen 127.0.0.1:0,tls \
-	    --cert "$tmp/archive/cert.pem" --key "$tmp/archive/key.pem"
+	    --cert "$tmp/archive/cert.pem" --key "$tmp/archive/key.pem" --jwt-key "$tmp/archive/cert.pem" --jwks "$tmp/archive/keys.json"
 	line "a certificate outside of it" "$tmp/jail2.log" "level=warn event=unreadable file=$tmp/archive/cert.pem reason=\"No such file"
+	line "a key set, too" "$tmp/jail2.log" "level=warn event=unreadable file=$tmp/archive/keys.json reason=\"No such file"
 	reloaded jail2 certificates_bad
+	reloaded jail2 jwt_keys_bad
 else
 	echo "SKIP certificates: no openssl, or a build without TLS"
 fi
