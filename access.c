@@ -5,6 +5,7 @@
 #include "access.h"
 #include "caller.h"
 #include "clock.h"
+#include "handshake.h"
 #include "log.h"
 #include "sink.h"
 
@@ -98,12 +99,25 @@ put_host(struct buf *b, const struct caller *c, int sound)
 	buf_str(b, host);
 }
 
-/* The request line as it came; of a bad request its first bytes. */
+/* Where a PipeGate client's token stands, which is a secret: it is meant for "/", and may have gone elsewhere. NULL: nowhere. */
+static const char *
+token_in(struct str target)
+{
+	static const char key[] = "token=";
+	size_t i, n = sizeof(key) - 1;
+
+	for (i = 0; i + n <= target.len; i++)
+		if (memcmp(target.p + i, key, n) == 0)
+			return target.p + i + n;
+	return NULL;
+}
+
+/* The request line as it came, but for such a token and what follows; of a bad request its first bytes. */
 static struct str
 request_line(const struct caller *c, int sound)
 {
 	struct str line;
-	const char *end = c->in + c->len;
+	const char *end = c->in + c->len, *secret;
 
 	line.p = c->in + c->at;
 	if (sound)
@@ -114,6 +128,8 @@ request_line(const struct caller *c, int sound)
 	for (line.len = 0; line.p + line.len < end; line.len++)
 		if (line.p[line.len] == '\r' || line.p[line.len] == '\n')
 			break;
+	if (sound && ws_is_upgrade(&c->head) && (secret = token_in(c->head.target)) != NULL)
+		line.len = (size_t)(secret - line.p);
 	return line;
 }
 

@@ -1,21 +1,18 @@
 /* bifrost.c: the bifrost dialect on the daemon's side; see bifrost.h. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base64.h"
 #include "bifrost.h"
 #include "bifrostmsg.h"
 #include "caller.h"
 #include "clock.h"
 #include "handshake.h"
-#include "link.h"
 #include "log.h"
+#include "msglink.h"
 
 enum {
 	ANSWER_MAX = 104857600,	/* a message, bytes */
-	GROW_MIN = 65536,
 	PROBE_MS = 3000,	/* for a name's holder to answer a ping */
 	WRITE_MS = 5000
 };
@@ -25,13 +22,8 @@ static const char unauthorized[] = "unauthorized", in_use[] = "name already in u
 struct bifrost {
 	struct session session;
 	struct daemon *d;
-	struct messages *messages;
-	struct link *link;
+	struct msglink ml;
 	char name[NAME_LEN_MAX + 1];
-	char *in;		/* the reader's: a message in pieces, bytes [0..len) */
-	size_t len, cap;	/* cap is taken from the share */
-	int skip;		/* there was no room for it: the rest is dropped */
-	struct share share;	/* of the daemon's memory for bodies */
 	pthread_mutex_t mtx;	/* guards what follows; alone */
 	int leaving;		/* its name was taken: closed when nothing runs */
 };
@@ -42,52 +34,7 @@ bifrost_of(struct session *s)
 	return s->impl;
 }
 
-/* Messages in, in the reader. */
-
-static void
-drop_input(struct bifrost *b)
-{
-	free(b->in);
-	share_give(&b->share, b->cap);
-	b->in = NULL;
-	b->len = b->cap = 0;
-}
-
-static int
-gather(struct bifrost *b, const uint8_t *p, size_t n)
-{
-	size_t cap = b->cap == 0 ? GROW_MIN : b->cap;
-	char *grown;
-
-	while (cap < b->len + n)
-		cap = cap < ANSWER_MAX / 2 ? cap * 2 : ANSWER_MAX;
-	if (cap > b->cap) {
-		if (!share_take(&b->share, cap - b->cap))
-			return -1;
-		if ((grown = realloc(b->in, cap)) == NULL) {
-			share_give(&b->share, cap - b->cap);
-			return -1;
-		}
-		b->in = grown;
-		b->cap = cap;
-	}
-	memcpy(b->in + b->len, p, n);
-	b->len += n;
-	return 0;
-}
-
-/* All has been gathered: what was taken to grow into is given back. */
-static void
-trim(struct bifrost *b)
-{
-	char *fit = realloc(b->in, b->len);
-
-	if (fit == NULL)
-		return;
-	b->in = fit;
-	share_give(&b->share, b->cap - b->len);
-	b->cap = b->len;
-}
+/* Its messages. */
 
 static void
 close_if_idle(void *arg)
@@ -98,102 +45,30 @@ close_if_idle(void *arg)
 	pthread_mutex_lock(&b->mtx);
 	leaving = b->leaving;
 	pthread_mutex_unlock(&b->mtx);
-	if (leaving && messages_open_ones(b->messages) == 0)
-		link_close(b->link, WS_POLICY, in_use);
+	if (leaving && messages_open_ones(b->ml.messages) == 0)
+		link_close(b->ml.link, WS_POLICY, in_use);
+}
+
+static int
+encode(void *arg, const struct message *m, char **text, size_t *len)
+{
+	(void)arg;
+	return bifrost_encode(m, text, len);
 }
 
 static void
-answer(struct bifrost *b, char *text, size_t len)
+take(void *arg, char *text, size_t len)
 {
+	struct bifrost *b = arg;
 	struct bifrost_answer a;
 
-	if (!bifrost_decode(&a, text, len, messages_asked, b->messages))
+	if (!bifrost_decode(&a, text, len, messages_asked, b->ml.messages))
 		return;
-	messages_answer(b->messages, a.id, a.head, a.body);
+	messages_answer(b->ml.messages, a.id, a.head, a.body);
 	free(a.memory);
 }
 
-/* There is no room for this answer: its request fails, and no other. */
-static void
-skip(struct bifrost *b, const uint8_t *p, size_t n)
-{
-	char id[MESSAGE_ID_LEN + 1];
-
-	if (bifrost_id(b->len > 0 ? b->in : (const char *)p, b->len > 0 ? b->len : n, id))
-		messages_refuse(b->messages, id);
-	drop_input(b);
-	b->skip = 1;
-}
-
-static int
-on_data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
-{
-	struct bifrost *b = arg;
-
-	(void)opcode;		/* text or binary, all the same */
-	(void)why;
-	if (fin && b->len == 0 && !b->skip)
-		answer(b, (char *)buf, len);
-	else if (!b->skip && gather(b, buf, len) == -1)
-		skip(b, buf, len);
-	else if (fin && !b->skip) {
-		trim(b);
-		answer(b, b->in, b->len);
-		drop_input(b);
-	}
-	if (fin)
-		b->skip = 0;
-	return 0;
-}
-
-static const struct link_ops link_ops = { on_data, NULL, NULL };
-
-/* Requests out, on the callers' threads. */
-
-struct parcel {			/* a request on its way; may outlive who sent it */
-	struct link_parcel link;
-	struct bifrost *b;
-	size_t charge;		/* of the session's share */
-};
-
-static void
-release(struct link_parcel *link)
-{
-	struct parcel *p = (struct parcel *)(void *)link;
-
-	free(p->link.iov.iov_base);
-	share_give(&p->b->share, p->charge);
-	free(p);
-}
-
-static int
-send_request(void *arg, const struct message *m, int64_t deadline)
-{
-	struct bifrost *b = arg;
-	struct parcel *p = malloc(sizeof(*p));
-	char *text;
-	int err;
-
-	if (p == NULL)
-		return -1;
-	p->link.release = release;
-	p->link.iov.iov_base = NULL;
-	p->b = b;
-	p->charge = BASE64_LEN(m->len);
-	if (!share_take(&b->share, p->charge)) {
-		free(p);
-		errno = ENOMEM;
-		return -1;
-	}
-	if (bifrost_encode(m, &text, &p->link.iov.iov_len) == -1) {
-		err = errno;
-		release(&p->link);
-		errno = err;
-		return -1;
-	}
-	p->link.iov.iov_base = text;
-	return link_send_parcel(b->link, WS_TEXT, &p->link, m, deadline);
-}
+static const struct msglink_ops ml_ops = { encode, take, bifrost_id, close_if_idle };
 
 /* What the core wants of a dialect. */
 
@@ -201,7 +76,7 @@ static struct stream *
 d_open(struct session *s, uint64_t *tally, int64_t deadline)
 {
 	(void)deadline;
-	return messages_open(bifrost_of(s)->messages, tally);
+	return messages_open(bifrost_of(s)->ml.messages, tally);
 }
 
 static void
@@ -236,15 +111,15 @@ static void
 d_end(struct session *s, int code, const char *reason)
 {
 	if (code == 0)
-		link_abort(bifrost_of(s)->link);
+		link_abort(bifrost_of(s)->ml.link);
 	else
-		link_close(bifrost_of(s)->link, code, code == WS_POLICY ? unauthorized : reason);
+		link_close(bifrost_of(s)->ml.link, code, code == WS_POLICY ? unauthorized : reason);
 }
 
 static void
 d_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
 {
-	messages_tally(bifrost_of(s)->messages, from, to);
+	messages_tally(bifrost_of(s)->ml.messages, from, to);
 }
 
 static int
@@ -257,7 +132,7 @@ d_used_up(struct session *s)
 static int
 d_alive(struct session *s, int64_t deadline)
 {
-	return link_probe(bifrost_of(s)->link, deadline);
+	return link_probe(bifrost_of(s)->ml.link, deadline);
 }
 
 static void
@@ -265,10 +140,7 @@ d_free(struct session *s)
 {
 	struct bifrost *b = bifrost_of(s);
 
-	if (b->link != NULL)
-		link_free(b->link);
-	if (b->messages != NULL)
-		messages_free(b->messages);
+	msglink_free(&b->ml);
 	pthread_mutex_destroy(&b->mtx);
 	free(b);
 }
@@ -284,11 +156,10 @@ d_run(struct session *s)
 	if (!b->session.refused)
 		log_line(LOG_INFO, "session_start", "dialect", "bifrost", "peer", s->peer,
 		    "who", s->identity.who, (char *)NULL);
-	code = link_run(b->link, &why);
+	code = link_run(b->ml.link, &why);
 	if (!b->session.refused)
 		registry_remove(b->d->registry, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
-	messages_end(b->messages);
-	drop_input(b);
+	msglink_end(&b->ml);
 	snprintf(num, sizeof(num), "%d", code);
 	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
 	    "code", num, "reason", why, (char *)NULL);
@@ -418,11 +289,11 @@ bifrost_new(struct caller *c)
 	if (b == NULL)
 		return NULL;
 	b->d = c->d;
-	b->share.of = &c->d->bodies;
 	b->session.dialect = &dialect;
 	b->session.impl = b;
 	b->session.since = clock_ms(CLOCK_WALL);
 	b->session.refs = 1;
+	b->session.content_max = (size_t)c->d->conf.content;
 	memcpy(b->session.peer, c->peer, sizeof(c->peer));
 	memcpy(b->session.identity.who, "-", 2);
 	pthread_mutex_init(&b->mtx, NULL);
@@ -431,10 +302,8 @@ bifrost_new(struct caller *c)
 	conf.message_max = ANSWER_MAX;
 	conf.stall_ms = c->d->conf.timeout_ms;
 	conf.utf8 = 1;
-	b->messages = messages_new(send_request, close_if_idle, b, (int)c->d->conf.streams, &b->share);
-	if (b->messages != NULL)
-		b->link = link_new(&c->conn, &conf, &link_ops, b, c->in + c->at, c->len - c->at);
-	if (b->link != NULL)
+	if (msglink_open(&b->ml, &ml_ops, b, &c->conn, &conf, (int)c->d->conf.streams, &c->d->bodies,
+	    c->in + c->at, c->len - c->at) == 0)
 		return b;
 	d_free(&b->session);
 	return NULL;
@@ -469,12 +338,12 @@ bifrost_accept(struct caller *c)
 	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
 	if (daemon_draining(c->d)) {
 		b->session.refused = 1;
-		link_close(b->link, WS_GOING_AWAY, "shutting down");
+		link_close(b->ml.link, WS_GOING_AWAY, "shutting down");
 	} else if ((why = admit(b, &c->head, &code)) != NULL) {
 		b->session.refused = 1;
 		log_line(LOG_INFO, "refused", "status", code == WS_POLICY ? "1008" : "1013", "reason", why, "peer", c->peer,
 		    "id", c->request_id, (char *)NULL);
-		link_close(b->link, code, why);
+		link_close(b->ml.link, code, why);
 	} else
 		log_line(LOG_INFO, "tunnel_open", "name", b->name, "who", b->session.identity.who,
 		    "peer", b->session.peer, (char *)NULL);

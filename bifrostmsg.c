@@ -7,47 +7,9 @@
 #include "base64.h"
 #include "bifrostmsg.h"
 #include "jsonscan.h"
-
-enum {
-	ANSWER_HEAD = HTTP_HEAD_MAX,
-	NAME_MAX_LEN = 255,	/* of an answer's field */
-	LENGTH_DIGITS = 14
-};
+#include "msgfields.h"
 
 /* Requests. */
-
-/* Fields that are not the client's business: they belong to one hop, or to the framing, which is made anew. */
-static int
-is_dropped(struct str name)
-{
-	static const char *const names[] = {
-		"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding",
-		"Upgrade", "Content-Length", "Expect"
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (http_is(name, names[i]))
-			return 1;
-	return 0;
-}
-
-/* Of these only the first counts, as for the client's own platform. */
-static int
-is_single(struct str name)
-{
-	static const char *const names[] = {
-		"Age", "Authorization", "Content-Type", "ETag", "Expires", "From", "Host", "If-Modified-Since",
-		"If-Unmodified-Since", "Last-Modified", "Location", "Max-Forwards", "Proxy-Authorization",
-		"Referer", "Retry-After", "Server", "User-Agent"
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (http_is(name, names[i]))
-			return 1;
-	return 0;
-}
 
 /* Bytes as code points of the same number, the inside of a JSON string. */
 static void
@@ -73,35 +35,20 @@ put_latin1(struct buf *b, struct str s)
 	}
 }
 
-static void
-put_lower(struct buf *b, struct str s)
-{
-	size_t i;
-
-	for (i = 0; i < s.len; i++)
-		buf_char(b, s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] - 'A' + 'a') : s.p[i]);
-}
-
-static int
-same_name(struct str a, struct str b)
-{
-	return a.len == b.len && http_same(a.p, b.p, a.len);
-}
-
 /* The fields called as number i is, which is the first of that name. */
 static void
 put_field(struct buf *b, const struct http_head *h, size_t i)
 {
 	const struct http_field *f = &h->field[i];
-	int array = http_is(f->name, "Set-Cookie"), single = is_single(f->name);
+	int array = http_is(f->name, "Set-Cookie"), single = msgfields_single(f->name);
 	const char *between = array ? "\",\"" : http_is(f->name, "Cookie") ? "; " : ", ";
 
 	buf_char(b, '"');
-	put_lower(b, f->name);
+	msgfields_lower(b, f->name);
 	buf_str(b, array ? "\":[\"" : "\":\"");
 	put_latin1(b, f->value);
 	for (i++; !single && i < h->nfields; i++)
-		if (same_name(h->field[i].name, f->name)) {
+		if (msgfields_same(h->field[i].name, f->name)) {
 			buf_str(b, between);
 			put_latin1(b, h->field[i].value);
 		}
@@ -113,13 +60,9 @@ put_fields(struct buf *b, const struct message *m)
 {
 	const struct http_head *h = &m->head;
 	const char *comma = "";
-	size_t i, k;
+	size_t i;
 
-	for (i = 0; i < h->nfields; i++) {
-		for (k = 0; k < i && !same_name(h->field[k].name, h->field[i].name); k++)
-			;
-		if (k < i || is_dropped(h->field[i].name))
-			continue;
+	for (i = 0; msgfields_next(h, &i); i++) {
 		buf_str(b, comma);
 		comma = ",";
 		put_field(b, h, i);
@@ -167,181 +110,19 @@ bifrost_encode(const struct message *m, char **text, size_t *len)
 
 /* Answers. */
 
-struct member {
-	struct str name, value;
-};
+enum { ID, STATUS, HEADERS, BODY, MEMBERS };
 
-struct answer {			/* what JSON.parse would make of it: of several members of one name the last counts */
-	struct str id, status, headers, body;	/* texts as they stand; p NULL: there is none */
-	struct member field[HTTP_FIELDS_MAX];	/* of headers, their names decoded */
-	size_t nfields;
-	char scratch[ANSWER_HEAD];
+static const char *const names[MEMBERS] = { "id", "status", "headers", "body" };
+
+struct answer {			/* what JSON.parse would make of it */
+	struct str value[MEMBERS];	/* texts as they stand; p NULL: there is none */
+	struct msgfields fields;	/* of headers */
 };
 
 static int
 is_null(struct str s)
 {
 	return s.p == NULL || (s.len == 4 && memcmp(s.p, "null", 4) == 0);
-}
-
-/* The inside of a string. 0: it is none. */
-static int
-inside(struct str s, struct str *out)
-{
-	if (s.p == NULL || *s.p != '"')
-		return 0;
-	out->p = s.p + 1;
-	out->len = s.len - 2;
-	return 1;
-}
-
-/* A string's bytes into out[cap] with a NUL: their number, or -1, also if there is a NUL among them. */
-static long
-text_of(struct str s, char *out, size_t cap)
-{
-	struct str in;
-	long n;
-
-	if (!inside(s, &in) || (n = jsonscan_latin1(in, out, cap - 1)) == -1 || memchr(out, '\0', (size_t)n) != NULL)
-		return -1;
-	out[n] = '\0';
-	return n;
-}
-
-/* The members that count. 1, or 0 if this is no JSON object; then those in front of what is wrong. */
-static int
-scan(struct answer *a, struct str text, const char **why)
-{
-	struct { const char *name; struct str *value; } known[] = {
-		{ "id", &a->id }, { "status", &a->status }, { "headers", &a->headers }, { "body", &a->body }
-	};
-	struct jsonscan walk;
-	struct str name, value;
-	char plain[8];
-	size_t i;
-	long n;
-	int rc;
-
-	a->id.p = a->status.p = a->headers.p = a->body.p = NULL;
-	a->nfields = 0;
-	if (jsonscan_begin(&walk, text, '{') == -1) {
-		*why = "no object";
-		return 0;
-	}
-	while ((rc = jsonscan_next(&walk, &name, &value)) == 1) {
-		n = jsonscan_latin1(name, plain, sizeof(plain));
-		for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-			if (n == (long)strlen(known[i].name) && memcmp(plain, known[i].name, (size_t)n) == 0)
-				*known[i].value = value;
-	}
-	*why = walk.why;
-	return rc == 0 && jsonscan_at_end(&walk);
-}
-
-/* A value as bytes of a field value, in scratch. Its length, or -1. */
-static long
-field_text(struct answer *a, struct str value)
-{
-	struct str in = value;
-	size_t k;
-	long n;
-
-	if (*value.p == '{' || *value.p == '[')
-		return -1;
-	inside(value, &in);
-	if (in.p != value.p)
-		n = jsonscan_latin1(in, a->scratch, sizeof(a->scratch));
-	else if ((n = in.len <= sizeof(a->scratch) ? (long)in.len : -1) != -1)
-		memcpy(a->scratch, in.p, in.len);
-	for (k = 0; n > 0 && k < (size_t)n; k++)
-		if (!http_is_text((unsigned char)a->scratch[k]))
-			return -1;
-	return n;
-}
-
-/* One field, or one of an array's. 0, or -1. */
-static int
-put_answer_field(struct buf *b, struct answer *a, struct str name, struct str value)
-{
-	long n = field_text(a, value);
-
-	if (n < 0)
-		return -1;
-	buf_put(b, name.p, name.len);
-	buf_str(b, ": ");
-	buf_put(b, a->scratch, (size_t)n);
-	buf_str(b, "\r\n");
-	return b->full ? -1 : 0;
-}
-
-static int
-is_framing(struct str name)
-{
-	/* nor are there trailers behind a message */
-	return http_is(name, "Content-Length") || http_is(name, "Transfer-Encoding") || http_is(name, "Trailer");
-}
-
-static int
-is_token(struct str s)
-{
-	size_t i;
-
-	for (i = 0; i < s.len; i++)
-		if (!http_is_tchar((unsigned char)s.p[i]))
-			return 0;
-	return s.len > 0 && s.len <= NAME_MAX_LEN;
-}
-
-/* The members of headers, names decoded where they stand. 0, or -1. */
-static int
-take_fields(struct answer *a)
-{
-	struct jsonscan walk;
-	struct member m;
-	size_t i;
-	long n;
-	int rc;
-
-	if (is_null(a->headers))
-		return 0;
-	if (jsonscan_begin(&walk, a->headers, '{') == -1)
-		return -1;
-	while ((rc = jsonscan_next(&walk, &m.name, &m.value)) == 1) {
-		n = jsonscan_latin1(m.name, (char *)(uintptr_t)m.name.p, m.name.len);
-		m.name.len = n > 0 ? (size_t)n : 0;
-		if (!is_token(m.name))
-			return -1;
-		for (i = 0; i < a->nfields && (a->field[i].name.len != m.name.len ||
-		    memcmp(a->field[i].name.p, m.name.p, m.name.len) != 0); i++)
-			;
-		if (i == HTTP_FIELDS_MAX)
-			return -1;
-		a->nfields += i == a->nfields;
-		a->field[i] = m;
-	}
-	return rc;
-}
-
-static int
-put_answer_fields(struct buf *b, struct answer *a)
-{
-	struct jsonscan walk;
-	struct str none, value;
-	size_t i;
-
-	for (i = 0; i < a->nfields; i++) {
-		if (is_framing(a->field[i].name))
-			continue;
-		if (jsonscan_begin(&walk, a->field[i].value, '[') == -1) {
-			if (put_answer_field(b, a, a->field[i].name, a->field[i].value) == -1)
-				return -1;
-			continue;
-		}
-		while (jsonscan_next(&walk, &none, &value) == 1)
-			if (put_answer_field(b, a, a->field[i].name, value) == -1)
-				return -1;
-	}
-	return 0;
 }
 
 /* The status, 200 where none is said; -1 if it is none that may end an exchange. */
@@ -355,7 +136,7 @@ answer_status(struct str s)
 	if (is_null(s))
 		return 200;
 	if (*s.p == '"')
-		n = text_of(s, text, sizeof(text));
+		n = msgfields_string(s, text, sizeof(text));
 	else if ((n = s.len < sizeof(text) ? (long)s.len : -1) != -1)
 		memcpy(text, s.p, s.len);
 	if (n == 1 && text[0] == '0')
@@ -379,7 +160,7 @@ answer_body(struct str value, struct str *out)
 	out->len = 0;
 	if (is_null(value))
 		return 0;
-	if (!inside(value, &in))
+	if (!msgfields_inside(value, &in))
 		return -1;
 	p = (char *)(uintptr_t)in.p;
 	if ((len = jsonscan_latin1(in, p, in.len)) == -1)	/* nothing is longer unescaped */
@@ -397,52 +178,19 @@ answer_body(struct str value, struct str *out)
 	return 0;
 }
 
-/* Content-Length is made anew; where no content may come it is the client's own, if it is a number. */
-static void
-put_length(struct buf *b, struct answer *a, int bare, size_t len)
-{
-	size_t i;
-	long n;
-
-	for (i = 0; i < a->nfields && !http_is(a->field[i].name, "Content-Length"); i++)
-		;
-	if (bare) {
-		n = i < a->nfields ? field_text(a, a->field[i].value) : -1;
-		if (n < 1 || n > LENGTH_DIGITS)
-			return;
-		a->scratch[n] = '\0';
-		if (strspn(a->scratch, "0123456789") != (size_t)n)
-			return;
-	}
-	buf_str(b, "Content-Length: ");
-	if (bare)
-		buf_str(b, a->scratch);
-	else
-		buf_u64(b, len);
-	buf_str(b, "\r\n");
-}
-
 static int
 compose(struct bifrost_answer *out, struct answer *a, int is_head)
 {
-	int status = answer_status(a->status);
+	int status = answer_status(a->value[STATUS]);
 	struct buf b;
 
-	if (status == -1 || take_fields(a) == -1 || answer_body(a->body, &out->body) == -1 ||
-	    (out->memory = malloc(ANSWER_HEAD)) == NULL)
+	a->fields.n = 0;
+	a->fields.split = 0;
+	if (status == -1 || (!is_null(a->value[HEADERS]) && msgfields_take(&a->fields, a->value[HEADERS]) == -1) ||
+	    answer_body(a->value[BODY], &out->body) == -1 || (out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
 		return -1;
-	buf_init(&b, out->memory, ANSWER_HEAD);
-	buf_str(&b, "HTTP/1.1 ");
-	buf_u64(&b, (unsigned)status);
-	buf_str(&b, " ");
-	buf_str(&b, http_reason(status));
-	buf_str(&b, "\r\n");
-	if (put_answer_fields(&b, a) == -1)
-		return -1;
-	if (status != 204)
-		put_length(&b, a, is_head || status == 304, out->body.len);
-	buf_str(&b, "\r\n");
-	if (b.full)
+	buf_init(&b, out->memory, MSGFIELDS_HEAD);
+	if (msgfields_head(&b, &a->fields, status, is_head, out->body.len) == -1)
 		return -1;
 	if (status == 204 || status == 304)
 		out->body.len = 0;
@@ -463,9 +211,10 @@ bifrost_decode(struct bifrost_answer *out, char *text, size_t len,
 	memset(out, 0, sizeof(*out));
 	if (a == NULL)
 		return 0;
-	sound = scan(a, all, &why);
+	sound = msgfields_scan(a->value, names, MEMBERS, all, &why);
 	/* too deep for us it may still be JSON */
-	if ((sound || strcmp(why, "too deep") == 0) && text_of(a->id, out->id, sizeof(out->id)) > 0)
+	if ((sound || strcmp(why, "too deep") == 0) &&
+	    msgfields_string(a->value[ID], out->id, sizeof(out->id)) > 0)
 		is_head = asked(arg, out->id);
 	if (is_head != -1 && (!sound || compose(out, a, is_head) == -1))
 		out->head.p = NULL;
@@ -476,15 +225,9 @@ bifrost_decode(struct bifrost_answer *out, char *text, size_t len,
 int
 bifrost_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1])
 {
-	struct answer *a = malloc(sizeof(*a));
-	struct str all = { text, len };
+	struct str all = { text, len }, value[MEMBERS];
 	const char *why;
-	int found;
 
-	if (a == NULL)
-		return 0;
-	scan(a, all, &why);
-	found = text_of(a->id, id, MESSAGE_ID_LEN + 1) > 0;
-	free(a);
-	return found;
+	msgfields_scan(value, names, MEMBERS, all, &why);
+	return msgfields_string(value[ID], id, MESSAGE_ID_LEN + 1) > 0;
 }

@@ -14,6 +14,7 @@
 #include "json.h"
 #include "log.h"
 #include "native.h"
+#include "pipegate.h"
 #include "route.h"
 
 enum {
@@ -68,16 +69,32 @@ answer(struct caller *c, int status, const char *type, const char *fields, struc
 		c->close = 1;
 }
 
+static void
+log_refusal(const struct caller *c, int status, const char *reason)
+{
+	char num[16];
+
+	snprintf(num, sizeof(num), "%d", status);
+	log_line(LOG_INFO, "refused", "status", num, "reason", reason, "peer", c->peer, "id", c->request_id, (char *)NULL);
+}
+
+void
+caller_refuse_client(struct caller *c, int status, const char *reason)
+{
+	struct str none = { "", 0 };
+
+	log_refusal(c, status, reason);
+	answer(c, status, "text/plain", "", none);
+}
+
 void
 caller_error(struct caller *c, int status, const char *text, const char *reason, const char *fields)
 {
-	char body[512], num[16];
+	char body[512];
 	struct str content;
 	struct buf b;
 
-	snprintf(num, sizeof(num), "%d", status);
-	log_line(LOG_INFO, "refused", "status", num, "reason", reason != NULL ? reason : text,
-	    "peer", c->peer, "id", c->request_id, (char *)NULL);
+	log_refusal(c, status, reason != NULL ? reason : text);
 	buf_init(&b, body, sizeof(body));
 	if (c->json) {
 		buf_str(&b, "{");
@@ -161,13 +178,12 @@ ask(struct caller *c)
 	answer(c, ok ? 200 : 404, "text/plain; charset=utf-8", "", none);
 }
 
-/* A proxy we trust says that its caller came over TLS. */
-static int
-forwarded_secure(const struct caller *c)
+int
+caller_secure(const struct caller *c)
 {
 	const struct str *proto = c->trusted ? http_field(&c->head, "X-Forwarded-Proto") : NULL;
 
-	return proto != NULL && http_is(*proto, "https");
+	return c->secure || (proto != NULL && http_is(*proto, "https"));
 }
 
 /* To the same place over TLS. */
@@ -206,6 +222,29 @@ redirect(struct caller *c)
 	buf_str(&b, "\r\n");
 	buf_put(&b, "", 1);
 	answer(c, 308, "text/plain; charset=utf-8", field, none);
+}
+
+/* To the same path with a slash behind it, prefix: what a page there links to is relative to that. */
+static void
+add_slash(struct caller *c, struct str prefix)
+{
+	const struct http_head *h = &c->head;
+	char *field = c->exchange.request;
+	struct str none = { "", 0 };
+	struct buf b;
+
+	buf_init(&b, field, sizeof(c->exchange.request));
+	buf_str(&b, "Location: ");
+	if (h->host.len > 0) {
+		buf_str(&b, caller_secure(c) ? "https://" : "http://");
+		buf_put(&b, h->host.p, h->host.len);
+	}
+	buf_put(&b, prefix.p, prefix.len);
+	buf_str(&b, "/");
+	buf_put(&b, prefix.p + prefix.len, h->target.len - prefix.len);
+	buf_str(&b, "\r\n");
+	buf_put(&b, "", 1);
+	answer(c, 307, "text/plain; charset=utf-8", field, none);
 }
 
 /* Wait for bytes and read them behind those that are there. 1, 0 at the deadline, -1: the end. */
@@ -365,7 +404,7 @@ serve(struct caller *c)
 	c->close = !c->head.keep_alive || daemon_draining(c->d);
 	take_request_id(c);
 	r = route(c, name, &prefix);
-	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !c->secure && !forwarded_secure(c)) {
+	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !caller_secure(c)) {
 		redirect(c);
 		return NULL;
 	}
@@ -378,9 +417,14 @@ serve(struct caller *c)
 		return native_accept(c);
 	if (r == ROUTE_BIFROST)
 		return bifrost_accept(c);
+	if (r == ROUTE_PIPEGATE)
+		return pipegate_accept(c);
 	if (c->head.framing != HTTP_NO_BODY)
 		c->close = 1;	/* its content is nobody's */
 	switch (r) {
+	case ROUTE_SLASH:
+		add_slash(c, prefix);
+		break;
 	case ROUTE_HEALTH:
 		health(c);
 		break;

@@ -58,4 +58,10 @@ void caller_address(const struct caller *, struct addr *);
 void caller_error(struct caller *, int status, const char *text, const char *reason,
     const char *fields);
 
+/* 1 if the request came over TLS, be it to a proxy we trust. */
+int caller_secure(const struct caller *);
+
+/* Refuse a client's handshake without content, as some clients know it; reason is for the log. */
+void caller_refuse_client(struct caller *, int status, const char *reason);
+
 #endif

@@ -27,7 +27,9 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	long grace_ms, drain_ms, ping_ms;
 	long slots, queue, streams, callers, sessions;
 	long window, buffer;
-	long bodies;
+	long bodies, content;
+	long pipegate_timeout_ms;
+	int pipegate_legacy;	/* tokens of sub and exp alone will do */
 	long handshakes;	/* under way, of one address */
 	struct tls_files cert[TLS_PAIRS_MAX];	/* for listeners that speak TLS */
 	int ncerts;

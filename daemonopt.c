@@ -151,6 +151,9 @@ SETTER(set_callers, count(&c->d.callers, v, 1000000))
 SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
 SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
+SETTER(set_content, bytes(&c->d.content, v, 1, 64L << 20))
+SETTER(set_pipegate_timeout, seconds(&c->d.pipegate_timeout_ms, v, 1))
+SETTER(set_pipegate_legacy, (c->d.pipegate_legacy = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
 SETTER(set_user, opt_copy(c->user, sizeof(c->user), v))
 SETTER(set_chroot, opt_copy(c->chroot, sizeof(c->chroot), v))
@@ -215,6 +218,9 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
 	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
+	{ "content", 0, OPT_VALUE, "10M", "BYTES", "of a request for a client that takes it whole", set_content },
+	{ "pipegate-timeout", 0, OPT_VALUE, "300", "TIME", "for an answer of PipeGate's clients", set_pipegate_timeout },
+	{ "pipegate-legacy", 0, OPT_FLAG, NULL, NULL, "PipeGate's old tokens, of sub and exp, will do", set_pipegate_legacy },
 	JWT_OPTS,
 	{ "user", 0, OPT_VALUE, NULL, "NAME[:GROUP]", "who to be once all is open", set_user },
 	{ "chroot", 0, OPT_VALUE, NULL, "DIR", "and to see no files but those in it", set_chroot },

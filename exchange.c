@@ -150,18 +150,53 @@ note_request_done(struct exchange *x)
 	pthread_mutex_unlock(&x->s->mtx);
 }
 
+/* How long a response head may take. */
+static int64_t
+patience_ms(const struct exchange *x)
+{
+	const struct session *s = x->holder->session;
+
+	return s->timeout_ms != 0 ? s->timeout_ms : x->c->d->conf.timeout_ms;
+}
+
+/* The content is, or will be, more than a whole message can hold. */
+static struct ending
+too_large(struct exchange *x)
+{
+	snprintf(x->told, sizeof(x->told), "the content is too large for this tunnel's client: its limit is %zu bytes",
+	    x->holder->session->content_max);
+	return ending(V_ERROR, 413, x->told, "body_too_large");
+}
+
+/* Is it one of a list as in Allow? */
+static int
+knows_method(const char *methods, struct str method)
+{
+	size_t n;
+
+	for (; *methods != '\0'; methods += n + strspn(methods + n, ", ")) {
+		n = strcspn(methods, ",");
+		if (n == method.len && memcmp(methods, method.p, n) == 0)
+			return 1;
+	}
+	return 0;
+}
+
 /* What a client that takes whole messages cannot have. */
 static struct ending
 check_whole(struct exchange *x)
 {
+	const struct session *s = x->holder->session;
 	const struct http_head *h = &x->c->head;
 	static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct caller *c = x->c;
 
 	if (ws_is_upgrade(h))
 		return ending(V_ERROR, 501, "this tunnel's client knows no WebSocket", "no_upgrade");
-	if (h->framing == HTTP_LENGTH && h->length > MESSAGE_BODY_MAX)
-		return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
+	if (s->methods != NULL && !knows_method(s->methods, h->method))
+		return ending(V_ERROR, 405, "this tunnel's client knows no such method", "method");
+	if (h->framing == HTTP_LENGTH && h->length > s->content_max)
+		return too_large(x);
 	/* nobody else will say it */
 	if (x->expect && c->minor > 0 && c->at == c->len && conn_write_all(&c->conn, go, sizeof(go) - 1,
 	    clock_ms(CLOCK_STEADY) + c->d->conf.idle_ms) == -1)
@@ -178,6 +213,8 @@ write_failed(struct exchange *x, int err)
 		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
 	if (err == ENOMEM)
 		return ending(V_ERROR, 503, "no memory is left", "no_memory");
+	if (err == EMSGSIZE)
+		return ending(V_ERROR, 413, "the request is too large for a message to this tunnel's client", "body_too_large");
 	if (err == EINVAL)
 		return ending(V_ERROR, 400, "this tunnel's client cannot be told of such a request", "unspeakable");
 	return stream_dead(x->s) && !stream_over(x->s) ?
@@ -227,8 +264,8 @@ content_taken(struct exchange *x, int first)
 
 	if (x->req.done != x->req_done)
 		note_request_done(x);	/* before its last byte can be answered */
-	if (whole && x->req.seen > MESSAGE_BODY_MAX)
-		return ending(V_ERROR, 413, "the content is too large for this tunnel's client", "body_too_large");
+	if (whole && x->req.seen > x->holder->session->content_max)
+		return too_large(x);
 	if (whole && first && !x->req.done)
 		give_slot(x);
 	return whole && !first && x->req.done ? take_slot(x) : ending(V_GO_ON, 0, NULL, NULL);
@@ -282,7 +319,7 @@ send_request(struct exchange *x, struct str prefix)
 	e = content_taken(x, 1);
 	if (e.v != V_GO_ON)
 		return e;
-	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms) == -1)
+	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + patience_ms(x)) == -1)
 		return write_failed(x, errno);
 	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
 	return ending(V_GO_ON, 0, NULL, NULL);
@@ -323,7 +360,7 @@ push_request(struct exchange *x, int *stuck)
 	long n = 0;
 
 	note_request_done(x);
-	while ((state = pump_push(&x->pump, 0, t + c->d->conf.timeout_ms)) == 1 &&
+	while ((state = pump_push(&x->pump, 0, t + patience_ms(x))) == 1 &&
 	    c->len > c->at && !x->req.done) {
 		n = pump_take(&x->pump, none, &x->req, c->in + c->at, c->len - c->at, &why);
 		if (n < 0)
@@ -334,7 +371,7 @@ push_request(struct exchange *x, int *stuck)
 		if (e.v != V_GO_ON)
 			return e;
 	}
-	if (state == -1 && (errno == ETIMEDOUT || errno == ENOMEM || errno == EINVAL))
+	if (state == -1 && (errno == ETIMEDOUT || errno == ENOMEM || errno == EINVAL || errno == EMSGSIZE))
 		return write_failed(x, errno);
 	*stuck = state != 1;
 	if (moved && !*stuck)
@@ -377,11 +414,11 @@ await_head(struct exchange *x, int64_t *deadline)
 
 	if (x->slept && daemon_draining(x->c->d) == 2)
 		return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
-	if (t - x->forwarded >= conf->timeout_ms)
+	if (t - x->forwarded >= patience_ms(x))
 		return ending(V_ERROR, 504, "no response in time", "timeout");
 	if (x->eof != 0 && t - x->eof >= conf->half_close_ms)
 		return ending(V_LEFT, 0, NULL, "caller_left");
-	earlier(deadline, x->forwarded + conf->timeout_ms);
+	earlier(deadline, x->forwarded + patience_ms(x));
 	if (x->eof != 0)
 		earlier(deadline, x->eof + conf->half_close_ms);
 	earlier(deadline, t + (x->slept ? LOOK_MS : LAZY_MS));
@@ -503,12 +540,12 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 		return e;
 	t = clock_ms(CLOCK_STEADY);
 	if (stuck) {
-		if (now->res == RES_HEAD && t - x->forwarded >= conf->timeout_ms)
+		if (now->res == RES_HEAD && t - x->forwarded >= patience_ms(x))
 			return ending(V_ERROR, 504, "no response in time", "timeout");
 		if (now->res != RES_HEAD && t - x->forwarded >= conf->stall_ms &&
 		    t - now->heard >= conf->stall_ms)
 			return ending(V_CUT, 0, NULL, "request_stalled");
-		earlier(deadline, now->res == RES_HEAD ? x->forwarded + conf->timeout_ms : t + LOOK_MS);
+		earlier(deadline, now->res == RES_HEAD ? x->forwarded + patience_ms(x) : t + LOOK_MS);
 		x->read = t;	/* it is not the caller who keeps us waiting */
 		*events = 0;
 		return e;
@@ -518,9 +555,9 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 	if (n == -1)
 		return ending(V_LEFT, 0, NULL, "caller_left");
 	if (x->expect && !now->continued && now->res == RES_HEAD) {	/* it waits, as we do */
-		if (t - x->forwarded >= conf->timeout_ms)
+		if (t - x->forwarded >= patience_ms(x))
 			return ending(V_ERROR, 504, "no response in time", "timeout");
-		earlier(deadline, x->forwarded + conf->timeout_ms);
+		earlier(deadline, x->forwarded + patience_ms(x));
 		*events = POLLIN;
 		return e;
 	}
@@ -616,7 +653,7 @@ open_stream(struct exchange *x)
 	if (e.v != V_GO_ON)
 		return e;
 	x->s = s->dialect->open(s, x->holder->tally,
-	    clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms);
+	    clock_ms(CLOCK_STEADY) + patience_ms(x));
 	if (x->s != NULL) {
 		pump_init(&x->pump, &c->conn, x->s, &c->wake, 1);
 		pthread_mutex_lock(&x->s->mtx);
@@ -667,6 +704,22 @@ start(struct exchange *x, struct caller *c)
 	x->req_done = x->req.done;
 }
 
+/* What an error says beside its text. */
+static const char *
+error_fields(struct exchange *x, int status)
+{
+	const struct session *s = x->holder != NULL ? x->holder->session : NULL;
+
+	if (status == 429 || status == 503)
+		return "Retry-After: 1\r\n";
+	if (status == 401)
+		return "WWW-Authenticate: Basic realm=\"tunnel\", charset=\"UTF-8\"\r\n";
+	if (status != 405 || s == NULL)
+		return "";
+	snprintf(x->told, sizeof(x->told), "Allow: %s\r\n", s->methods);
+	return x->told;
+}
+
 /* 1 if bytes of the response are left unsent. */
 static int
 finish_stream(struct exchange *x, enum verdict v)
@@ -690,6 +743,7 @@ void
 exchange_run(struct caller *c, const char *name, struct str prefix)
 {
 	struct exchange *x = &c->exchange;
+	const char *fields = "";
 	struct ending e;
 	int unsent = 0;
 
@@ -709,6 +763,8 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		give_slot(x);
 	if (x->s != NULL)
 		unsent = finish_stream(x, e.v);
+	if (e.v == V_ERROR)
+		fields = error_fields(x, e.status);	/* while it is known whose they are */
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
 	if (e.v == V_ERROR && (x->status != 0 || unsent))
@@ -723,8 +779,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	c->close = !x->keep || !x->req.done || x->closing || (x->eof != 0 && c->at == c->len);
 	switch (e.v) {
 	case V_ERROR:
-		caller_error(c, e.status, e.text, e.why, e.status == 429 || e.status == 503 ? "Retry-After: 1\r\n" :
-		    e.status == 401 ? "WWW-Authenticate: Basic realm=\"tunnel\", charset=\"UTF-8\"\r\n" : "");
+		caller_error(c, e.status, e.text, e.why, fields);
 		break;
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */

@@ -43,6 +43,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int alone;		/* nobody else holds the name: who has the fewest running is not asked */
 	int slept;		/* for the response, once already */
 	int raw;		/* upgraded, and known to be */
+	char told[128];		/* what an error says */
 
 	enum response res;	/* [s] */
 	int req_done;		/* [s] the whole request has come from the caller */

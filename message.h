@@ -13,7 +13,7 @@
 
 enum {
 	MESSAGE_ID_LEN = 36,	/* a UUID, RFC 9562 */
-	MESSAGE_BODY_MAX = 10 << 20	/* content of a request; the exchange has seen to it */
+	MESSAGE_BODY_MAX = 10 << 20	/* content of a request, if no option allows more */
 };
 
 struct messages;		/* the exchanges of one session */

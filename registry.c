@@ -244,14 +244,29 @@ all_share_locked(const struct tunnel *t)
 
 enum { LOSERS_MAX = 256 };
 
+/*
+ * The same path by another name: "/id" is an id of PipeGate's, "id" a tunnel that its client has registered with a
+ * path. NULL: nobody has it.
+ */
+static struct tunnel *
+rival_locked(struct registry *r, const char *name)
+{
+	char other[NAME_LEN_MAX + 2];
+	struct tunnel *t;
+
+	snprintf(other, sizeof(other), "/%s", name);
+	t = registry_find_locked(r, name[0] == '/' ? name + 1 : other);
+	return t != NULL && t->path ? t : NULL;
+}
+
 static enum listen_result
 listen_locked(struct registry *r, struct session *s, struct holder *h, const char *name,
     char held[64], struct loser *loser, int *nlosers)
 {
-	struct tunnel *t = registry_find_locked(r, name);
+	struct tunnel *t = registry_find_locked(r, name), *rival = h->path ? rival_locked(r, name) : NULL;
 
-	if (t != NULL && strcmp(t->who, s->identity.who) != 0) {
-		describe_locked(t, held);
+	if (rival != NULL || (t != NULL && strcmp(t->who, s->identity.who) != 0)) {
+		describe_locked(rival != NULL ? rival : t, held);
 		return LISTEN_IN_USE;
 	}
 	if (s->ntunnels >= SESSION_TUNNELS_MAX || s->dead)

@@ -50,6 +50,10 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 	char instance[INSTANCE_MAX + 1];	/* one per client process, or "" */
 	int64_t since;		/* clock_ms, CLOCK_WALL */
 	int refused;		/* never one of the daemon's sessions: all that is left to do is to close it */
+	/* of a session in whole messages: */
+	size_t content_max;	/* of a request, bytes */
+	const char *methods;	/* all that its client knows, as in Allow; NULL: any */
+	long timeout_ms;	/* for a response head; 0: the daemon's */
 	int refs;		/* [r] */
 	int running;		/* [r] exchanges */
 	int draining;		/* [r] was asked to move: ended when it has, and nothing runs */

@@ -4,6 +4,8 @@
 #include "bifrost.h"
 #include "caller.h"
 #include "handshake.h"
+#include "pipegate.h"
+#include "pipegatemsg.h"
 #include "route.h"
 
 static int
@@ -141,29 +143,36 @@ route_endpoint(const struct caller *c, struct str path)
 		return ROUTE_NATIVE;
 	if (bifrost_is(path))
 		return ROUTE_BIFROST;
+	if (pipegate_is(h) == PIPEGATE_YES)
+		return ROUTE_PIPEGATE;
 	if (str_is(path, "/relay") || str_is(path, "/tunnel"))
 		return ROUTE_OFF;
 	return ROUTE_NOBODY;
 }
 
-/* Rule 3: the first path segment names a path tunnel; *prefix is it with its slash. */
-static int
+/* Rule 3: the first path segment names a path tunnel; *prefix is it with its slash. ROUTE_NOBODY if there is none. */
+static enum route
 route_path(struct daemon *d, struct str path, char name[NAME_LEN_MAX + 1], struct str *prefix)
 {
 	const char *slash;
 	size_t n;
+	int whole;
 
+	name[0] = '/';		/* as an id of PipeGate's is called */
+	prefix->p = path.p;
+	prefix->len = pipegate_path_id(path, name + 1, &whole);
+	if (prefix->len > 0 && registry_has(d->registry, name, 1))
+		return whole ? ROUTE_PATH : ROUTE_SLASH;
 	if (path.len < 2 || path.p[0] != '/')
-		return 0;
+		return ROUTE_NOBODY;
 	slash = memchr(path.p + 1, '/', path.len - 1);
 	n = slash != NULL ? (size_t)(slash - path.p) - 1 : path.len - 1;
 	if (n == 0 || n > NAME_LEN_MAX)
-		return 0;
+		return ROUTE_NOBODY;
 	memcpy(name, path.p + 1, n);
 	name[n] = '\0';
-	prefix->p = path.p;
 	prefix->len = n + 1;
-	return registry_has(d->registry, name, 1);
+	return registry_has(d->registry, name, 1) ? ROUTE_PATH : ROUTE_NOBODY;
 }
 
 /* Where a request goes: the order is the whole of routing. */
@@ -195,8 +204,8 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 		return ROUTE_TUNNEL;
 	if (r != ROUTE_NOBODY)
 		return r;
-	if (route_path(d, path, name, prefix))
-		return ROUTE_PATH;
+	if ((r = route_path(d, path, name, prefix)) != ROUTE_NOBODY)
+		return r;
 	prefix->len = 0;
 	if (labelled)		/* meant for a tunnel that is not there, and for no other */
 		return ROUTE_NOBODY;
@@ -206,5 +215,6 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 	}
 	if (str_is(path, "/") && (str_is(h->method, "GET") || str_is(h->method, "HEAD")) && !ws_is_upgrade(h))
 		return ROUTE_PAGE;
-	return ROUTE_NOBODY;
+	/* a client of PipeGate's whose token was cut, or that has none, is told that */
+	return pipegate_is(h) == PIPEGATE_MAYBE ? ROUTE_PIPEGATE : ROUTE_NOBODY;
 }

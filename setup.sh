@@ -73,6 +73,8 @@ needs_apt() {
 	test)
 		need python3
 		need python3-websockets
+		need python3-httpx
+		need python3-jwt
 		need golang-go command -v go
 		need golang-github-hashicorp-yamux-dev
 		need golang-github-gorilla-websocket-dev
@@ -119,6 +121,8 @@ needs_apk() {
 	test)
 		need python3
 		need py3-websockets
+		need py3-httpx
+		need py3-jwt
 		need go command -v go
 		need openssl command -v openssl
 		need nginx program nginx
@@ -152,6 +156,8 @@ needs_pkg() {
 	test)
 		need python3 command -v python3
 		need py3-websockets
+		need py3-httpx
+		need py3-jwt
 		need go command -v go
 		need nginx program nginx
 		need haproxy program haproxy

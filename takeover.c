@@ -12,6 +12,7 @@
 #include "control.h"
 #include "json.h"
 #include "log.h"
+#include "pipegatemsg.h"
 #include "takeover.h"
 
 enum {
@@ -444,7 +445,7 @@ take_names(struct takeover *t, struct registry *r, const char *op, char *why, si
 			break;
 		path = lost = 0;
 		if (strcmp(l.op, "name") == 0 && json_get_str(&l.j, 0, "name", name, sizeof(name)) == 1 &&
-		    name_ok(name) && json_get_str(&l.j, 0, "who", who, sizeof(who)) == 1 &&
+		    (name_ok(name) || (name[0] == '/' && pipegate_id_ok(name + 1))) && json_get_str(&l.j, 0, "who", who, sizeof(who)) == 1 &&
 		    json_get_bool(&l.j, 0, "path", &path) != -1 &&
 		    json_get_bool(&l.j, 0, "lost", &lost) != -1 &&
 		    json_get_int(&l.j, 0, "ms", 0, INT_MAX, &ms) == 1)

@@ -1,0 +1,311 @@
+/* msgfields.c: fields in messages; see msgfields.h. */
+#include <string.h>
+
+#include "jsonscan.h"
+#include "msgfields.h"
+
+enum { LENGTH_DIGITS = 14 };
+
+/* Requests. */
+
+static int
+is_one_of(struct str name, const char *const *names, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (http_is(name, names[i]))
+			return 1;
+	return 0;
+}
+
+/* Fields that are not the client's business: they belong to one hop, or to the framing. */
+static int
+is_dropped(struct str name)
+{
+	static const char *const names[] = {
+		"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding",
+		"Upgrade", "Content-Length", "Expect"
+	};
+
+	return is_one_of(name, names, sizeof(names) / sizeof(names[0]));
+}
+
+int
+msgfields_single(struct str name)
+{
+	static const char *const names[] = {
+		"Age", "Authorization", "Content-Type", "ETag", "Expires", "From", "Host", "If-Modified-Since",
+		"If-Unmodified-Since", "Last-Modified", "Location", "Max-Forwards", "Proxy-Authorization",
+		"Referer", "Retry-After", "Server", "User-Agent"
+	};
+
+	return is_one_of(name, names, sizeof(names) / sizeof(names[0]));
+}
+
+int
+msgfields_same(struct str a, struct str b)
+{
+	return a.len == b.len && http_same(a.p, b.p, a.len);
+}
+
+void
+msgfields_lower(struct buf *b, struct str s)
+{
+	size_t i;
+
+	for (i = 0; i < s.len; i++)
+		buf_char(b, s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] - 'A' + 'a') : s.p[i]);
+}
+
+int
+msgfields_next(const struct http_head *h, size_t *i)
+{
+	size_t k;
+
+	for (; *i < h->nfields; ++*i) {
+		for (k = 0; k < *i && !msgfields_same(h->field[k].name, h->field[*i].name); k++)
+			;
+		if (k == *i && !is_dropped(h->field[k].name))
+			return 1;
+	}
+	return 0;
+}
+
+/* Answers. */
+
+int
+msgfields_inside(struct str value, struct str *out)
+{
+	if (value.p == NULL || *value.p != '"')
+		return 0;
+	out->p = value.p + 1;
+	out->len = value.len - 2;
+	return 1;
+}
+
+long
+msgfields_string(struct str s, char *out, size_t cap)
+{
+	struct str in;
+	long n;
+
+	if (!msgfields_inside(s, &in) || (n = jsonscan_latin1(in, out, cap - 1)) == -1 || memchr(out, '\0', (size_t)n) != NULL)
+		return -1;
+	out[n] = '\0';
+	return n;
+}
+
+int
+msgfields_scan(struct str *value, const char *const *known, size_t n, struct str text, const char **why)
+{
+	struct jsonscan walk;
+	struct str name, v;
+	char plain[16];
+	size_t i;
+	long len;
+	int rc;
+
+	memset(value, 0, n * sizeof(*value));
+	if (jsonscan_begin(&walk, text, '{') == -1) {
+		*why = "no object";
+		return 0;
+	}
+	while ((rc = jsonscan_next(&walk, &name, &v)) == 1) {
+		len = jsonscan_latin1(name, plain, sizeof(plain));
+		for (i = 0; i < n; i++)
+			if (len == (long)strlen(known[i]) && memcmp(plain, known[i], (size_t)len) == 0)
+				value[i] = v;
+	}
+	*why = walk.why;
+	return rc == 0 && jsonscan_at_end(&walk);
+}
+
+static int
+is_token(struct str s)
+{
+	size_t i;
+
+	for (i = 0; i < s.len; i++)
+		if (!http_is_tchar((unsigned char)s.p[i]))
+			return 0;
+	return s.len > 0 && s.len <= MSGFIELDS_NAME;
+}
+
+int
+msgfields_take(struct msgfields *f, struct str object)
+{
+	struct jsonscan walk;
+	struct str name, value;
+	size_t i;
+	long n;
+	int rc;
+
+	f->n = 0;
+	if (jsonscan_begin(&walk, object, '{') == -1)
+		return -1;
+	while ((rc = jsonscan_next(&walk, &name, &value)) == 1) {
+		n = jsonscan_latin1(name, (char *)(uintptr_t)name.p, name.len);
+		name.len = n > 0 ? (size_t)n : 0;
+		if (!is_token(name))
+			return -1;
+		for (i = 0; i < f->n && (f->field[i].name.len != name.len ||
+		    memcmp(f->field[i].name.p, name.p, name.len) != 0); i++)
+			;
+		if (i == HTTP_FIELDS_MAX)
+			return -1;
+		f->n += i == f->n;
+		f->field[i].name = name;
+		f->field[i].value = value;
+	}
+	return rc == 0 && jsonscan_at_end(&walk) ? 0 : -1;
+}
+
+size_t
+msgfields_find(const struct msgfields *f, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < f->n && !http_is(f->field[i].name, name); i++)
+		;
+	return i;
+}
+
+long
+msgfields_text(struct msgfields *f, struct str value)
+{
+	struct str in = value;
+	size_t k;
+	long n;
+
+	if (*value.p == '{' || *value.p == '[')
+		return -1;
+	if (msgfields_inside(value, &in))
+		n = jsonscan_latin1(in, f->scratch, sizeof(f->scratch));
+	else if ((n = in.len <= sizeof(f->scratch) ? (long)in.len : -1) != -1)
+		memcpy(f->scratch, in.p, in.len);
+	for (k = 0; n > 0 && k < (size_t)n; k++)
+		if (!http_is_text((unsigned char)f->scratch[k]))
+			return -1;
+	return n;
+}
+
+int
+msgfields_digits(struct msgfields *f, struct str value)
+{
+	long n = msgfields_text(f, value);
+
+	if (n < 1 || n > LENGTH_DIGITS)
+		return 0;
+	f->scratch[n] = '\0';
+	return strspn(f->scratch, "0123456789") == (size_t)n;
+}
+
+static void
+put_line(struct buf *b, struct str name, const char *value, size_t len)
+{
+	buf_put(b, name.p, name.len);
+	buf_str(b, ": ");
+	buf_put(b, value, len);
+	buf_str(b, "\r\n");
+}
+
+/* Where the next of several joined cookies begins, or the text's end: behind a comma that "NAME=" follows. */
+static size_t
+next_cookie(const char *s, size_t len, size_t at, size_t *end)
+{
+	const char *quote;
+	size_t i, k;
+
+	for (i = at; i < len; i++) {
+		if (s[i] == '"' && i > at && s[i - 1] == '=' && (quote = memchr(s + i + 1, '"', len - i - 1)) != NULL)
+			i = (size_t)(quote - s);	/* commas in there are the value's */
+		if (s[i] != ',')
+			continue;
+		for (k = i + 1; k < len && (s[k] == ' ' || s[k] == '\t'); k++)
+			;
+		*end = i;
+		at = k;
+		while (k < len && http_is_tchar((unsigned char)s[k]))
+			k++;
+		if (k > at && k < len && s[k] == '=')	/* in a date a blank comes before that */
+			return at;
+	}
+	*end = len;
+	return len;
+}
+
+/* One field, or one of an array's. 0, or -1. */
+static int
+put_field(struct buf *b, struct msgfields *f, struct str name, struct str value, int split)
+{
+	long n = msgfields_text(f, value);
+	size_t at, next, end;
+
+	if (n < 0)
+		return -1;
+	if (!split || n == 0) {
+		put_line(b, name, f->scratch, (size_t)n);
+		return b->full ? -1 : 0;
+	}
+	for (at = 0; at < (size_t)n; at = next) {
+		next = next_cookie(f->scratch, (size_t)n, at, &end);
+		put_line(b, name, f->scratch + at, end - at);
+	}
+	return b->full ? -1 : 0;
+}
+
+static int
+is_framing(struct str name)
+{
+	/* nor are there trailers behind a message */
+	return http_is(name, "Content-Length") || http_is(name, "Transfer-Encoding") || http_is(name, "Trailer");
+}
+
+static int
+put_fields(struct buf *b, struct msgfields *f)
+{
+	struct jsonscan walk;
+	struct str none, name, value;
+	size_t i;
+
+	for (i = 0; i < f->n; i++) {
+		name = f->field[i].name;
+		if (is_framing(name))
+			continue;
+		if (jsonscan_begin(&walk, f->field[i].value, '[') == -1) {
+			if (put_field(b, f, name, f->field[i].value, f->split && http_is(name, "Set-Cookie")) == -1)
+				return -1;
+			continue;
+		}
+		while (jsonscan_next(&walk, &none, &value) == 1)
+			if (put_field(b, f, name, value, 0) == -1)
+				return -1;
+	}
+	return 0;
+}
+
+int
+msgfields_head(struct buf *b, struct msgfields *f, int status, int bare, size_t len)
+{
+	size_t own = msgfields_find(f, "Content-Length");
+
+	buf_str(b, "HTTP/1.1 ");
+	buf_u64(b, (unsigned)status);
+	buf_str(b, " ");
+	buf_str(b, http_reason(status));
+	buf_str(b, "\r\n");
+	if (put_fields(b, f) == -1)
+		return -1;
+	bare |= status == 304;
+	if (status != 204 && (!bare || (own < f->n && msgfields_digits(f, f->field[own].value)))) {
+		buf_str(b, "Content-Length: ");
+		if (bare)
+			buf_str(b, f->scratch);
+		else
+			buf_u64(b, len);
+		buf_str(b, "\r\n");
+	}
+	buf_str(b, "\r\n");
+	return b->full ? -1 : 0;
+}

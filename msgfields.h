@@ -1,0 +1,70 @@
+/*
+ * msgfields.h: fields in messages: what the dialects that carry requests whole, as JSON, have in common. Pure, no
+ * allocation.
+ */
+#ifndef MSGFIELDS_H
+#define MSGFIELDS_H
+
+#include "http.h"
+
+/* Requests. */
+
+/*
+ * Walk the fields that go on: *i is the next one's index, the first of its name; begin with *i = 0 and add 1 for the
+ * next call. 0 at the end. Left out: what belongs to one hop, and the framing, which is made anew.
+ */
+int msgfields_next(const struct http_head *h, size_t *i);
+
+/* 1 if of several such fields only the first counts; the others are joined. */
+int msgfields_single(struct str name);
+int msgfields_same(struct str a, struct str b);	/* names, whatever their case */
+void msgfields_lower(struct buf *b, struct str name);
+
+/* Answers. */
+
+enum {
+	MSGFIELDS_HEAD = HTTP_HEAD_MAX,	/* a response head that is composed, bytes */
+	MSGFIELDS_NAME = 255
+};
+
+struct msgfields {		/* large: not for a stack */
+	struct { struct str name, value; } field[HTTP_FIELDS_MAX];	/* name: bytes; value: JSON */
+	size_t n;
+	int split;		/* a Set-Cookie may be several, joined by commas: take them apart */
+	char scratch[MSGFIELDS_HEAD];
+};
+
+/*
+ * The members of the object that text is which are called name[0..n) (at most 16 bytes): their values' texts; p NULL: there is
+ * none. Of several the last counts. 1; or 0 and *why if text is no JSON object; then what stands in front of what is wrong.
+ */
+int msgfields_scan(struct str *value, const char *const *name, size_t n, struct str text, const char **why);
+
+/* A JSON string's inside. 0: it is none. */
+int msgfields_inside(struct str value, struct str *out);
+
+/* A JSON string's bytes into out[cap] with a NUL: their number, or -1: it is none, or does not fit, or there is a NUL among them. */
+long msgfields_string(struct str value, char *out, size_t cap);
+
+/*
+ * The members of a JSON object; of several of one name the last counts. Names are decoded where they stand, so the text
+ * is written to. 0, or -1: no object, too many, or a name that is no token.
+ */
+int msgfields_take(struct msgfields *, struct str object);
+
+/* Index of the first member called name (any case), n if there is none. */
+size_t msgfields_find(const struct msgfields *, const char *name);
+
+/* A string, number or constant as bytes of a field value, in scratch. Its length, or -1: it is none, or has controls. */
+long msgfields_text(struct msgfields *, struct str value);
+
+/* The value as a number of at most 14 digits: its digits and a NUL in scratch. 1 or 0. */
+int msgfields_digits(struct msgfields *, struct str value);
+
+/*
+ * Write a response head: the status line, the fields (an array's elements are a line each) but those of framing, and
+ * Content-Length: len, or its own where no content may come (bare, 304); none in a 204. 0, or -1.
+ */
+int msgfields_head(struct buf *b, struct msgfields *, int status, int bare, size_t len);
+
+#endif

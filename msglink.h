@@ -1,0 +1,43 @@
+/*
+ * msglink.h: a session of a dialect whose clients take requests whole: message.h's exchanges over a link. A message that
+ * comes is gathered, one that goes is charged, both to the session's share of the daemon's memory.
+ */
+#ifndef MSGLINK_H
+#define MSGLINK_H
+
+#include "budget.h"
+#include "link.h"
+#include "message.h"
+
+struct msglink_ops {		/* what the dialect knows of its messages */
+	/* A request's text, the link's to free, and its length. 0, or -1 with errno. */
+	int (*encode)(void *arg, const struct message *, char **text, size_t *len);
+	/* In the reader: a whole message, text or binary; it may be written to. */
+	void (*take)(void *arg, char *text, size_t len);
+	/* 1 and the id of an answer whose first bytes these are; else 0. */
+	int (*id)(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1]);
+	void (*idle)(void *arg);	/* see message.h */
+};
+
+struct msglink {		/* zero all at first */
+	const struct msglink_ops *ops;
+	void *arg;
+	struct link *link;
+	struct messages *messages;
+	struct share share;	/* of the daemon's memory for bodies */
+	char *in;		/* the reader's: a message in pieces, bytes [0..len) */
+	size_t len, cap, max;	/* cap is taken from the share */
+	int skip;		/* there was no room for it: the rest is dropped */
+};
+
+/*
+ * Take conn over. conf: as for link_new; a message is at most conf->message_max bytes. streams: open at once. 0; or -1: no memory or
+ * descriptors, and msglink_free is all that is left to do.
+ */
+int msglink_open(struct msglink *, const struct msglink_ops *, void *arg, const struct conn *conn,
+    const struct link_conf *conf, int streams, struct budget *, const void *early, size_t nearly);
+
+void msglink_end(struct msglink *);	/* in the reader, when link_run has returned: every stream is reset */
+void msglink_free(struct msglink *);
+
+#endif

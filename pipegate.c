@@ -1,0 +1,369 @@
+/* pipegate.c: the PipeGate dialect on the daemon's side; see pipegate.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "caller.h"
+#include "clock.h"
+#include "handshake.h"
+#include "jwtauth.h"
+#include "log.h"
+#include "msglink.h"
+#include "pipegate.h"
+#include "pipegatemsg.h"
+
+enum {
+	ANSWER_MAX = 104857600,	/* a message from a client, bytes */
+	REQUEST_MAX = 1048576,	/* a message that every client takes; a byte more ends it for good */
+	REQUEST_MIN = 65536,	/* who says that it takes less is not believed */
+	HEAD_ROOM = 512,	/* bytes of a message that are neither fields nor content, at least */
+	PING_MS = 20000,	/* or the daemon's own interval, if that is shorter */
+	WRITE_MS = 5000
+};
+
+struct pipegate {
+	struct session session;
+	struct daemon *d;
+	struct msglink ml;
+	char name[1 + PIPEGATE_ID_MAX + 1];	/* "/id" */
+	size_t request_max;	/* a message to the client, bytes */
+};
+
+static struct pipegate *
+pipegate_of(struct session *s)
+{
+	return s->impl;
+}
+
+/* Its messages. */
+
+static int
+encode(void *arg, const struct message *m, char **text, size_t *len)
+{
+	struct pipegate *p = arg;
+
+	return pipegate_encode(m, p->request_max, text, len);
+}
+
+static void
+take(void *arg, char *text, size_t len)
+{
+	struct pipegate *p = arg;
+	struct pipegate_answer a;
+
+	if (pipegate_decode(&a, text, len, messages_asked, p->ml.messages))
+		messages_answer(p->ml.messages, a.id, a.head, a.body);
+	if (a.why != NULL)
+		log_line(LOG_INFO, "bad_answer", "reason", a.why, "name", p->name, "peer", p->session.peer, (char *)NULL);
+	free(a.memory);
+}
+
+static const struct msglink_ops ml_ops = { encode, take, pipegate_id, NULL };
+
+/* What the core wants of a dialect. */
+
+static struct stream *
+d_open(struct session *s, uint64_t *tally, int64_t deadline)
+{
+	(void)deadline;
+	return messages_open(pipegate_of(s)->ml.messages, tally);
+}
+
+static void
+d_preface(struct buf *out, const struct holder *h, const char *peer)
+{
+	(void)out;	/* a request says it all */
+	(void)h;
+	(void)peer;
+}
+
+static void
+d_gone(struct session *s, uint32_t id, const char *code)
+{
+	(void)s;	/* a close frame is all that such a client is told */
+	(void)id;
+	(void)code;
+}
+
+static void
+d_drain(struct session *s)
+{
+	(void)s;	/* it would not come again: it stays as long as it can */
+}
+
+static void
+d_end(struct session *s, int code, const char *reason)
+{
+	struct link *l = pipegate_of(s)->ml.link;
+
+	if (code == 0)
+		link_abort(l);
+	else
+		link_close(l, code == WS_GOING_AWAY ? WS_RESTART : code, reason);
+}
+
+static void
+d_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
+{
+	messages_tally(pipegate_of(s)->ml.messages, from, to);
+}
+
+static int
+d_used_up(struct session *s)
+{
+	(void)s;
+	return 0;
+}
+
+static int
+d_alive(struct session *s, int64_t deadline)
+{
+	return link_probe(pipegate_of(s)->ml.link, deadline);
+}
+
+static void
+d_free(struct session *s)
+{
+	struct pipegate *p = pipegate_of(s);
+
+	msglink_free(&p->ml);
+	free(p);
+}
+
+static void
+d_run(struct session *s)
+{
+	struct pipegate *p = pipegate_of(s);
+	const char *why;
+	char num[16];
+	int code;
+
+	if (!s->refused)
+		log_line(LOG_INFO, "session_start", "dialect", "pipegate", "peer", s->peer,
+		    "who", s->identity.who, (char *)NULL);
+	code = link_run(p->ml.link, &why);
+	if (!s->refused)
+		registry_remove(p->d->registry, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
+	msglink_end(&p->ml);
+	snprintf(num, sizeof(num), "%d", code);
+	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
+	    "code", num, "reason", why, (char *)NULL);
+	session_unref(p->d->registry, s);
+}
+
+static const struct dialect dialect = {
+	"pipegate", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free
+};
+
+/* The handshake. */
+
+enum pipegate_verdict
+pipegate_is(const struct http_head *h)
+{
+	struct str target = h->target;
+	char token[JWT_MAX + 1];
+	long n;
+
+	if (target.len == 0 || target.p[0] != '/' || (target.len > 1 && target.p[1] != '?') || !ws_is_upgrade(h) ||
+	    http_field(h, "Sec-WebSocket-Protocol") != NULL)
+		return PIPEGATE_NO;
+	n = pipegate_token(target, token, sizeof(token));
+	return n > 0 && jwt_shaped(token, (size_t)n) ? PIPEGATE_YES : PIPEGATE_MAYBE;
+}
+
+/* PipeGate's tokens of before April 2026 have sub and exp alone; the others by all of its rules. */
+static int
+judge(struct daemon *d, const struct jwt *t, int64_t now, struct jwt_claims *claims, const char **why)
+{
+	static const char issuer[] = "pipegate";
+	struct jwt_rules legacy;
+	const char *iss = d->conf.jwt.issuer != NULL ? d->conf.jwt.issuer : issuer;
+
+	if (jwtauth_judge(d->jwt, t, 1, now, claims, why) == 0)
+		return 0;
+	memset(&legacy, 0, sizeof(legacy));
+	if (!d->conf.pipegate_legacy || json_member(&t->claims, 0, "iss") != 0 || json_member(&t->claims, 0, "aud") != 0 ||
+	    jwt_judge(t, &legacy, now, claims, why) == -1)
+		return -1;
+	snprintf(claims->iss, sizeof(claims->iss), "%s", iss);	/* the same id is the same client's, whatever its token's age */
+	return 0;
+}
+
+/* Whose is the token in the target? 0, *who and the name; or -1 and *why. */
+static int
+identify(struct caller *c, struct identity *who, char name[1 + PIPEGATE_ID_MAX + 1], const char **why)
+{
+	struct jwt *t = malloc(sizeof(*t));
+	char *token = c->exchange.request;	/* there is none */
+	struct jwt_claims claims;
+	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	long n = pipegate_token(c->head.target, token, JWT_MAX + 1);
+	int rc = -1;
+
+	*why = t == NULL ? "no memory" : n == -1 ? "no token" : "no JWT is believed here";
+	if (t != NULL && n >= 0 && c->d->jwt != NULL && jwtauth_verify(c->d->jwt, t, token, (size_t)n, why) == 0 &&
+	    judge(c->d, t, now, &claims, why) == 0) {
+		*why = "sub is no id: letters, digits, and what needs no escape in a path; health, healthz, relay and tunnel are taken";
+		if (pipegate_id_ok(claims.sub)) {
+			jwt_who(&claims, who->who);
+			who->expires = claims.exp + (c->d->conf.jwt.leeway_ms > 0 ? c->d->conf.jwt.leeway_ms / 1000 : 0);
+			name[0] = '/';
+			memcpy(name + 1, claims.sub, strlen(claims.sub) + 1);
+			rc = 0;
+		}
+	}
+	free(t);
+	return rc;
+}
+
+/* How long a message its client takes; the original's library does not say, and has a limit that is known. */
+static size_t
+takes(const struct http_head *h)
+{
+	const struct str *field = http_field(h, "X-PipeGate-Max-Message");
+	size_t i, n = 0;
+
+	for (i = 0; field != NULL && i < field->len && i < 9 && field->p[i] >= '0' && field->p[i] <= '9'; i++)
+		n = 10 * n + (size_t)(field->p[i] - '0');
+	return field == NULL || i < field->len || n < REQUEST_MIN ? REQUEST_MAX : n;
+}
+
+static struct pipegate *
+pipegate_new(struct caller *c, const struct identity *who)
+{
+	struct pipegate *p = calloc(1, sizeof(*p));
+	const struct daemon_conf *d = &c->d->conf;
+	struct link_conf conf;
+	size_t content;
+
+	if (p == NULL)
+		return NULL;
+	p->d = c->d;
+	p->request_max = takes(&c->head);
+	content = (p->request_max - HEAD_ROOM) / 4 * 3;
+	p->session.dialect = &dialect;
+	p->session.impl = p;
+	p->session.identity = *who;
+	p->session.since = clock_ms(CLOCK_WALL);
+	p->session.refs = 1;
+	p->session.timeout_ms = d->pipegate_timeout_ms;
+	p->session.content_max = content < (size_t)d->content ? content : (size_t)d->content;
+	p->session.methods = PIPEGATE_METHODS;
+	memcpy(p->session.peer, c->peer, sizeof(c->peer));
+	memset(&conf, 0, sizeof(conf));
+	conf.ping_ms = d->ping_ms < PING_MS ? d->ping_ms : PING_MS;
+	conf.message_max = ANSWER_MAX;
+	conf.stall_ms = d->stall_ms;
+	conf.utf8 = 1;
+	if (msglink_open(&p->ml, &ml_ops, p, &c->conn, &conf, (int)d->streams, &c->d->bodies,
+	    c->in + c->at, c->len - c->at) == 0)
+		return p;
+	d_free(&p->session);
+	return NULL;
+}
+
+/* A status to refuse with, before the 101: the original's clients come again then, and never after it. */
+static int
+refuse(struct caller *c, struct identity *who, char *name, char accept[WS_ACCEPT_LEN + 1], const char **why)
+{
+	struct registry *r = c->d->registry;
+	int status = ws_server_check(&c->head, NULL, accept, why);
+
+	if (status != 101)
+		return status;
+	if (identify(c, who, name, why) == -1)
+		return 403;
+	*why = "another client has this path";
+	if (registry_has(r, name + 1, 1))
+		return 409;
+	*why = "too many sessions";
+	if (registry_sessions(r) >= c->d->conf.sessions)
+		return 429;
+	*why = "the daemon is shutting down";
+	return daemon_draining(c->d) ? 503 : 101;
+}
+
+/* Where callers come to: the host that the client has found us at, or --url, which knows better. */
+static void
+put_url(struct buf *b, const struct caller *c, const char *name)
+{
+	const char *url = c->d->conf.url;
+
+	if (url[0] != '\0')
+		buf_put(b, url, strlen(url) - (url[strlen(url) - 1] == '/'));
+	else {
+		buf_str(b, caller_secure(c) ? "https://" : "http://");
+		buf_put(b, c->head.host.p, c->head.host.len);
+	}
+	buf_str(b, name);
+	buf_str(b, "/");
+	buf_char(b, '\0');
+}
+
+/* Into the registry, behind the 101. NULL, or why it cannot be, although that was looked at before. */
+static const char *
+admit(struct pipegate *p, const struct caller *c)
+{
+	struct registry *r = p->d->registry;
+	struct listen want;
+	char held[64], url[REGISTRY_URL_MAX];
+	struct buf b;
+
+	memset(&want, 0, sizeof(want));
+	buf_init(&b, url, sizeof(url));
+	put_url(&b, c, p->name);
+	if (!b.full)
+		want.path_url = url;
+	want.id = 1;
+	want.name = p->name;
+	want.path = want.share = 1;	/* one that lost its name would be lost, too */
+	if (registry_add(r, &p->session) == -1)
+		return "too many sessions";
+	if (registry_listen(r, &p->session, &want, held) == LISTEN_OK)
+		return NULL;
+	registry_remove(r, &p->session, 1);
+	return "another client has this path, or no memory is left";
+}
+
+static struct session *
+refused(struct caller *c, int status, const char *why)
+{
+	c->close = 1;
+	if (status == 403)
+		caller_refuse_client(c, status, why);
+	else
+		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
+		    status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
+	return NULL;
+}
+
+struct session *
+pipegate_accept(struct caller *c)
+{
+	char accept[WS_ACCEPT_LEN + 1], text[256], name[1 + PIPEGATE_ID_MAX + 1];
+	struct pipegate *p;
+	struct identity who;
+	const char *why;
+	struct buf out;
+	int status;
+
+	memset(&who, 0, sizeof(who));
+	if ((status = refuse(c, &who, name, accept, &why)) != 101)
+		return refused(c, status, why);
+	if ((p = pipegate_new(c, &who)) == NULL)
+		return refused(c, 503, "no memory or descriptors are left");
+	memcpy(p->name, name, sizeof(name));
+	buf_init(&out, text, sizeof(text));
+	ws_server_answer(&out, accept, NULL);
+	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
+	if ((why = admit(p, c)) == NULL)
+		log_line(LOG_INFO, "tunnel_open", "name", p->name, "who", p->session.identity.who,
+		    "peer", p->session.peer, (char *)NULL);
+	else {
+		p->session.refused = 1;
+		log_line(LOG_INFO, "refused", "status", "1013", "reason", why, "peer", c->peer,
+		    "id", c->request_id, (char *)NULL);
+		link_close(p->ml.link, WS_TRY_AGAIN, why);
+	}
+	return &p->session;
+}
