@@ -23,7 +23,7 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	sandbox_$(SANDBOX).o net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o queue.o link.o linkout.o stream.o message.o msgfields.o msglink.o \
 	bifrostmsg.o bifrosttoken.o pipegatemsg.o pipegateans.o mux.o muxin.o pump.o \
-	fetch.o store.o auth.o jwtauth.o limit.o registry.o names.o pending.o takeover.o control.o exchange.o response.o \
+	fetch.o store.o auth.o jwtauth.o limit.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
 	access.o caller.o route.o native.o bifrost.o pipegate.o daemon.o local.o serve.o reach.o agent.o client.o
 HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
 	budget.h buf.h caller.h cidr.h clock.h completion.h conn.h control.h daemon.h \
@@ -31,7 +31,7 @@ HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
 	jwks.h jwt.h jwtauth.h jwtkey.h jwtsig.h limit.h link.h \
 	linkint.h local.h localint.h log.h loglimit.h message.h msgfields.h msglink.h mux.h muxint.h \
 	native.h net.h opt.h pem.h pending.h pipegate.h pipegatemsg.h proxy.h pump.h queue.h random.h \
-	registry.h registryint.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h store.h stream.h takeover.h \
+	registry.h registryint.h request.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h store.h stream.h takeover.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h wake.h workers.h ws.h \
 	x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o

@@ -13,50 +13,14 @@
 #include "guard.h"
 #include "handshake.h"
 #include "log.h"
-#include "message.h"
-#include "rewrite.h"
+#include "request.h"
 
 enum {
 	LOOK_MS = 250,		/* how often a waiting thread looks whether the daemon drains */
-	LAZY_MS = 50,		/* how long a finished exchange may go on unnoticed by its thread */
-	SLOT_MS = 1000		/* for a slot: a burst may pass, a tunnel that hangs gets 429 */
+	LAZY_MS = 50		/* how long a finished exchange may go on unnoticed by its thread */
 };
 
 /* The caller's side. */
-
-enum verdict {			/* how an exchange ended */
-	V_GO_ON,
-	V_DONE,			/* the response is out */
-	V_ERROR,		/* answer with status */
-	V_LEFT,			/* the caller has gone, or is of no use any more */
-	V_CUT			/* the response is cut short: close, so that the caller sees it */
-};
-
-struct ending {
-	enum verdict v;
-	int status;		/* with V_ERROR */
-	const char *text;	/* for people */
-	const char *why;	/* for the log; NULL: nothing to log */
-};
-
-static struct ending
-ending(enum verdict v, int status, const char *text, const char *why)
-{
-	struct ending e;
-
-	e.v = v;
-	e.status = status;
-	e.text = text;
-	e.why = why;
-	return e;
-}
-
-/* A read has failed: it is the end of an upgraded connection over TLS, whose bytes know their own end, without close_notify. */
-static int
-raw_end(const struct exchange *x)
-{
-	return errno == ECONNABORTED && x->raw;
-}
 
 /*
  * 1 if the caller's connection is broken. Sets eof if it has ended its direction.
@@ -76,7 +40,7 @@ look_at_caller(struct exchange *x)
 		x->watch = 0;
 		return 0;
 	}
-	if ((n = conn_read(&c->conn, c->in + c->len, room)) == -1 && !raw_end(x))
+	if ((n = conn_read(&c->conn, c->in + c->len, room)) == -1 && !request_raw_end(x))
 		return errno != EAGAIN;
 	if (n <= 0)
 		x->eof = clock_ms(CLOCK_STEADY);
@@ -141,33 +105,6 @@ check_guard(struct exchange *x)
 	}
 }
 
-static void
-note_request_done(struct exchange *x)
-{
-	pthread_mutex_lock(&x->s->mtx);
-	x->req_done = x->req.done;
-	x->opened = 0;
-	pthread_mutex_unlock(&x->s->mtx);
-}
-
-/* How long a response head may take. */
-static int64_t
-patience_ms(const struct exchange *x)
-{
-	const struct session *s = x->holder->session;
-
-	return s->timeout_ms != 0 ? s->timeout_ms : x->c->d->conf.timeout_ms;
-}
-
-/* The content is, or will be, more than a whole message can hold. */
-static struct ending
-too_large(struct exchange *x)
-{
-	snprintf(x->told, sizeof(x->told), "the content is too large for this tunnel's client: its limit is %zu bytes",
-	    x->holder->session->content_max);
-	return ending(V_ERROR, 413, x->told, "body_too_large");
-}
-
 /* Is it one of a list as in Allow? */
 static int
 knows_method(const char *methods, struct str method)
@@ -196,206 +133,13 @@ check_whole(struct exchange *x)
 	if (s->methods != NULL && !knows_method(s->methods, h->method))
 		return ending(V_ERROR, 405, "this tunnel's client knows no such method", "method");
 	if (h->framing == HTTP_LENGTH && h->length > s->content_max)
-		return too_large(x);
+		return request_too_large(x);
 	/* nobody else will say it */
 	if (x->expect && c->minor > 0 && c->at == c->len && conn_write_all(&c->conn, go, sizeof(go) - 1,
 	    clock_ms(CLOCK_STEADY) + c->d->conf.idle_ms) == -1)
 		return ending(V_LEFT, 0, NULL, "caller_left");
 	x->expect = 0;
 	return ending(V_GO_ON, 0, NULL, NULL);
-}
-
-/* A write to the stream has failed. */
-static struct ending
-write_failed(struct exchange *x, int err)
-{
-	if (err == ETIMEDOUT)
-		return ending(V_ERROR, 504, "the tunnel is stuck", "link_stuck");
-	if (err == ENOMEM)
-		return ending(V_ERROR, 503, "no memory is left", "no_memory");
-	if (err == EMSGSIZE)
-		return ending(V_ERROR, 413, "the request is too large for a message to this tunnel's client", "body_too_large");
-	if (err == EINVAL)
-		return ending(V_ERROR, 400, "this tunnel's client cannot be told of such a request", "unspeakable");
-	return stream_dead(x->s) && !stream_over(x->s) ?
-	    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
-	    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
-}
-
-/* The slot from now on. What it was. */
-static uint32_t
-set_slot(struct exchange *x, uint32_t slot)
-{
-	uint32_t was;
-
-	if (x->s != NULL)
-		pthread_mutex_lock(&x->s->mtx);
-	was = x->slot;
-	x->slot = slot;
-	if (x->s != NULL)
-		pthread_mutex_unlock(&x->s->mtx);
-	return was;
-}
-
-static void
-give_slot(struct exchange *x)
-{
-	uint32_t slot = set_slot(x, 0);
-
-	if (slot != 0)
-		pending_give(x->c->d->pending, slot, 0);
-}
-
-static struct ending
-take_slot(struct exchange *x)
-{
-	uint32_t slot = pending_take(x->c->d->pending, registry_share(x->holder), SLOT_MS);
-
-	set_slot(x, slot);
-	return slot != 0 ? ending(V_GO_ON, 0, NULL, NULL) :
-	    ending(V_ERROR, 429, "too many requests wait for an answer", "slots_full");
-}
-
-/* Some of the content has been taken; a whole message holds no slot until it can be sent. */
-static struct ending
-content_taken(struct exchange *x, int first)
-{
-	int whole = x->holder->session->dialect->whole;
-
-	if (x->req.done != x->req_done)
-		note_request_done(x);	/* before its last byte can be answered */
-	if (whole && x->req.seen > x->holder->session->content_max)
-		return too_large(x);
-	if (whole && first && !x->req.done)
-		give_slot(x);
-	return whole && !first && x->req.done ? take_slot(x) : ending(V_GO_ON, 0, NULL, NULL);
-}
-
-/* Compose preface and head, and send them with what has come of the content. */
-static struct ending
-send_request(struct exchange *x, struct str prefix)
-{
-	struct caller *c = x->c;
-	struct http_head *h = &c->head;
-	struct rewrite_via via;
-	struct str target = h->target, lead;
-	struct ending e;
-	struct buf out;
-	const char *why = NULL;
-	long n;
-
-	memset(&via, 0, sizeof(via));
-	via.peer.p = c->host;
-	via.peer.len = strlen(c->host);
-	via.proto.p = c->secure ? "https" : "http";
-	via.proto.len = strlen(via.proto.p);
-	via.request_id.p = c->request_id;
-	via.request_id.len = strlen(c->request_id);
-	via.prefix = prefix;
-	via.trusted = c->trusted;
-	if (prefix.len > 0) {
-		target.p += prefix.len;
-		target.len -= prefix.len;
-		if (target.len == 0 || *target.p != '/') {	/* "/name", "/name?query" */
-			x->trailers[0] = '/';
-			if (target.len > HTTP_TRAILERS_MAX - 1)
-				return ending(V_ERROR, 414, "the request target is too long", NULL);
-			memcpy(x->trailers + 1, target.p, target.len);
-			target.p = x->trailers;
-			target.len++;
-		}
-	}
-	buf_init(&out, x->request, sizeof(x->request));
-	x->holder->session->dialect->preface(&out, x->holder, c->peer);
-	rewrite_request(&out, h, target, &via);
-	if (out.full)
-		return ending(V_ERROR, 431, "the request head is too long", NULL);
-	lead.p = x->request;
-	lead.len = out.len;
-	n = pump_take(&x->pump, lead, &x->req, c->in + c->at, c->len - c->at, &why);
-	if (n < 0)
-		return ending(V_ERROR, 400, "the request content is malformed", why);
-	c->at += (size_t)n;
-	e = content_taken(x, 1);
-	if (e.v != V_GO_ON)
-		return e;
-	if (pump_push(&x->pump, 0, clock_ms(CLOCK_STEADY) + patience_ms(x)) == -1)
-		return write_failed(x, errno);
-	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
-	return ending(V_GO_ON, 0, NULL, NULL);
-}
-
-/* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
-static int
-read_more(struct exchange *x)
-{
-	struct caller *c = x->c;
-	ssize_t n;
-
-	c->at = c->len = 0;
-	n = conn_read(&c->conn, c->in, sizeof(c->in));
-	if (n > 0) {
-		c->len = (size_t)n;
-		x->read = clock_ms(CLOCK_STEADY);
-		x->watch = 1;
-		return 1;
-	}
-	if (n == -1 && errno == EAGAIN)
-		return 0;
-	if (n == 0 || raw_end(x))
-		x->eof = clock_ms(CLOCK_STEADY);
-	return -1;
-}
-
-/* Move the request's content on. *stuck: the stream's window is shut, or the stream is gone, which will show in res. */
-static struct ending
-push_request(struct exchange *x, int *stuck)
-{
-	struct caller *c = x->c;
-	struct str none = { NULL, 0 };
-	int64_t t = clock_ms(CLOCK_STEADY);
-	const char *why = NULL;
-	int state, moved = x->pump.at < x->pump.n;
-	struct ending e;
-	long n = 0;
-
-	note_request_done(x);
-	while ((state = pump_push(&x->pump, 0, t + patience_ms(x))) == 1 &&
-	    c->len > c->at && !x->req.done) {
-		n = pump_take(&x->pump, none, &x->req, c->in + c->at, c->len - c->at, &why);
-		if (n < 0)
-			return ending(V_ERROR, 400, "the request content is malformed", why);
-		c->at += (size_t)n;
-		moved = 1;
-		e = content_taken(x, 0);
-		if (e.v != V_GO_ON)
-			return e;
-	}
-	if (state == -1 && (errno == ETIMEDOUT || errno == ENOMEM || errno == EINVAL || errno == EMSGSIZE))
-		return write_failed(x, errno);
-	*stuck = state != 1;
-	if (moved && !*stuck)
-		x->forwarded = clock_ms(CLOCK_STEADY);
-	return ending(V_GO_ON, 0, NULL, NULL);
-}
-
-/* After a 101: move the caller's bytes on. */
-static void
-push_raw(struct exchange *x, int *stuck)
-{
-	struct caller *c = x->c;
-	struct str none = { NULL, 0 };
-	int state;
-
-	note_request_done(x);
-	if ((state = pump_push(&x->pump, 0, CONN_FOREVER)) == 1 && c->len > c->at) {
-		pump_take_raw(&x->pump, none, c->in + c->at, c->len - c->at);
-		c->at = c->len;
-		state = pump_push(&x->pump, 0, CONN_FOREVER);
-	}
-	*stuck = state != 1;
-	if (state == 1 && x->eof != 0)
-		stream_fin(x->s);
 }
 
 static void
@@ -414,11 +158,11 @@ await_head(struct exchange *x, int64_t *deadline)
 
 	if (x->slept && daemon_draining(x->c->d) == 2)
 		return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
-	if (t - x->forwarded >= patience_ms(x))
+	if (t - x->forwarded >= request_patience_ms(x))
 		return ending(V_ERROR, 504, "no response in time", "timeout");
 	if (x->eof != 0 && t - x->eof >= conf->half_close_ms)
 		return ending(V_LEFT, 0, NULL, "caller_left");
-	earlier(deadline, x->forwarded + patience_ms(x));
+	earlier(deadline, x->forwarded + request_patience_ms(x));
 	if (x->eof != 0)
 		earlier(deadline, x->eof + conf->half_close_ms);
 	earlier(deadline, t + (x->slept ? LOOK_MS : LAZY_MS));
@@ -535,29 +279,29 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 	int stuck = 0, n;
 	int64_t t;
 
-	e = push_request(x, &stuck);
+	e = request_push(x, &stuck);
 	if (e.v != V_GO_ON || (x->req.done && !stuck))
 		return e;
 	t = clock_ms(CLOCK_STEADY);
 	if (stuck) {
-		if (now->res == RES_HEAD && t - x->forwarded >= patience_ms(x))
+		if (now->res == RES_HEAD && t - x->forwarded >= request_patience_ms(x))
 			return ending(V_ERROR, 504, "no response in time", "timeout");
 		if (now->res != RES_HEAD && t - x->forwarded >= conf->stall_ms &&
 		    t - now->heard >= conf->stall_ms)
 			return ending(V_CUT, 0, NULL, "request_stalled");
-		earlier(deadline, now->res == RES_HEAD ? x->forwarded + patience_ms(x) : t + LOOK_MS);
+		earlier(deadline, now->res == RES_HEAD ? x->forwarded + request_patience_ms(x) : t + LOOK_MS);
 		x->read = t;	/* it is not the caller who keeps us waiting */
 		*events = 0;
 		return e;
 	}
-	if ((n = read_more(x)) == 1)
+	if ((n = request_more(x)) == 1)
 		return e;
 	if (n == -1)
 		return ending(V_LEFT, 0, NULL, "caller_left");
 	if (x->expect && !now->continued && now->res == RES_HEAD) {	/* it waits, as we do */
-		if (t - x->forwarded >= patience_ms(x))
+		if (t - x->forwarded >= request_patience_ms(x))
 			return ending(V_ERROR, 504, "no response in time", "timeout");
-		earlier(deadline, x->forwarded + patience_ms(x));
+		earlier(deadline, x->forwarded + request_patience_ms(x));
 		*events = POLLIN;
 		return e;
 	}
@@ -581,9 +325,9 @@ raw_step(struct exchange *x, const struct snapshot *now, int *events, int64_t *d
 	x->raw = 1;
 	if (now->fin && now->drained == 1)
 		conn_shutdown(&c->conn, SHUT_WR);
-	push_raw(x, &stuck);
+	request_push_raw(x, &stuck);
 	if (!stuck && x->eof == 0) {
-		n = read_more(x);
+		n = request_more(x);
 		if (n == -1 && x->eof == 0)
 			return ending(V_LEFT, 0, NULL, "caller_left");
 		*events = n == 0 ? POLLIN : -1;
@@ -649,11 +393,11 @@ open_stream(struct exchange *x)
 	struct session *s = x->holder->session;
 	struct ending e;
 
-	e = take_slot(x);
+	e = request_take_slot(x);
 	if (e.v != V_GO_ON)
 		return e;
 	x->s = s->dialect->open(s, x->holder->tally,
-	    clock_ms(CLOCK_STEADY) + patience_ms(x));
+	    clock_ms(CLOCK_STEADY) + request_patience_ms(x));
 	if (x->s != NULL) {
 		pump_init(&x->pump, &c->conn, x->s, &c->wake, 1);
 		pthread_mutex_lock(&x->s->mtx);
@@ -756,11 +500,11 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	if (e.v == V_GO_ON)
 		e = open_stream(x);
 	if (e.v == V_GO_ON)
-		e = send_request(x, prefix);
+		e = request_send(x, prefix);
 	if (e.v == V_GO_ON)
 		e = relay(x);
 	if (e.v != V_DONE)	/* the reader has given it when the head came */
-		give_slot(x);
+		request_give_slot(x);
 	if (x->s != NULL)
 		unsent = finish_stream(x, e.v);
 	if (e.v == V_ERROR)
