@@ -852,6 +852,7 @@ def proxy_resolves(r):
         p = connect_proxy(r, "--to", str(f.port))
         c = client(r, endpoint, "3000", "--proxy", p.url)
         r.equal(f"{endpoint}: the target", p.event(event="connect")["target"], target)
+        r.until("the daemon's side has told of it", lambda n=i: len(f.seen(event="handshake")) > n)
         got = {n.lower(): v for n, v in f.seen(event="handshake")[i]["headers"]}
         r.equal(f"{endpoint}: Host behind it", got["host"], endpoint.partition("//")[2])
         r.check(f"{endpoint}: the proxy's credentials are not the daemon's", "proxy-authorization" not in got)

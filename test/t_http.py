@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 # pylint: disable=wrong-import-position
 from client import cpu, parked
 from frames import FIN, RST, FrameClient
-from rig import Caller, Miss, SANITIZED, main, serving, test
+from rig import Caller, Miss, SANITIZED, WAIT, main, serving, test
 # pylint: enable=wrong-import-position
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -56,7 +56,7 @@ def refused(port):
 def logged(r, d, what, res):
     """The request id of an error stands in the log, once."""
     rid = res.get("X-Request-Id") or "none"
-    end = time.monotonic() + 1
+    end = time.monotonic() + WAIT
     while not d.logged(f"id={rid}( |$)") and time.monotonic() < end:
         time.sleep(0.02)
     r.equal(f"{what}: log lines with its request id", d.logged(f"id={rid}( |$)"), 1)
