@@ -258,13 +258,17 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	char held[64];
 	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL };
 	enum listen_result rc;
+	int status;
 
 	*code = WS_POLICY;	/* which is final for the client */
 	/* its own platform takes one blank, and the scheme as it is written */
 	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
 		return unauthorized;
-	if (daemon_auth(d, field, b->session.peer, &b->session.identity) != 0 ||
-	    !scope_has_name(b->session.identity.scope, b->name))
+	if ((status = daemon_auth(d, field, b->session.peer, &b->session.identity)) == 503) {
+		*code = WS_TRY_AGAIN;
+		return "not now";
+	}
+	if (status != 0 || !scope_has_name(b->session.identity.scope, b->name))
 		return unauthorized;
 	if (holder_lives(b))
 		return in_use;

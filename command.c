@@ -189,6 +189,8 @@ ask(int argc, char **argv, int stop)
 	if (control_ask(c.state, stop ? "stop\n" : c.json ? "status json\n" : "status\n", 1) == -1) {
 		if (errno == ENOENT || errno == ECONNREFUSED)
 			die(1, "no daemon runs with state folder %s", c.state);
+		if (errno == EAGAIN || errno == ETIMEDOUT)
+			die(1, "the daemon with state folder %s does not answer; is it stopped, or being taken over?", c.state);
 		die(1, "%s/control: %s", c.state, strerror(errno));
 	}
 	return 0;

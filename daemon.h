@@ -98,8 +98,8 @@ struct tls_server *daemon_tls(struct daemon *);
 void daemon_reload(struct daemon *, int force);
 
 /*
- * Who sent this Authorization field's value (NULL: none)? 0 and *who; or a status, 401, or 403 for one with no scope at
- * all. It may wait for keys of JWTs: not in a thread that others wait for.
+ * Who sent this Authorization field's value (NULL: none)? 0 and *who; or a status: 401, 403 for one with no scope at
+ * all, 503 if its key cannot be had now. It may wait for keys of JWTs: not in a thread that others wait for.
  */
 int daemon_auth(struct daemon *, const struct str *authorization, const char *peer, struct identity *who);
 

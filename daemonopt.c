@@ -405,7 +405,7 @@ options(struct conf *c, enum options which, int argc, char **argv, int operands)
 		exit(0);
 	}
 	if (nargs > operands)
-		die(EXIT_USAGE, "unknown word '%.60s'; see tunneld --help", argv[operands]);
+		die(EXIT_USAGE, "unknown word '%.60s'; a command comes first, before options; see tunneld --help", argv[operands]);
 	if (nargs < operands)
 		die(EXIT_USAGE, "a word is missing; see tunneld --help");
 	if (which == OPTIONS_DAEMON) {

@@ -7,6 +7,12 @@ jwks_counts(const struct jwks *k, int64_t now)
 	return k->has && now - k->good < JWKS_STALE_MS;
 }
 
+int
+jwks_failed(const struct jwks *k)
+{
+	return k->asked && (!k->has || k->tried != k->good);
+}
+
 enum jwks_step
 jwks_next(const struct jwks *k, int known, int64_t now)
 {

@@ -33,6 +33,9 @@ enum jwks_step jwks_next(const struct jwks *, int known, int64_t now);
 /* 1 if the set still counts, fresh or not. */
 int jwks_counts(const struct jwks *, int64_t now);
 
+/* 1 if the last fetch has failed: what the set lacks may be there. */
+int jwks_failed(const struct jwks *);
+
 void jwks_renew(struct jwks *);		/* it may have changed: fetch it when it is next asked for */
 void jwks_begin(struct jwks *);
 void jwks_end(struct jwks *, int ok, int64_t now);	/* ok: there is a new set */

@@ -325,9 +325,9 @@ wait_fetched_locked(struct jwtauth *a)
 	return !a->age.busy;
 }
 
-/* By the JWK Set, after fetching it where that is due. */
+/* By the JWK Set, after fetching it where that is due. *outage: it cannot be had, or not as it is now. */
 static enum jwt_verdict
-verify_by_set(struct jwtauth *a, const struct jwt *t, const char **why)
+verify_by_set(struct jwtauth *a, const struct jwt *t, int *outage, const char **why)
 {
 	enum jwt_verdict v;
 	enum jwks_step step;
@@ -347,6 +347,7 @@ verify_by_set(struct jwtauth *a, const struct jwt *t, const char **why)
 		}
 		if (step != JWKS_USE && !wait_fetched_locked(a))
 			step = v != JWT_NO_KEY && jwks_counts(&a->age, clock_ms(CLOCK_STEADY)) ? JWKS_USE : JWKS_NONE;
+		*outage = step == JWKS_NONE && (a->age.busy || jwks_failed(&a->age));
 		pthread_mutex_unlock(&a->mtx);
 		keys_unref(a, k);
 		if (step == JWKS_USE)
@@ -365,6 +366,7 @@ jwtauth_verify(struct jwtauth *a, struct jwt *t, const char *text, size_t len, c
 	enum jwt_verdict v;
 	const char *other;
 	struct keys *k;
+	int outage;
 
 	if (jwt_parse(t, text, len, why) == -1)
 		return -1;
@@ -374,11 +376,11 @@ jwtauth_verify(struct jwtauth *a, struct jwt *t, const char *text, size_t len, c
 	/* a JWK Set is public: no secret is in it */
 	if (v == JWT_GOOD || a->conf.jwks == NULL || t->alg == JWT_HS256)
 		return v == JWT_GOOD ? 0 : -1;
-	if (verify_by_set(a, t, &other) == JWT_GOOD)
+	if (verify_by_set(a, t, &outage, &other) == JWT_GOOD)
 		return 0;
 	if (v == JWT_NO_KEY)
 		*why = other;
-	return -1;
+	return outage ? JWTAUTH_LATER : -1;
 }
 
 static int64_t
@@ -418,10 +420,11 @@ jwtauth_check(struct jwtauth *a, const struct str *token, int64_t now, const cha
 	struct jwt *t = malloc(sizeof(*t));
 	const char *why = "no memory";
 	struct jwt_claims c;
-	int status = 401;
+	int status = 401, rc = t != NULL ? jwtauth_verify(a, t, token->p, token->len, &why) : JWTAUTH_LATER;
 
-	if (t != NULL && jwtauth_verify(a, t, token->p, token->len, &why) == 0 &&
-	    jwtauth_judge(a, t, 0, now, &c, &why) == 0) {
+	if (rc == JWTAUTH_LATER)
+		status = 503;	/* no reason to give it up for good */
+	else if (rc == 0 && jwtauth_judge(a, t, 0, now, &c, &why) == 0) {
 		jwt_who(&c, who->who);
 		memcpy(who->scope, c.scope, sizeof(who->scope));
 		who->expires = c.exp + leeway(a, 0);

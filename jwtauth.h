@@ -39,9 +39,11 @@ void jwtauth_free(struct jwtauth *);	/* nobody uses it any more */
 int jwtauth_reload(struct jwtauth *, char why[JWT_WHY_MAX]);
 
 /*
- * The three steps of jwt.h on a token. 0 and *c; or -1 and *why, a constant string. *t (which is large: the caller's
+ * The three steps of jwt.h on a token. 0 and *c; or -1 and *why, a constant string; or JWTAUTH_LATER and *why: no key of
+ * ours has signed it, but that of a JWK Set which cannot be had now may have. *t (which is large: the caller's
  * memory) can be looked at after. It may wait for the JWK Set, some 10 s: not in a thread that others wait for.
  */
+enum { JWTAUTH_LATER = -2 };
 int jwtauth_verify(struct jwtauth *, struct jwt *t, const char *text, size_t len, const char **why);
 int jwtauth_judge(struct jwtauth *, const struct jwt *t, int pipegate, int64_t now, struct jwt_claims *c, const char **why);
 
@@ -49,8 +51,8 @@ int jwtauth_judge(struct jwtauth *, const struct jwt *t, int pipegate, int64_t n
 int jwtauth_sign(struct jwtauth *, const char *claims, size_t len, char out[JWT_MAX + 1]);
 
 /*
- * All of it, for the native dialect and its like: 0 and who bears this token; or a status, 401, or 403 where the token is good
- * and holds no name at all. peer, for the log, which tells why. Its session ends with the token, leeway and all.
+ * All of it, for the native dialect and its like: 0 and who bears this token; or a status, 401, 403 where the token is good
+ * and holds no name at all, or 503: JWTAUTH_LATER. peer, for the log, which tells why. Its session ends with the token, leeway and all.
  */
 int jwtauth_check(struct jwtauth *, const struct str *token, int64_t now, const char *peer, struct identity *);
 

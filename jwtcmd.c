@@ -111,7 +111,7 @@ issue(int argc, char **argv)
 	if (jwtauth_sign(a, claims, write_claims(claims, &c, now, expires), text) == -1)
 		die(EXIT_USAGE, "%s", need);
 	/* what we would not take ourselves is not given out */
-	if (jwtauth_verify(a, &t, text, strlen(text), &why) == -1 || jwtauth_judge(a, &t, 1, now, &made, &why) == -1)
+	if (jwtauth_verify(a, &t, text, strlen(text), &why) != 0 || jwtauth_judge(a, &t, 1, now, &made, &why) == -1)
 		die(1, "no sound token comes of this: %s", why);
 	printf("name: %s\nscope: %s\nexpires: %s\ntoken: %s\n", c.name, made.scope[0] != '\0' ? made.scope : "-",
 	    time_text(when, expires), text);

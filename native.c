@@ -561,6 +561,9 @@ judge(struct caller *c, struct identity *who, char accept[WS_ACCEPT_LEN + 1], co
 	status = daemon_auth(c->d, http_field(&c->head, "Authorization"), c->peer, who);
 	if (status == 401)
 		return status;
+	*why = "the keys that would tell whether the token is good cannot be had";
+	if (status == 503)
+		return status;
 	*why = "the token's scope does not hold this name";
 	if (status != 0)
 		return status;

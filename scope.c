@@ -50,6 +50,8 @@ label_ok(const char *p, size_t len)
 	return 1;
 }
 
+static const char scope_bad_name[] = "bad name in scope: 1 to 63 of a-z, 0-9 and '-', first a letter or digit";
+
 static int
 is_name(const char *p, size_t len)
 {
@@ -108,7 +110,7 @@ parse_entry(struct entry *e)
 		e->p += sizeof(prefix) - 1;
 		e->len -= sizeof(prefix) - 1;
 		e->kind = is_name(e->p, e->len) ? ENTRY_NAME : ENTRY_BAD;
-		e->why = "bad name in scope";
+		e->why = scope_bad_name;
 		return;
 	}
 	e->kind = ENTRY_PORTS;
@@ -122,7 +124,7 @@ parse_entry(struct entry *e)
 		e->why = "bad port range in scope";
 	} else {
 		e->kind = is_name(e->p, e->len) ? ENTRY_NAME : ENTRY_BAD;
-		e->why = e->len == 0 ? "empty entry in scope" : "bad name in scope";
+		e->why = e->len == 0 ? "empty entry in scope" : scope_bad_name;
 		return;
 	}
 	if (e->lo == 0 || e->hi < e->lo)

@@ -124,9 +124,10 @@ supervise_ready(struct supervise *s, const struct conf *c, int dir)
 		unlinkat(dir, pid_file, 0);	/* of one that was killed */
 	else if (store_replace(dir, pid_file, text, strlen(text)) == 0)
 		s->dir = dir;
-	else if (c->takeover)
+	else if (c->takeover) {
 		log_line(LOG_ERROR, "no_pid_file", "reason", strerror(errno), (char *)NULL);
-	else
+		unlinkat(dir, pid_file, 0);	/* the old one's would soon be somebody else's */
+	} else
 		die(1, "%s/%s: %s", c->state, pid_file, strerror(errno));
 	if (!c->log_all && log_limit() == -1)
 		log_line(LOG_WARN, "no_memory", "for", "log", (char *)NULL);

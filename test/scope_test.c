@@ -21,6 +21,8 @@ static const struct { const char *name; int want; } names[] = {
 };
 
 /* why: NULL if the scope is sound. only: its only name, NULL if it has none or more. */
+static const char bad_name[] = "bad name in scope: 1 to 63 of a-z, 0-9 and '-', first a letter or digit";
+
 static const struct { const char *scope, *why, *only; } scopes[] = {
 	{ "*", NULL, NULL },
 	{ "preview", NULL, "preview" },
@@ -35,14 +37,14 @@ static const struct { const char *scope, *why, *only; } scopes[] = {
 	{ "a,", "empty entry in scope", "a" },
 	{ ",a", "empty entry in scope", "a" },
 	{ "a,,9000", "empty entry in scope", "a" },
-	{ "a, b", "bad name in scope", "a" },
-	{ "a b", "bad name in scope", NULL },
-	{ "A", "bad name in scope", NULL },
-	{ "*,9000", "bad name in scope", NULL },
-	{ "**", "bad name in scope", NULL },
-	{ "*.example.org", "bad name in scope", NULL },
-	{ "127.0.0.1", "bad name in scope", NULL },
-	{ "-9000", "bad name in scope", NULL },
+	{ "a, b", bad_name, "a" },
+	{ "a b", bad_name, NULL },
+	{ "A", bad_name, NULL },
+	{ "*,9000", bad_name, NULL },
+	{ "**", bad_name, NULL },
+	{ "*.example.org", bad_name, NULL },
+	{ "127.0.0.1", bad_name, NULL },
+	{ "-9000", bad_name, NULL },
 	{ "0", "bad port in scope", NULL },
 	{ "080", "bad port in scope", NULL },
 	{ "65536", "bad port in scope", NULL },
@@ -57,11 +59,11 @@ static const struct { const char *scope, *why, *only; } scopes[] = {
 	{ "name:8080", NULL, "8080" },
 	{ "9000,name:80-90,1-2", NULL, "80-90" },
 	{ "name:a", NULL, "a" },
-	{ "name:", "bad name in scope", NULL },
-	{ "name:,a", "bad name in scope", "a" },
-	{ "name:name:a", "bad name in scope", NULL },
-	{ "name:*", "bad name in scope", NULL },
-	{ "name:1.2", "bad name in scope", NULL },
+	{ "name:", bad_name, NULL },
+	{ "name:,a", bad_name, "a" },
+	{ "name:name:a", bad_name, NULL },
+	{ "name:*", bad_name, NULL },
+	{ "name:1.2", bad_name, NULL },
 	{ "name", NULL, "name" },
 };
 

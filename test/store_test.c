@@ -70,7 +70,7 @@ static const struct { const char *name, *text; size_t len; const char *why; } da
 	{ "expires negative", S("abcd " HASH " 1 -5 *\n"), "1: bad time of expiry" },
 	{ "scope missing", S("abcd " HASH " 1 -\n"), "1: empty entry in scope" },
 	{ "scope empty", S("abcd " HASH " 1 -  note\n"), "1: empty entry in scope" },
-	{ "scope bad", S("abcd " HASH " 1 - A\n"), "1: bad name in scope" },
+	{ "scope bad", S("abcd " HASH " 1 - A\n"), "1: bad name in scope: 1 to 63 of a-z, 0-9 and '-', first a letter or digit" },
 	{ "scope's port bad", S("abcd " HASH " 1 - a,70000\n"), "1: bad port in scope" },
 	{ "scope too long", S("abcd " HASH " 1 - " A1000 "a,a,a,a,a,a,a,a,a,a,a,a,a\n"),
 	    "1: scope too long" },

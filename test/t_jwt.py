@@ -420,7 +420,8 @@ def jwks_url(r):
     clock.move(23.5 * HOUR)
     r.equal("for 24 h", status_of(r, d, three.token(claims(life=3 * 86400))), 101)
     clock.move(HOUR)
-    refused(r, d, "then no more", three.token(claims(life=3 * 86400)), old)
+    refused(r, d, "then no more, but its client may come again", three.token(claims(life=3 * 86400)), old, 503)
+    refused(r, d, "who is none of ours need not", hs256(claims()), "alg is not what a key of ours is for")
 
 
 @test
@@ -473,7 +474,7 @@ def jwks_untrusted(r):
     s.keys(key)
     other = certs.make(f"other-{r.name}", ca=True)
     d = r.daemon("--jwks", s.url, env={"SSL_CERT_FILE": other.cert}, scope="b")
-    refused(r, d, "a server of another CA", key.token(claims()), "the JWK Set cannot be had")
+    refused(r, d, "a server of another CA", key.token(claims()), "the JWK Set cannot be had", 503)
     r.has("the log tells", "unknown issuer", d.log("event=jwks_failed").string)
     r.equal("it was asked nothing", s.asked, [])
 
