@@ -36,7 +36,7 @@ struct conf {
 	char ca[CLI_PATH_MAX], pin[PINS_MAX][PIN_SIZE];
 	int npins, insecure_target;
 	char auth_file[CLI_PATH_MAX], auth[GUARDS_MAX][AUTH_SIZE], allow[GUARDS_MAX][NET_SIZE];
-	int nauth, nallow;
+	int has_auth_file, nauth, nallow;
 	struct tunnels tunnels;
 };
 

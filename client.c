@@ -300,7 +300,7 @@ take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	}
 	for (i = 0; i < o->nallow; i++) {
 		if (cidr_parse(&net, o->allow[i], &wrong) == -1) {
-			snprintf(why, whylen, "'%.100s': %s", o->allow[i], wrong);
+			snprintf(why, whylen, "--allow: '%.100s': %s", o->allow[i], wrong);
 			return -1;
 		}
 		buf_str(&b, i > 0 ? ",\"" : ",\"allow\":[\"");

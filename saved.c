@@ -205,20 +205,23 @@ take_auth(struct conf *c, const char *text, const char *path, int line)
 		return;
 	}
 	if (line == 0)		/* never quoted */
-		die(TUNNEL_USAGE, "%s is not USER:PASSWORD", path);
-	die(TUNNEL_USAGE, "%s:%d: the line is not USER:PASSWORD", path, line);
+		die(TUNNEL_USAGE, "%s is not USER:PASSWORD, or too long", path);
+	die(TUNNEL_USAGE, "%s:%d: the line is not USER:PASSWORD, or too long", path, line);
 }
 
 void
 saved_auth(struct conf *c)
 {
-	const char *env = getenv("TUNNEL_AUTH");
+	const char *env = getenv("TUNNEL_AUTH"), *allow = getenv("TUNNEL_ALLOW");
 	char line[LINE_SIZE];
 	FILE *f;
 	int n;
 
-	if (c->auth_file[0] == '\0') {
-		if (env != NULL && env[0] != '\0')
+	/* empty, as where a secret has not been filled in, is no wish to let everybody in */
+	if (allow != NULL && c->nallow == 0)
+		die(TUNNEL_USAGE, "TUNNEL_ALLOW is empty: unset it to let everybody in");
+	if (!c->has_auth_file) {
+		if (env != NULL)
 			take_auth(c, env, "TUNNEL_AUTH", 0);
 		return;
 	}

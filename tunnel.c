@@ -44,7 +44,7 @@ SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_ca, opt_copy(c->ca, sizeof(c->ca), v))
 SETTER(set_insecure, (c->insecure_target = strcmp(v, "yes") == 0, (const char *)NULL))
-SETTER(set_auth_file, opt_copy(c->auth_file, sizeof(c->auth_file), v))
+SETTER(set_auth_file, (c->has_auth_file = 1, opt_copy(c->auth_file, sizeof(c->auth_file), v)))
 SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
 
 static const char *

@@ -162,7 +162,9 @@ def usage(r):
             ("too many", ["--auth-file", users(r, *["ann:s3cret"] * 65, name="u6")], {}, "u6:65: more than 64 users"),
             ("nobody", ["--auth-file", users(r, "# none", "", name="u7")], {}, "u7 holds no USER:PASSWORD line"),
             ("the variable", [], {"TUNNEL_AUTH": "s3cret"}, "TUNNEL_AUTH is not USER:PASSWORD"),
-            ("no network", ["--allow", "here"], {}, "'here': not an address"),
+            ("it is empty", [], {"TUNNEL_AUTH": ""}, "TUNNEL_AUTH is not USER:PASSWORD"),
+            ("an empty list", [], {"TUNNEL_ALLOW": " "}, "TUNNEL_ALLOW is empty"), ("an empty file name", ["--auth-file="], {}, "No such file"),
+            ("no network", ["--allow", "here"], {}, "--allow: 'here': not an address"),
             ("host bits", ["--allow", "192.0.2.1/24"], {}, "bits set behind its prefix"),
             ("65 networks", ["--allow", "192.0.2.1"] * 65, {}, "one network too many")):
         code, out, err = run_tool(*base, *args, env={**env, **more})
