@@ -173,7 +173,7 @@ static const struct dialect dialect = {
 int
 bifrost_holds(struct daemon *d, const char *name)
 {
-	return registry_dialect(d->registry, name) == &dialect;
+	return registry_speaks(d->registry, name, dialect.name);
 }
 
 /* The handshake. */

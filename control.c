@@ -63,6 +63,8 @@ put_json(struct buf *b, const struct tunnel_status *t)
 	json_put_member(b, "name", t->name);
 	json_put_member(b, "token", token_id(t->who));
 	json_put_member(b, "peer", t->peer);
+	if (t->dialect[0] != '\0')
+		json_put_member(b, "dialect", t->dialect);
 	json_put_member(b, "since", text);
 	json_put_name(b, "lost");
 	buf_str(b, t->lost ? "true" : "false");

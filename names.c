@@ -14,6 +14,7 @@ copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
 	memset(st, 0, sizeof(*st));
 	memcpy(st->name, t->name, sizeof(st->name));
 	memcpy(st->who, t->who, sizeof(st->who));
+	memcpy(st->dialect, t->dialect, sizeof(st->dialect));
 	st->path = t->path;
 	if (h == NULL) {
 		st->lost = 1;
@@ -57,13 +58,15 @@ registry_status(struct registry *r, struct tunnel_status *out, size_t max)
 }
 
 int
-registry_hold(struct registry *r, const char *name, const char *who, int path, int moving, int64_t ms)
+registry_hold(struct registry *r, const char *name, const char *who, const char *dialect, int path, int moving,
+    int64_t ms)
 {
 	struct tunnel *t = NULL;
 
 	pthread_mutex_lock(&r->mtx);
 	if (registry_find_locked(r, name) == NULL && (t = registry_name_locked(r, name)) != NULL) {
 		memcpy(t->who, who, strlen(who) + 1);
+		snprintf(t->dialect, sizeof(t->dialect), "%s", dialect);
 		t->path = path;
 		t->moving = moving;
 		t->since = clock_ms(CLOCK_WALL);

@@ -282,7 +282,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 		t->since = h->since;
 	}
 	t->path = h->path;
-	t->dialect = s->dialect;
+	snprintf(t->dialect, sizeof(t->dialect), "%s", s->dialect->name);
 	t->moving = 0;
 	h->tunnel = t;
 	h->next = t->holders;
@@ -492,17 +492,17 @@ registry_has(struct registry *r, const char *name, int need_path)
 	return has;
 }
 
-const struct dialect *
-registry_dialect(struct registry *r, const char *name)
+int
+registry_speaks(struct registry *r, const char *name, const char *dialect)
 {
-	const struct dialect *dialect;
 	struct tunnel *t;
+	int speaks;
 
 	pthread_mutex_lock(&r->mtx);
 	t = registry_find_locked(r, name);
-	dialect = t != NULL ? t->dialect : NULL;
+	speaks = t != NULL && strcmp(t->dialect, dialect) == 0;
 	pthread_mutex_unlock(&r->mtx);
-	return dialect;
+	return speaks;
 }
 
 int

@@ -21,9 +21,11 @@ struct registry;
 struct session;
 struct holder;
 
+enum { DIALECT_NAME_MAX = 16 };	/* with the NUL */
+
 /* What a dialect can do with its sessions. Any thread; none of these blocks but open. */
 struct dialect {
-	const char *name;
+	const char *name;	/* another daemon is told it, too */
 	int whole;		/* its streams are messages (message.h): limits, no upgrades, and 100 (Continue) is ours to say */
 	/* A stream to the tunnel; see mux_open. */
 	struct stream *(*open)(struct session *, uint64_t *tally, int64_t deadline);
@@ -139,8 +141,8 @@ int registry_has(struct registry *, const char *name, int need_path);
 int registry_running(struct registry *);	/* exchanges */
 int registry_sessions(struct registry *);
 
-/* What name's clients speak, in its grace period too; NULL: nobody holds it. */
-const struct dialect *registry_dialect(struct registry *, const char *name);
+/* 1 if name's clients speak the dialect of this name, in its grace period too. */
+int registry_speaks(struct registry *, const char *name, const char *dialect);
 
 /* Janitor's work: free names whose grace is over, end sessions whose credential is lost. */
 void registry_tick(struct registry *, struct auth *);
@@ -148,10 +150,11 @@ void registry_drain(struct registry *);		/* ask all sessions to move */
 void registry_end(struct registry *, int code, const char *reason);	/* end all */
 
 /*
- * For a takeover. Keep name for this credential for ms, as if its session had just been lost; moving: it has been told to come, and
+ * For a takeover. Keep name for this credential, whose client speaks dialect ("": not known), for ms, as if its session had just been lost; moving: it has been told to come, and
  * as many exchanges may wait for it as there are callers. 1 if the name was not there.
  */
-int registry_hold(struct registry *, const char *name, const char *who, int path, int moving, int64_t ms);
+int registry_hold(struct registry *, const char *name, const char *who, const char *dialect, int path, int moving,
+    int64_t ms);
 /* End sessions whose dialect cannot drain (whole), each as soon as nothing runs, so that their clients come again. */
 void registry_part(struct registry *);
 
@@ -161,6 +164,7 @@ enum { REGISTRY_URL_MAX = 400 };
 struct tunnel_status {
 	char name[NAME_LEN_MAX + 1];
 	char who[sizeof(((struct identity *)0)->who)];
+	char dialect[DIALECT_NAME_MAX];
 	char peer[NET_ADDR_MAX];
 	int64_t since;		/* of the holder, ms; of the loss in grace */
 	char url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX];	/* "": not known, or not by path */

@@ -17,7 +17,7 @@ struct tunnel {			/* a name that is held or in its grace period */
 	int64_t grace_until;	/* clock_ms, CLOCK_STEADY; with no holder */
 	int64_t since;
 	int path;
-	const struct dialect *dialect;	/* of its holders, the last one's after they are lost */
+	char dialect[DIALECT_NAME_MAX];	/* of its holders, the last one's after they are lost; "": not known */
 	int moving;		/* its client has been told to come: callers alone bound how many wait */
 	int waiting;		/* exchanges */
 	int refs;		/* the table's, one a holder, one a waiting exchange */

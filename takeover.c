@@ -238,6 +238,7 @@ give_names(struct daemon *d, struct takeover *t)
 		begin(&b, text, "name");
 		json_put_member(&b, "name", s[i].name);
 		json_put_member(&b, "who", s[i].who);
+		json_put_member(&b, "dialect", s[i].dialect);
 		put_bool(&b, "path", s[i].path);
 		put_bool(&b, "lost", s[i].lost);
 		json_put_name(&b, "ms");
@@ -435,7 +436,7 @@ takeover_ask(struct takeover *t, const char *state, char *why, size_t whylen)
 static int
 take_names(struct takeover *t, struct registry *r, const char *op, char *why, size_t whylen)
 {
-	char name[NAME_LEN_MAX + 1], who[sizeof(((struct identity *)0)->who)];
+	char name[NAME_LEN_MAX + 1], who[sizeof(((struct identity *)0)->who)], dialect[DIALECT_NAME_MAX];
 	struct line l;
 	int64_t ms;
 	int rc, path, lost, n = 0;
@@ -444,12 +445,14 @@ take_names(struct takeover *t, struct registry *r, const char *op, char *why, si
 		if (strcmp(l.op, "refused") == 0 || n++ == NAMES_MAX)
 			break;
 		path = lost = 0;
+		dialect[0] = '\0';	/* daemons that tell of none are older */
 		if (strcmp(l.op, "name") == 0 && json_get_str(&l.j, 0, "name", name, sizeof(name)) == 1 &&
 		    (name_ok(name) || (name[0] == '/' && pipegate_id_ok(name + 1))) && json_get_str(&l.j, 0, "who", who, sizeof(who)) == 1 &&
+		    json_get_str(&l.j, 0, "dialect", dialect, sizeof(dialect)) != -1 &&
 		    json_get_bool(&l.j, 0, "path", &path) != -1 &&
 		    json_get_bool(&l.j, 0, "lost", &lost) != -1 &&
 		    json_get_int(&l.j, 0, "ms", 0, INT_MAX, &ms) == 1)
-			t->names += registry_hold(r, name, who, path, !lost, ms);
+			t->names += registry_hold(r, name, who, dialect, path, !lost, ms);
 	}
 	if (rc == 0)
 		t->alone = 1;

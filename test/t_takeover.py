@@ -327,6 +327,28 @@ def bifrost(r):
 
 
 @test
+def bifrost_host(r):
+    """Beside --domain its clients are found by the name.tunnel. rule, while they are on their way and while they are lost, too."""
+    d = r.daemon("--domain", "t.test", "--grace", "60")
+    s = r.service(serving(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+    p = r.spawn(PYTHON, f"{PEER}/bifrost.py", "--endpoint", f"http://127.0.0.1:{d.port}", "--token", d.token, "--name", "a", "--unit", "2000",
+                "--target", s.target)
+    d.log("event=tunnel_open")
+    n = successor(r, d, "--domain", "t.test", "--grace", "60")
+    for host in ("a.t.test", "a.tunnel.test"):
+        r.equal(f"on its way: {host}", r.get(n, host=host).status, 200)
+    p.kill()
+    n.log("event=session_end")
+    m = successor(r, n, "--domain", "t.test", "--grace", "60", name="d")
+    waiting = r.caller(m, "GET / HTTP/1.1\r\nHost: a.tunnel.test\r\n\r\n", wait=60)
+    q = r.spawn(PYTHON, f"{PEER}/bifrost.py", "--endpoint", f"http://127.0.0.1:{d.port}", "--token", d.token, "--name", "a", "--target", s.target)
+    r.equal("lost", waiting.response().status, 200)
+    q.kill(signal.SIGTERM)
+    finished(r, d)
+    finished(r, n)
+
+
+@test
 def bifrost_load(r):
     """Callers of such a tunnel, one request each connection: none fails."""
     d = r.daemon("--drain", "30", "--queue", "1000")
