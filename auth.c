@@ -53,7 +53,7 @@ reload(struct auth *a, int force, char *why, size_t whylen)
 	missing = fstatat(a->dir, "tokens", &st, 0) == -1;
 	err = missing && errno != ENOENT ? errno : 0;
 	pthread_mutex_lock(&a->mtx);
-	differs = force || changed_locked(a, &st, missing);
+	differs = force || err != 0 || changed_locked(a, &st, missing);	/* unseen is not missing */
 	pthread_mutex_unlock(&a->mtx);
 	if (!differs)
 		return 0;

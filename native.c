@@ -300,8 +300,12 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 	if (json_get_bool(j, 0, "path", &want.path) == -1 || json_get_bool(j, 0, "share", &want.share) == -1)
 		rc = -1;
 	fold(name);
-	if (rc == -1 || !name_ok(name) || (want.path && !path_name_ok(name))) {
+	if (rc == -1 || !name_ok(name)) {
 		say_error(n, id, "bad_name", "a name is 1 to 63 of a-z, 0-9 and '-', first a letter or digit");
+		return;
+	}
+	if (want.path && !path_name_ok(name)) {
+		say_error(n, id, "bad_name", "by path this name is the daemon's own");
 		return;
 	}
 	if (reserved(&n->d->conf, name)) {

@@ -154,11 +154,12 @@ sends_to_tls(const struct http_head *h)
 	    http_same(to->p, "https://", 8));
 }
 
-/* It wants TLS on this very port, and says so in one of the ways that servers have: nginx and Go; Apache. */
+/* It wants TLS on this very port, and says so in one of the ways that servers have: tunneld; nginx and Go; Apache. */
 static int
 wants_tls(const struct shake *k)
 {
-	return k->head.status == 400 && (content_has(k, "HTTPS") || content_has(k, "SSL-enabled"));
+	return k->head.status == 400 &&
+	    (content_has(k, "this port speaks TLS") || content_has(k, "HTTPS") || content_has(k, "SSL-enabled"));
 }
 
 /* The daemon's own words about what has reached it: something on the way has taken the upgrade out. */

@@ -163,7 +163,7 @@ on_lost(void *arg, int i, const char *code, const char *message)
 	escape(text, sizeof(text), message);
 	while (k < sizeof(table) / sizeof(table[0]) - 1 && strcmp(table[k].code, code) != 0)
 		k++;
-	if (strcmp(code, "name_in_use") == 0)
+	if (strcmp(code, "name_in_use") == 0 || strstr(message, "the daemon's own") != NULL)	/* no token may have that */
 		snprintf(extra, sizeof(extra), "; take another%s", ts->n == 1 ? " with --name" : "");
 	else if (strcmp(code, "forbidden") == 0 && ts->t[i].name[0] != '\0')
 		snprintf(extra, sizeof(extra), "; tunneld token issue --scope %s makes one that may", name);

@@ -196,6 +196,7 @@ block_signals(sigset_t *set)
 	sigaddset(set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* a log that may not grow any more is like a full disk */
 }
 
 /* Log files are opened again, too. */
@@ -287,6 +288,15 @@ serve(void)
 	await_signals(&set);
 }
 
+/* A command is done only when what it says, a token that is shown once, has got out. */
+static int
+told(int rc)
+{
+	if (fflush(stdout) == EOF || ferror(stdout))
+		die(1, "standard output: %s", strerror(errno));
+	return rc;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -294,7 +304,7 @@ main(int argc, char **argv)
 	struct jwtauth *jwt;
 
 	if (argc > 1 && argv[1][0] != '-')
-		return command(argc - 1, argv + 1);
+		return told(command(argc - 1, argv + 1));
 	options(&conf, OPTIONS_DAEMON, argc, argv, 0);
 	if (conf.check) {
 		privileges_check(&conf, 0);

@@ -15,6 +15,10 @@ status 0 "--help" "$D" --help
 holds "--help is the same" cmp "$tmp/out" "$tmp/help"
 status 0 "token --help" "$D" token --help
 status 0 "token issue -h" "$D" token issue -h
+if [ -c /dev/full ]; then
+	status 1 "a token that cannot be shown" sh -c '"$@" >/dev/full' sh "$D" token issue --scope a --state "$tmp/full"
+	has "and it says so" "$tmp/err" "standard output: No space left on device"
+fi
 status 0 "-V" "$D" -V
 like "-V" "$(cat "$tmp/out")" 'tunneld [0-9]+\.[0-9]+\.[0-9]+'
 status 0 "--version" "$D" --version

@@ -78,6 +78,12 @@ def forbidden_names(r):
     for name in ("health", "healthz", "relay", "tunnel"):
         c = client(r, d, 3000, "--name", name, "--path", ready=False)
         c.ends(f"{name} by path", 2)
+        r.has(f"{name}: why, and what to do", f"^tunnel: {name} is refused: .*: by path this name is the daemon's own; take another with --name$",
+              [l for l in c.errs if l][-1])
+    c = client(r, d, 3000, "--name", "x.localhost", ready=False)
+    c.ends("a host of the daemon's own", 3)
+    r.has("no token can have it", "^tunnel: x.localhost is refused: .*: this name is the daemon's own; take another with --name$",
+          [l for l in c.errs if l][-1])
 
 
 @test

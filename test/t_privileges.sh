@@ -202,9 +202,10 @@ is "SIGTERM: exit 0" "$code" 0
 # The user's own commands, and a daemon that is the user from the start.
 cp "$D" "$tmp/tunneld"
 # as_user COMMAND...: with no privilege at all
+echo 'import os, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1])); os.execv(sys.argv[3], sys.argv[3:])' >"$tmp/as_user.py"
 as_user() {
-	"$PYTHON" -c 'import os, sys
-os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1])); os.execv(sys.argv[3], sys.argv[3:])' "$uid" "$gid" "$@"
+	"$PYTHON" "$tmp/as_user.py" "$uid" "$gid" "$@"
 }
 TUNNELD_USER=$U "$D" token issue --global --state "$tmp/own" >"$tmp/out"
 is "a folder made by token issue, with --user set" "$(owner "$tmp/own")" "$uid $gid"
@@ -214,7 +215,7 @@ status 0 "the user may ask for the status" as_user "$tmp/tunneld" status --state
 status 0 "and issue tokens" as_user "$tmp/tunneld" token issue --scope a --state "$tmp/own"
 status 0 "and stop it" as_user "$tmp/tunneld" stop --state "$tmp/own"
 ended "$pid"
-start "$tmp/self" as_user "$tmp/tunneld" --user $U --listen 127.0.0.1:0 --state "$tmp/own"
+start "$tmp/self" "$PYTHON" "$tmp/as_user.py" "$uid" "$gid" "$tmp/tunneld" --user $U --listen 127.0.0.1:0 --state "$tmp/own"
 line "started as the user" "$tmp/self.err" "event=listening"
 status 1 "the user cannot become another" as_user "$tmp/tunneld" --user daemon --listen 127.0.0.1:0 --state "$tmp/own"
 has "and says so" "$tmp/err" "only root"
@@ -288,6 +289,10 @@ native "$tmp/n2" --name x
 line "those read at the start are good" "$tmp/n2" '"ready"'
 is "the folder stays root's" "$(owner "$tmp/rooted")" "0 0"
 "$D" stop --state "$tmp/rooted"
+mkdir -m 700 "$tmp/bare"
+daemon bare --user $U
+line "whether there are tokens it cannot see" "$tmp/bare.log" "event=tokens_bad reason=.*Permission denied"
+"$D" stop --state "$tmp/bare"
 
 # Certificates: those that can be read again, and those that cannot.
 if command -v openssl >/dev/null && ! "$D" --check --listen 127.0.0.1:0,tls --cert /dev/null 2>&1 | grep -q 'no TLS'; then

@@ -548,6 +548,19 @@ def rotation_fails(r):
 
 
 @test
+def log_that_may_not_grow(r):
+    """RLIMIT_FSIZE costs lines, and not the daemon."""
+    log = f"{r.tmp}/small.log"
+    d = Raw(r, "--log", log, before=("sh", "-c", 'ulimit -f 1 && exec "$@"', "sh"))
+    port = d.port(log)
+    with Caller(port) as c:
+        for _ in range(20):
+            c.send(b"GET /refused HTTP/1.1\r\nHost: x\r\n\r\n")
+            r.equal("a request", c.response().status, 503)
+    r.equal("it stops in order", d.stop(), 0)
+
+
+@test
 def to_syslog(r):
     """A peer at /dev/log, in a mount namespace of the daemon's own."""
     path, dev = f"{r.tmp}/syslog", f"{r.tmp}/dev"

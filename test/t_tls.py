@@ -1425,6 +1425,8 @@ def pins(r):
     r.check("a pin for an endpoint without TLS", code == 2 and "TLS" in err, (code, err))
     code, _, err = run_tool("connect", "3000", "--endpoint", d.https, env={**env, "SSL_CERT_FILE": f"{r.tmp}/gone"})
     r.check("SSL_CERT_FILE that is not there", code in (1, 2) and "gone" in err, (code, err))
+    code, _, err = run_tool("connect", "3000", "--endpoint", d.https.replace("https:", "http:"), env=env)
+    r.check("http:// where the daemon speaks TLS", code == 1 and f"wants TLS: use {d.https}\n" in err, (code, err))
 
 
 @test
