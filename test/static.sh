@@ -35,8 +35,9 @@ line() {
 	done
 }
 
+in_root="env -i PATH=$PATH:/usr/sbin:/sbin chroot $root"	# for the background not in a function: $! is the program then
 inside() {
-	env -i PATH="$PATH:/usr/sbin:/sbin" chroot "$root" "$@"
+	$in_root "$@"
 }
 
 for program in tunneld tunnel; do
@@ -55,13 +56,13 @@ line "$root/service.log" 'port [0-9]+'
 service=$(sed -n 's/.* port \([0-9]*\).*/\1/p' "$root/service.log")
 : >"$root/tunneld.log"
 : >"$root/none"
-inside /tunneld --config /none --state /state --listen 127.0.0.1:0,tls --cert /cert.pem --key /key.pem \
+$in_root /tunneld --config /none --state /state --listen 127.0.0.1:0,tls --cert /cert.pem --key /key.pem \
     >>"$root/tunneld.log" 2>&1 &
 started="$started $!"
 line "$root/tunneld.log" event=listening
 port=$(sed -n 's/.*event=listening.*addr=.*:\([0-9]*\).*/\1/p' "$root/tunneld.log")
 inside /tunneld token issue --config /none --state /state --scope a | sed -n 's/^token: //p' >"$root/token"
-inside /tunnel connect --endpoint "https://127.0.0.1:$port" --ca /cert.pem --token-file /token "a=$service" \
+$in_root /tunnel connect --endpoint "https://127.0.0.1:$port" --ca /cert.pem --token-file /token "a=$service" \
     >"$root/tunnel.log" 2>&1 &
 started="$started $!"
 line "$root/tunnel.log" '->'
