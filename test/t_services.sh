@@ -70,7 +70,18 @@ start "$tmp/service" "$PYTHON" "$tmp/service.py" "$tmp"
 line "a local service" "$tmp/service" '^[0-9]+$'
 service=$(cat "$tmp/service")
 
-# prepare NAME: its folder as an admin would have it; sets dir, state and log.
+# A port that stays ours while no daemon listens there: bound and no more, so that nobody is given it who does not ask for it.
+cat >"$tmp/hold.py" <<'HOLD'
+import signal, socket
+
+held = socket.socket()
+held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+held.bind(("127.0.0.1", 0))
+print(held.getsockname()[1], flush=True)
+signal.pause()
+HOLD
+
+# prepare NAME: its folder as an admin would have it; sets dir, state, log and port.
 prepare() {
 	dir=$tmp/$1/tunneld state=$tmp/$1-state log=$tmp/$1-log
 	mkdir "$tmp/$1"
@@ -81,7 +92,10 @@ prepare() {
 		config=$tmp/$1.conf
 		log=$log
 	EOF
-	echo "listen 127.0.0.1:0" >"$tmp/$1.conf"
+	start "$tmp/$1.port" "$PYTHON" "$tmp/hold.py"
+	line "$1: a port" "$tmp/$1.port" '^[0-9]+$'
+	port=$(cat "$tmp/$1.port")
+	echo "listen 127.0.0.1:$port" >"$tmp/$1.conf"
 	chmod 644 "$tmp/$1.conf"
 	[ -n "$user" ] || mkdir -m 700 "$state"
 }
@@ -98,11 +112,9 @@ through() {
 	[ "$(ask x.localhost /)" = 200 ]
 }
 
-# first_start NAME: it listens; from then on always at the same port.
+# first_start NAME: it listens.
 first_start() {
 	until_true "$1: it starts, and the logger has its lines" listened 1
-	port=$(sed -n 's/.*event=listening addr=.*:\([0-9]*\).*/\1/p' "$log/current" | tail -n 1)
-	echo "listen 127.0.0.1:$port" >"$tmp/$1.conf"
 	like "$1: each with the time" "$(grep -m 1 event=listening "$log/current")" '20[0-9-]+[_ T][0-9:.]+ +level=info event=listening .*'
 	[ -z "$user" ] || is "$1: it is the user" \
 	    "$("$PYTHON" -c 'import os, sys; print(os.stat(sys.argv[1]).st_uid)' "$state/control")" "$(id -u "$user")"
