@@ -163,7 +163,12 @@ say_listen(struct session *s, int i)
 	json_put_member(&b, "op", "listen");
 	json_put_name(&b, "id");
 	buf_u64(&b, (unsigned)i + 1);
-	json_put_member(&b, "kind", "http");
+	json_put_member(&b, "kind", c->tunnel[i].tcp ? "tcp" : "http");
+	if (c->tunnel[i].tcp) {
+		json_put_name(&b, "port");
+		buf_u64(&b, (unsigned)c->tunnel[i].port);
+		json_put_member(&b, "bind", c->tunnel[i].public ? "public" : "loopback");
+	}
 	if (c->tunnel[i].name[0] != '\0')
 		json_put_member(&b, "name", c->tunnel[i].name);
 	if (c->share) {
@@ -235,10 +240,12 @@ ready(struct session *s, int i, const struct json *j)
 {
 	struct tunnel_client *c = s->lane->c;
 	struct tunnel *t = &c->tunnel[i];
-	char url[URL_MAX], path_url[URL_MAX];
+	char url[URL_MAX], path_url[URL_MAX], *at = url;
 	int lost, again = 0, news = 0, move = 0, guarded = 0;
 
-	if (json_get_str(j, 0, "url", url, sizeof(url)) != 1)
+	if (t->tcp)
+		at += snprintf(url, sizeof(url), "tcp://");
+	if (json_get_str(j, 0, t->tcp ? "addr" : "url", at, sizeof(url) - (size_t)(at - url)) != 1)
 		return;
 	if (json_get_str(j, 0, "path_url", path_url, sizeof(path_url)) != 1)
 		path_url[0] = '\0';
@@ -314,7 +321,8 @@ lost(struct session *s, int i, const char *code, const char *message)
 		{ "forbidden", TUNNEL_DENIED }, { "revoked", TUNNEL_DENIED },
 		{ "expired", TUNNEL_DENIED },
 		{ "name_in_use", TUNNEL_LOST }, { "taken_over", TUNNEL_LOST },
-		{ "bad_name", TUNNEL_USAGE }, { "bad_guard", TUNNEL_USAGE },
+		{ "port_in_use", TUNNEL_LOST },
+		{ "bad_name", TUNNEL_USAGE }, { "bad_port", TUNNEL_USAGE }, { "bad_guard", TUNNEL_USAGE },
 	};
 	struct tunnel_client *c = s->lane->c;
 	int known = 0;

@@ -67,6 +67,7 @@ struct lane {			/* one of --connections */
 
 struct tunnel {			/* its listen id is its number plus 1 */
 	char name[NAME_MAX_];	/* "": the daemon chooses */
+	int tcp, port, public;	/* as in tunnel.h; with tcp there is no name */
 	char target[NET_HOST_MAX + 16];	/* as shown */
 	int path;
 	char url[URL_MAX];	/* [c] as last told */

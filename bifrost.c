@@ -80,11 +80,12 @@ d_open(struct session *s, uint64_t *tally, int64_t deadline)
 }
 
 static void
-d_preface(struct buf *out, const struct holder *h, const char *peer)
+d_preface(struct buf *out, const struct holder *h, const char *peer, const char *local)
 {
 	(void)out;	/* a request says it all */
 	(void)h;
 	(void)peer;
+	(void)local;
 }
 
 static void
@@ -256,7 +257,7 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	const struct str *field = http_field(h, "Authorization");
 	struct daemon *d = b->d;
 	char held[64];
-	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL };
+	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL, NULL, 0 };
 	enum listen_result rc;
 	int status;
 

@@ -497,13 +497,9 @@ enter(struct daemon *d)
 {
 	const char *why = "callers_full";
 	struct caller *c = NULL;
-	int ok;
+	int ok = daemon_enter(d);
 
 	pthread_mutex_lock(&d->mtx);
-	d->arriving--;
-	ok = d->ncallers < d->conf.callers;
-	if (ok)
-		d->ncallers++;
 	if (ok && (c = d->spare) != NULL) {
 		d->spare = c->next;
 		d->nspare--;
@@ -514,9 +510,7 @@ enter(struct daemon *d)
 			c->wake.rd = c->wake.wr = -1;
 		else {
 			why = "no_memory";
-			pthread_mutex_lock(&d->mtx);
-			d->ncallers--;
-			pthread_mutex_unlock(&d->mtx);
+			daemon_leave(d);
 		}
 	}
 	if (c == NULL)

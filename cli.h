@@ -26,6 +26,7 @@ struct tunnels {
 		char target[TARGET_SIZE];
 	} t[TUNNEL_MAX];
 	int n;
+	int tcp;		/* the names are ports, "9000", or "0" for any */
 };
 
 struct conf {
@@ -37,6 +38,7 @@ struct conf {
 	int npins, insecure_target;
 	char auth_file[CLI_PATH_MAX], auth[GUARDS_MAX][AUTH_SIZE], allow[GUARDS_MAX][NET_SIZE];
 	int has_auth_file, nauth, nallow;
+	int public, proxy_protocol;	/* of TCP ports */
 	struct tunnels tunnels;
 };
 

@@ -220,6 +220,36 @@ complain(char *why, size_t whylen, const char *word, const char *wrong)
 	return -1;
 }
 
+/* One tunnel for a TCP port; its target has been parsed. 0, or -1 and why. */
+static int
+take_port(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, char *why, size_t whylen)
+{
+	const struct local_target *to = &lc->target;
+
+	if (strstr(spec->target, "://") != NULL)
+		return complain(why, whylen, spec->target, "is not PORT, HOST:PORT or unix:/PATH");
+	if (spec->port < 0 || spec->port > 65535)
+		return complain(why, whylen, NULL, "a port is a number from 1 to 65535, or 0 for any");
+	if (spec->proxy_protocol < 0 || spec->proxy_protocol > 2)
+		return complain(why, whylen, NULL, "the PROXY protocol has versions 1 and 2");
+	if (to->port[0] == '\0')
+		snprintf(t->target, sizeof(t->target), "unix:%.250s", to->host);
+	else
+		snprintf(t->target, sizeof(t->target), strchr(to->host, ':') != NULL ? "[%s]:%s" : "%s:%s", to->host, to->port);
+	t->tcp = lc->tcp = 1;
+	t->port = spec->port;
+	t->public = spec->public;
+	lc->proxy_protocol = spec->proxy_protocol;
+	return 0;
+}
+
+/* Another tunnel has its name, or its port. */
+static int
+same_tunnel(const struct tunnel *a, const struct tunnel *b)
+{
+	return a->tcp ? b->tcp && a->port != 0 && a->port == b->port : !b->tcp && strcmp(a->name, b->name) == 0;
+}
+
 /* One tunnel, t, and what it leads to. 0, or -1 and why. */
 static int
 take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *ca,
@@ -231,6 +261,8 @@ take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec
 
 	if (local_parse(&lc->target, spec->target, &bad) == -1)
 		return complain(why, whylen, spec->target, bad);
+	if (spec->tcp)
+		return take_port(t, lc, spec, why, whylen);
 	if (spec->name != NULL && take_name(t->name, sizeof(t->name), spec->name, strlen(spec->name)) == -1)
 		return complain(why, whylen, spec->name, no_name);
 	if (spec->host != NULL && !host_ok(spec->host))
@@ -257,18 +289,22 @@ static int
 take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
     char *why, size_t whylen)
 {
-	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target, o->path, o->rewrite };
+	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target, o->path, o->rewrite, 0, 0, 0, 0 };
 	const struct tunnel_spec *spec = o->tunnels != NULL ? o->tunnels : &one;
 	int i, k;
 
 	for (i = 0; i < c->ntunnels; i++) {
 		if (take_tunnel(&c->tunnel[i], &lc[i], &spec[i], o->ca, why, whylen) == -1)
 			return -1;
-		if (c->ntunnels > 1 && spec[i].name == NULL)
+		if (c->ntunnels > 1 && spec[i].name == NULL && !spec[i].tcp)
 			return complain(why, whylen, spec[i].target, "needs a name beside the others");
 		for (k = 0; k < i; k++)
-			if (strcmp(c->tunnel[k].name, c->tunnel[i].name) == 0)
-				return complain(why, whylen, spec[i].name, "is the name of two tunnels");
+			if (same_tunnel(&c->tunnel[k], &c->tunnel[i]))
+				return complain(why, whylen, spec[i].tcp ? spec[i].target : spec[i].name,
+				    spec[i].tcp ? "has the port of another tunnel" : "is the name of two tunnels");
+		/* each lane would get a port of its own */
+		if (spec[i].tcp && spec[i].port == 0 && o->connections > 1)
+			return complain(why, whylen, spec[i].target, "can have any port over one connection only");
 	}
 	return 0;
 }
@@ -283,6 +319,9 @@ take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	struct buf b;
 	int i;
 
+	for (i = 0; i < c->ntunnels; i++)
+		if (c->tunnel[i].tcp && o->nauth > 0)
+			return complain(why, whylen, NULL, "auth: callers of a TCP port have no user and password");
 	if (o->nauth > GUARD_USERS_MAX || o->nallow > GUARD_NETS_MAX)
 		return complain(why, whylen, NULL, "auth and allow: 64 at most");
 	if (o->nauth + o->nallow == 0)

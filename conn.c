@@ -144,6 +144,15 @@ conn_write_all(struct conn *c, const void *buf, size_t len, int64_t deadline)
 }
 
 int
+conn_broken(struct conn *c)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1 || err != 0;
+}
+
+int
 conn_quiet(struct conn *c)
 {
 	char byte;

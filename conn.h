@@ -48,6 +48,7 @@ int conn_wait(struct conn *, int events, int64_t deadline, int wakefd, int *woke
 /* Write all of it by deadline. 0, or -1 with errno. */
 int conn_write_all(struct conn *, const void *, size_t, int64_t deadline);
 
+int conn_broken(struct conn *);	/* 1 if it was reset, or timed out: tells it once */
 int conn_quiet(struct conn *);		/* 1 if it is open and nothing has come, as far as one can see */
 void conn_shutdown(struct conn *, int how);	/* shutdown(2): wakes the owner; anyone may */
 void conn_reset_on_close(struct conn *);	/* closing will send RST: what was sent is no whole answer */

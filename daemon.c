@@ -13,6 +13,7 @@
 #include "daemon.h"
 #include "deadline.h"
 #include "log.h"
+#include "ports.h"
 #include "random.h"
 
 enum {
@@ -83,13 +84,51 @@ run_caller(void *arg)
 	caller_run(j.d, j.fd, j.tls, &j.peer);
 }
 
-/* So many more connections are on their way to a thread, which counts them as callers. */
-static void
-count_arriving(struct daemon *d, int n)
+void
+daemon_arriving(struct daemon *d, int n)
 {
 	pthread_mutex_lock(&d->mtx);
 	d->arriving += n;
 	pthread_mutex_unlock(&d->mtx);
+}
+
+int
+daemon_enter(struct daemon *d)
+{
+	int ok;
+
+	pthread_mutex_lock(&d->mtx);
+	d->arriving--;
+	ok = d->ncallers < d->conf.callers;
+	if (ok)
+		d->ncallers++;
+	pthread_mutex_unlock(&d->mtx);
+	return ok;
+}
+
+void
+daemon_leave(struct daemon *d)
+{
+	pthread_mutex_lock(&d->mtx);
+	d->ncallers--;
+	pthread_mutex_unlock(&d->mtx);
+}
+
+void
+daemon_accepting(struct daemon *d, int n)
+{
+	pthread_mutex_lock(&d->mtx);
+	d->accepting += n;
+	pthread_mutex_unlock(&d->mtx);
+}
+
+void
+daemon_accept_failed(void)
+{
+	if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+		return;
+	log_line(LOG_WARN, "accept_failed", "reason", strerror(errno), (char *)NULL);
+	poll(NULL, 0, TICK_MS);
 }
 
 static void
@@ -102,10 +141,10 @@ hand_over(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer
 		j->fd = fd;
 		j->tls = tls;
 		j->peer = *peer;
-		count_arriving(d, 1);
+		daemon_arriving(d, 1);
 		if (workers_run(d->workers, run_caller, j) == 0)
 			return;
-		count_arriving(d, -1);
+		daemon_arriving(d, -1);
 		free(j);
 	}
 	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
@@ -129,10 +168,7 @@ acceptor(void *arg)
 			continue;
 		while (daemon_draining(d) == 0 && (fd = net_accept(own, &peer)) != -1)
 			hand_over(d, fd, tls, &peer);
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			log_line(LOG_WARN, "accept_failed", "reason", strerror(errno), (char *)NULL);
-			poll(NULL, 0, TICK_MS);	/* until somebody has closed something */
-		}
+		daemon_accept_failed();
 	}
 	pthread_mutex_lock(&d->mtx);
 	close(own);
@@ -261,7 +297,9 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	d->pending = pending_new((int)conf->slots);
 	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions));
 	d->handshakes = limit_new(conf->handshakes);
-	if (d->registry != NULL && d->pending != NULL && d->workers != NULL && d->handshakes != NULL)
+	d->ports = conf->no_ports ? NULL : ports_new(d);
+	if (d->registry != NULL && d->pending != NULL && d->workers != NULL && d->handshakes != NULL &&
+	    (conf->no_ports || d->ports != NULL))
 		return 0;
 	snprintf(why, whylen, "no memory");
 	return -1;
@@ -445,9 +483,7 @@ start_acceptor(struct daemon *d, struct daemon_listener *at)
 		return ENOMEM;
 	l->d = d;
 	l->l = at;
-	pthread_mutex_lock(&d->mtx);
-	d->accepting++;
-	pthread_mutex_unlock(&d->mtx);
+	daemon_accepting(d, 1);
 	if ((err = thread_start(STACK_SIZE, acceptor, l)) != 0)
 		free(l);	/* and the daemon does not start */
 	return err;
@@ -472,7 +508,8 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	net_format(&ss, d->addr);
 	if (d->addr_tls)
 		snprintf(d->https_port, sizeof(d->https_port), "%.5s", strrchr(d->addr, ':') + 1);
-	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0 || (err = thread_start(STACK_SIZE, controller, d)) != 0) {
+	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0 || (err = thread_start(STACK_SIZE, controller, d)) != 0 ||
+	    (d->ports != NULL && (err = ports_start(d->ports)) != 0)) {
 		errno = err;
 		return -1;
 	}

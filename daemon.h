@@ -37,6 +37,12 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	struct cidr trust[TRUST_MAX];
 	int ntrust;
 	struct jwt_conf jwt;
+	int no_ports;			/* raw TCP ports are not offered */
+	char ports[STORE_SCOPE_MAX + 1];	/* the pool, as scope.h has ports; "": none */
+	struct sockaddr_storage bind[NET_LISTEN_MAX];	/* where public ones are bound, whatever the port in it */
+	int nbind;			/* 0: none are public */
+	long ports_max;			/* open at once */
+	long port_callers;		/* of one port */
 };
 
 struct daemon_listener {
@@ -56,6 +62,7 @@ struct daemon {
 	struct budget budget;		/* of windows */
 	struct budget bodies;		/* of requests and answers that are gathered */
 	struct limit *handshakes;
+	struct ports *ports;		/* NULL: none are offered */
 	const struct sink *access;	/* the access log; NULL: none */
 	char boot[9];			/* first half of request ids: random hex */
 	char addr[NET_ADDR_MAX];	/* of the first listener that speaks TLS, or the first */
@@ -102,6 +109,16 @@ void daemon_reload(struct daemon *, int force);
  * all, 503 if its key cannot be had now. It may wait for keys of JWTs: not in a thread that others wait for.
  */
 int daemon_auth(struct daemon *, const struct str *authorization, const char *peer, struct identity *who);
+
+/* A connection is on its way to a thread (n: 1); there is none for it (-1). */
+void daemon_arriving(struct daemon *, int n);
+/* It has one, and counts as a caller if there is room: 1, and daemon_leave when it has ended; or 0. */
+int daemon_enter(struct daemon *);
+void daemon_leave(struct daemon *);
+/* A thread that accepts has started (n: 1) or, having closed its sockets, ended (-1). */
+void daemon_accepting(struct daemon *, int n);
+/* What accept(2) has failed with, now in errno: wait if descriptors or memory are short, until somebody has closed something. */
+void daemon_accept_failed(void);
 
 /* Begin to drain, on a thread: 0, or -1 with errno. If it drains already nothing changes. */
 int daemon_drain(struct daemon *);

@@ -125,6 +125,16 @@ bytes(long *n, const char *v, long min, long max)
 	return opt_bytes(v, n) == -1 || *n < min || *n > max ? "is not a size in range" : NULL;
 }
 
+static const char *
+set_ports(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	if ((c->d.no_ports = strcmp(v, "none") == 0))
+		return NULL;
+	return scope_only_ports(v) ? opt_copy(c->d.ports, sizeof(c->d.ports), v) : "is not PORT, PORT-PORT, a list of these, or none";
+}
+
 #define SETTER(name, call) \
 	static const char *name(void *arg, const char *v) \
 	{ struct conf *c = arg; return call; }
@@ -149,6 +159,9 @@ SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
 SETTER(set_streams, count(&c->d.streams, v, 1000000))
 SETTER(set_callers, count(&c->d.callers, v, 1000000))
 SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
+SETTER(set_ports_bind, opt_copy(c->ports_bind, sizeof(c->ports_bind), v))
+SETTER(set_ports_max, count(&c->d.ports_max, v, 65535))
+SETTER(set_port_callers, count(&c->d.port_callers, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
 SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
 SETTER(set_content, bytes(&c->d.content, v, 1, 64L << 20))
@@ -199,6 +212,8 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "redirect", 0, OPT_FLAG, NULL, NULL, "send plain HTTP callers to https", set_redirect },
 	{ "domain", 'd', OPT_VALUE, NULL, "NAME", "a tunnel is reached at TUNNEL.NAME", set_domain },
 	{ "url", 0, OPT_VALUE, NULL, "URL", "scheme and port of the URLs told to clients", set_url },
+	{ "ports", 0, OPT_VALUE, NULL, "PORT-PORT|none", "raw TCP ports for clients that name none", set_ports },
+	{ "ports-bind", 0, OPT_VALUE, NULL, "HOST", "where clients may have ports in public", set_ports_bind },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
 	{ "grace", 0, OPT_VALUE, "10", "TIME", "a lost session keeps its names", set_grace },
 	{ "drain", 0, OPT_VALUE, "20", "TIME", "to finish running exchanges at the end", set_drain },
@@ -214,6 +229,8 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "streams", 0, OPT_VALUE, "1024", "N", "running exchanges of one session", set_streams },
 	{ "callers", 0, OPT_VALUE, "4096", "N", "public connections", set_callers },
 	{ "sessions", 0, OPT_VALUE, "16384", "N", "client sessions", set_sessions },
+	{ "ports-max", 0, OPT_VALUE, "1024", "N", "sockets of raw ports", set_ports_max },
+	{ "port-callers", 0, OPT_VALUE, "256", "N", "connections to one raw port", set_port_callers },
 	{ "handshakes", 0, OPT_VALUE, "64", "N", "TLS handshakes of one address at once", set_handshakes },
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },

@@ -476,6 +476,8 @@ static const struct stream_ops ops = { on_data, on_fin, on_reset, on_writable };
 
 /* The preface, a line before the request that names the listen. */
 
+enum { PREFACE_NODES = 32 };
+
 struct opening {		/* a stream whose preface has not come yet; its mutex guards it */
 	struct local *l;
 	struct stream *s;
@@ -500,22 +502,20 @@ refuse_locked(struct opening *o)
 
 /* The pool of the listen that a preface names, or NULL: none of ours. */
 static struct pool *
-find_pool(struct local *l, const char *line, size_t len)
+find_pool(struct local *l, struct json *j, struct json_node node[PREFACE_NODES], const char *line, size_t len)
 {
-	struct json_node node[32];
-	struct json j;
 	const char *why;
 	int64_t id;
 
-	if (json_parse(&j, node, 32, line, len, &why) == -1 ||
-	    json_get_int(&j, 0, "id", 1, UINT32_MAX, &id) != 1 || id > l->n)
+	if (json_parse(j, node, PREFACE_NODES, line, len, &why) == -1 ||
+	    json_get_int(j, 0, "id", 1, UINT32_MAX, &id) != 1 || id > l->n)
 		return NULL;
 	return &l->pool[id - 1];
 }
 
-/* A job for an exchange, one with a connection if there is one. */
-static struct job *
-take_job(struct local *l, struct pool *pool, struct stream *s)
+/* A job for an exchange, one with a connection if there is one. 0, or -1: none can be had. len: of the preface. */
+static int
+begin_job_locked(struct local *l, struct pool *pool, struct stream *s, size_t len)
 {
 	struct job *j, *fresh = NULL;
 
@@ -523,7 +523,7 @@ take_job(struct local *l, struct pool *pool, struct stream *s)
 	if ((j = pool->parked) == NULL) {
 		pthread_mutex_unlock(&l->mtx);
 		if ((fresh = job_new(l, pool)) == NULL)
-			return NULL;
+			return -1;
 		pthread_mutex_lock(&l->mtx);
 		j = fresh;
 	} else
@@ -532,7 +532,8 @@ take_job(struct local *l, struct pool *pool, struct stream *s)
 	pthread_mutex_unlock(&l->mtx);
 	s->ops = &ops;
 	s->arg = j;
-	return j;
+	pump_put_locked(&j->pump, NULL, 0, len);	/* the window gets it back */
+	return 0;
 }
 
 /* A piece of a preface that does not come in one. 0, or -1: too long, or no memory. */
@@ -553,8 +554,10 @@ on_preface(void *arg, const uint8_t *buf, size_t len)
 	const uint8_t *nl = len > 0 ? memchr(buf, '\n', len) : NULL;
 	size_t k = nl != NULL ? (size_t)(nl - buf) + 1 : len, whole = k;
 	const char *line = (const char *)buf;
-	struct pool *pool;
-	struct job *j;
+	struct json_node node[PREFACE_NODES];
+	struct pool *pool = NULL;
+	struct stream *s = o->s;
+	struct json json;
 
 	if (nl == NULL || o->n > 0) {
 		if (gather_locked(o, buf, k) == -1) {
@@ -566,15 +569,16 @@ on_preface(void *arg, const uint8_t *buf, size_t len)
 	}
 	if (nl == NULL)
 		return;
-	if (whole > PREFACE_MAX || (pool = find_pool(o->l, line, whole - 1)) == NULL ||
-	    (j = take_job(o->l, pool, o->s)) == NULL) {
+	if (whole <= PREFACE_MAX)
+		pool = find_pool(o->l, &json, node, line, whole - 1);
+	if (pool == NULL || (pool->to.tcp ? rawlocal_begin_locked(o->l, pool, s, &json, whole) :
+	    begin_job_locked(o->l, pool, s, whole)) == -1) {
 		refuse_locked(o);
 		return;
 	}
 	opening_free(o);
-	pump_put_locked(&j->pump, NULL, 0, whole);	/* the window gets it back */
 	if (len > k)
-		on_data(j, buf + k, len - k);
+		s->ops->data(s->arg, buf + k, len - k);
 }
 
 static void

@@ -26,6 +26,8 @@ struct local_service {		/* what a tunnel leads to */
 	char host_header[NET_HOST_MAX + 8];	/* Host for the service; "": the caller's stays */
 	struct tls_client *tls;		/* for a target with TLS; freed with the local */
 	int rewrite;			/* URLs in responses are made the caller's: reverse.h */
+	int tcp;			/* plain connections, and no HTTP: of the above only target counts */
+	int proxy_protocol;		/* with tcp: see tunnel.h */
 };
 
 struct local_conf {
@@ -42,7 +44,7 @@ int local_parse(struct local_target *, const char *text, const char **why);
 struct local *local_new(const struct local_conf *);	/* NULL: no memory; then the tls are still the caller's */
 
 /*
- * In a session's reader: take a new http stream; its preface says whose it is. 1 if it is taken (its reference too).
+ * In a session's reader: take a new stream; its preface says whose it is. 1 if it is taken (its reference too).
  * At most so many exchanges run at a time that no thread is made that the system cannot give: then the stream is reset.
  */
 int local_accept(struct local *, struct stream *);

@@ -8,6 +8,7 @@
 #ifndef LOCALINT_H
 #define LOCALINT_H
 
+#include "json.h"
 #include "local.h"
 #include "pump.h"
 #include "reverse.h"
@@ -92,6 +93,15 @@ struct local {
 	int n;
 	struct pool pool[];	/* pool[i] is for listen id i + 1 */
 };
+
+/*
+ * In the reader, s->mtx held: a caller of a TCP tunnel, whose preface j, of len bytes in all, has come. Its callbacks are s's from now
+ * on. 0; or -1: no memory, descriptor or thread, and s is as it was.
+ */
+int rawlocal_begin_locked(struct local *, struct pool *, struct stream *s, const struct json *j, size_t len);
+
+/* A connection to the service, without TLS. -1 with *error, a word. */
+int local_dial(const struct local_target *, const char **error);
 
 /* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */
 int local_park(struct job *);

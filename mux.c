@@ -551,6 +551,19 @@ ystream_of(struct stream *s)
 	return (struct ystream *)(void *)s;
 }
 
+/* FIN has gone out with the last bytes: if the other side's came before, nothing more can happen to the stream. */
+static void
+fin_written(struct mux *m, struct ystream *s)
+{
+	int gone;
+
+	pthread_mutex_lock(&m->mtx);
+	gone = mux_retire_locked(m, s);
+	pthread_mutex_unlock(&m->mtx);
+	if (gone)
+		mux_stream_unref(m, s);
+}
+
 static long
 ystream_write(struct stream *base, const struct iovec *iov, int count, int fin, int64_t deadline)
 {
@@ -583,6 +596,8 @@ ystream_write(struct stream *base, const struct iovec *iov, int count, int fin, 
 			return -1;
 		done += n;
 	} while (done < total);
+	if (fin && done == total)
+		fin_written(m, s);
 	return (long)done;
 }
 

@@ -16,6 +16,9 @@ copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
 	memcpy(st->who, t->who, sizeof(st->who));
 	memcpy(st->dialect, t->dialect, sizeof(st->dialect));
 	st->path = t->path;
+	st->any = t->any;
+	memcpy(st->instance, t->instance, sizeof(st->instance));
+	st->listen_id = t->listen_id;
 	if (h == NULL) {
 		st->lost = 1;
 		st->since = t->since;
@@ -58,22 +61,45 @@ registry_status(struct registry *r, struct tunnel_status *out, size_t max)
 }
 
 int
-registry_hold(struct registry *r, const char *name, const char *who, const char *dialect, int path, int moving,
-    int64_t ms)
+registry_hold(struct registry *r, const struct hold *h)
 {
 	struct tunnel *t = NULL;
 
 	pthread_mutex_lock(&r->mtx);
-	if (registry_find_locked(r, name) == NULL && (t = registry_name_locked(r, name)) != NULL) {
-		memcpy(t->who, who, strlen(who) + 1);
-		snprintf(t->dialect, sizeof(t->dialect), "%s", dialect);
-		t->path = path;
-		t->moving = moving;
+	if (registry_find_locked(r, h->name) == NULL && (t = registry_name_locked(r, h->name)) != NULL) {
+		memcpy(t->who, h->who, strlen(h->who) + 1);
+		snprintf(t->dialect, sizeof(t->dialect), "%s", h->dialect);
+		t->path = h->path;
+		t->moving = h->moving;
+		t->lease = h->lease;
+		t->any = h->any;
+		memcpy(t->instance, h->instance, strlen(h->instance) + 1);
+		t->listen_id = h->listen_id;
 		t->since = clock_ms(CLOCK_WALL);
-		t->grace_until = clock_ms(CLOCK_STEADY) + ms;
+		t->grace_until = clock_ms(CLOCK_STEADY) + h->ms;
 	}
 	pthread_mutex_unlock(&r->mtx);
 	return t != NULL;
+}
+
+int
+registry_again(struct registry *r, const struct session *s, uint32_t listen_id, char name[NAME_LEN_MAX + 1])
+{
+	const struct tunnel *t;
+	int i, found = 0;
+
+	if (s->instance[0] == '\0')
+		return 0;
+	pthread_mutex_lock(&r->mtx);
+	for (i = 0; i < CHAINS && !found; i++)
+		for (t = r->chain[i]; t != NULL && !found; t = t->next) {
+			found = t->any && t->listen_id == listen_id && strcmp(t->instance, s->instance) == 0 &&
+			    strcmp(t->who, s->identity.who) == 0;
+			if (found)
+				memcpy(name, t->name, strlen(t->name) + 1);
+		}
+	pthread_mutex_unlock(&r->mtx);
+	return found;
 }
 
 /* Its names are lost, as if it had gone, and it ends when nothing runs. */

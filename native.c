@@ -11,7 +11,9 @@
 #include "json.h"
 #include "log.h"
 #include "native.h"
+#include "ports.h"
 #include "route.h"
+#include "urls.h"
 
 enum {
 	MESSAGE_MAX = 1 << 20,	/* a WebSocket message, bytes */
@@ -91,69 +93,13 @@ say_gone(struct native *n, uint32_t id, const char *code)
 	say(n, &b);
 }
 
-/* Scheme and authority of the client's endpoint, or --url's, which all URLs have; what the client said may be nonsense. */
-struct base {
-	const char *scheme;
-	struct str host, port;	/* port with its colon, or empty */
-};
-
 static void
-base_of(const struct native *n, struct base *base)
+put_guarded(struct buf *b, int guarded)
 {
-	static const char authority[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:[]";
-	const struct daemon_conf *conf = &n->d->conf;
-	const char *text = conf->url[0] != '\0' ? conf->url : n->endpoint;
-	const char *rest = strstr(text, "://"), *end, *colon;
-
-	base->scheme = strncmp(text, "wss", 3) == 0 || strncmp(text, "https", 5) == 0 ? "https://" : "http://";
-	rest = rest != NULL ? rest + 3 : text;
-	end = rest + strcspn(rest, "/?#");
-	if (strspn(rest, authority) < (size_t)(end - rest))
-		end = rest;
-	colon = memchr(rest, ']', (size_t)(end - rest));
-	colon = memchr(colon != NULL ? colon : rest, ':', (size_t)(end - (colon != NULL ? colon : rest)));
-	base->host.p = rest;
-	base->host.len = (size_t)((colon != NULL ? colon : end) - rest);
-	base->port.p = colon;
-	base->port.len = colon != NULL && end - colon <= 6 ? (size_t)(end - colon) : 0;
-	if (conf->domain[0] != '\0' || base->host.len == 0 || base->host.len > NAME_LEN_MAX) {
-		base->host.p = conf->domain[0] != '\0' ? conf->domain : "tunnel.localhost";
-		base->host.len = strlen(base->host.p);
-	}
-}
-
-/* "https://preview.tunnel.example.com:8443" */
-static void
-put_url(const struct native *n, struct buf *b, const char *name)
-{
-	const char *domain = n->d->conf.domain;
-	struct base base;
-
-	base_of(n, &base);
-	buf_str(b, base.scheme);
-	buf_str(b, name);
-	if (strchr(name, '.') == NULL) {
-		buf_str(b, ".");
-		buf_str(b, domain[0] != '\0' ? domain : "tunnel.localhost");
-	}
-	buf_put(b, base.port.p, base.port.len);
-	buf_char(b, '\0');
-}
-
-/* "https://tunnel.example.com:8443/preview/" */
-static void
-put_path_url(const struct native *n, struct buf *b, const char *name)
-{
-	struct base base;
-
-	base_of(n, &base);
-	buf_str(b, base.scheme);
-	buf_put(b, base.host.p, base.host.len);
-	buf_put(b, base.port.p, base.port.len);
-	buf_str(b, "/");
-	buf_str(b, name);
-	buf_str(b, "/");
-	buf_char(b, '\0');
+	if (!guarded)
+		return;
+	json_put_name(b, "guarded");
+	buf_str(b, "true");
 }
 
 static void
@@ -169,10 +115,7 @@ say_ready(struct native *n, const struct listen *l, int guarded)
 	json_put_member(&b, "url", l->url);
 	if (l->path_url != NULL)
 		json_put_member(&b, "path_url", l->path_url);
-	if (guarded) {
-		json_put_name(&b, "guarded");
-		buf_str(&b, "true");
-	}
+	put_guarded(&b, guarded);
 	buf_str(&b, "}");
 	say(n, &b);
 }
@@ -289,7 +232,7 @@ static void
 listen_http(struct native *n, const struct json *j, uint32_t id)
 {
 	char name[NAME_LEN_MAX + 1], url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX], held[64], message[160];
-	struct listen want = { id, name, 0, 0, NULL, url, NULL };
+	struct listen want = { id, name, 0, 0, NULL, url, NULL, NULL, 0 };
 	struct buf b;
 	const char *why;
 	int rc, guarded;
@@ -322,10 +265,10 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 	}
 	guarded = want.guard != NULL;
 	buf_init(&b, url, sizeof(url));
-	put_url(n, &b, name);
+	url_put_name(&b, &n->d->conf, n->endpoint, name);
 	if (want.path) {
 		buf_init(&b, path_url, sizeof(path_url));
-		put_path_url(n, &b, name);
+		url_put_path(&b, &n->d->conf, n->endpoint, name);
 		want.path_url = path_url;
 	}
 	switch (registry_listen(n->d->registry, &n->session, &want, held)) {
@@ -348,6 +291,62 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 }
 
 static void
+say_port(struct native *n, uint32_t id, const struct port_got *got, int guarded)
+{
+	char text[512];
+	struct buf b;
+
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, "{");
+	json_put_member(&b, "op", "ready");
+	put_id(&b, id);
+	json_put_name(&b, "port");
+	buf_u64(&b, got->number);
+	json_put_member(&b, "addr", got->addr);
+	put_guarded(&b, guarded);
+	buf_str(&b, "}");
+	say(n, &b);
+}
+
+static void
+listen_tcp(struct native *n, const struct json *j, uint32_t id)
+{
+	char bind[16], message[PORT_MESSAGE_MAX];
+	struct port_want want;
+	struct port_got got;
+	struct url_base base;
+	const char *code, *why;
+	int64_t number;
+	int guarded;
+
+	memset(&want, 0, sizeof(want));
+	want.id = id;
+	if (json_get_str(j, 0, "bind", bind, sizeof(bind)) != 1)
+		memcpy(bind, "loopback", sizeof("loopback"));
+	want.public = strcmp(bind, "public") == 0;
+	if (json_get_int(j, 0, "port", 0, 65535, &number) != 1 || json_get_bool(j, 0, "share", &want.share) == -1 ||
+	    (!want.public && strcmp(bind, "loopback") != 0)) {
+		say_error(n, id, "bad_port", "port is a number from 0 to 65535, bind is loopback or public");
+		return;
+	}
+	if (take_guard(j, &want.guard, &why) == -1) {
+		say_error(n, id, "bad_guard", why);
+		return;
+	}
+	guarded = want.guard != NULL;
+	url_base(&base, &n->d->conf, n->endpoint);
+	want.number = (unsigned)number;
+	want.host = base.host;
+	if ((code = port_listen(n->d, &n->session, &want, &got, message)) != NULL) {
+		say_error(n, id, code, message);
+		return;
+	}
+	log_line(LOG_INFO, "tunnel_open", "name", got.name, "addr", got.addr, "who", n->session.identity.who,
+	    "peer", n->session.peer, "guarded", guarded ? "yes" : NULL, (char *)NULL);
+	say_port(n, id, &got, guarded);
+}
+
+static void
 do_listen(struct native *n, const struct json *j)
 {
 	char kind[8];
@@ -362,7 +361,7 @@ do_listen(struct native *n, const struct json *j)
 	if (strcmp(kind, "http") == 0)
 		listen_http(n, j, (uint32_t)id);
 	else if (strcmp(kind, "tcp") == 0)
-		say_error(n, (uint32_t)id, "forbidden", "this daemon offers no TCP ports");
+		listen_tcp(n, j, (uint32_t)id);
 	else
 		say_error(n, (uint32_t)id, "bad_name", "kind is http or tcp");
 }
@@ -438,11 +437,13 @@ native_open(struct session *s, uint64_t *tally, int64_t deadline)
 }
 
 static void
-native_preface(struct buf *b, const struct holder *h, const char *peer)
+native_preface(struct buf *b, const struct holder *h, const char *peer, const char *local)
 {
 	buf_str(b, "{");
 	put_id(b, h->listen_id);
 	json_put_member(b, "peer", peer);
+	if (local != NULL)
+		json_put_member(b, "local", local);
 	buf_str(b, "}\n");
 }
 

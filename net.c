@@ -145,16 +145,16 @@ new_socket(int family)
 }
 
 static int
-listen_one(const struct addrinfo *ai)
+listen_one(const struct sockaddr *sa, socklen_t salen)
 {
 	int fd, on = 1, saved;
 
-	if ((fd = new_socket(ai->ai_family)) == -1)
+	if ((fd = new_socket(sa->sa_family)) == -1)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (ai->ai_family == AF_INET6)	/* IPv4 has a socket of its own */
+	if (sa->sa_family == AF_INET6)	/* IPv4 has a socket of its own */
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == -1 || listen(fd, BACKLOG) == -1) {
+	if (bind(fd, sa, salen) == -1 || listen(fd, BACKLOG) == -1) {
 		saved = errno;
 		close(fd);
 		errno = saved;
@@ -163,11 +163,49 @@ listen_one(const struct addrinfo *ai)
 	return fd;
 }
 
+static int
+look_up(const char *host, const char *port, struct addrinfo **res)
+{
+	struct addrinfo hints;
+
+	memset(&hints, 0, sizeof(hints));
+	hints.ai_socktype = SOCK_STREAM;
+	hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+	return getaddrinfo(strcmp(host, "*") == 0 ? NULL : host[0] ? host : "127.0.0.1", port, &hints, res);
+}
+
+int
+net_listen_addresses(const char *host, struct sockaddr_storage out[NET_LISTEN_MAX], const char **why)
+{
+	struct addrinfo *res, *ai;
+	int rc = look_up(host, "0", &res), n = 0;
+
+	if (rc != 0) {
+		*why = gai_strerror(rc);
+		return -1;
+	}
+	memset(out, 0, NET_LISTEN_MAX * sizeof(*out));
+	for (ai = res; ai != NULL && n < NET_LISTEN_MAX; ai = ai->ai_next)
+		memcpy(&out[n++], ai->ai_addr, ai->ai_addrlen);
+	freeaddrinfo(res);
+	return n;
+}
+
+int
+net_listen_at(const struct sockaddr_storage *ss, unsigned port)
+{
+	struct sockaddr_storage at = *ss;
+	struct sockaddr *sa = (struct sockaddr *)&at;
+
+	set_port(sa, htons((in_port_t)port));
+	return listen_one(sa, sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+}
+
 int
 net_listen(const char *text, int (*have)(void *, const struct sockaddr *), void *arg, int *fd, const char **why)
 {
 	char host[NET_HOST_MAX], port[6];
-	struct addrinfo hints, *res, *ai;
+	struct addrinfo *res, *ai;
 	struct sockaddr_storage ss;
 	int n = 0, rc;
 
@@ -175,12 +213,7 @@ net_listen(const char *text, int (*have)(void *, const struct sockaddr *), void 
 		*why = "is not [HOST:]PORT";
 		return -1;
 	}
-	memset(&hints, 0, sizeof(hints));
-	hints.ai_socktype = SOCK_STREAM;
-	hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-	rc = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host[0] ? host : "127.0.0.1",
-	    port, &hints, &res);
-	if (rc != 0) {
+	if ((rc = look_up(host, port, &res)) != 0) {
 		*why = gai_strerror(rc);
 		return -1;
 	}
@@ -190,7 +223,7 @@ net_listen(const char *text, int (*have)(void *, const struct sockaddr *), void 
 			set_port(ai->ai_addr, get_port((const struct sockaddr *)&ss));
 		}
 		fd[n] = have != NULL ? have(arg, ai->ai_addr) : -1;
-		if (fd[n] == -1 && (fd[n] = listen_one(ai)) == -1) {
+		if (fd[n] == -1 && (fd[n] = listen_one(ai->ai_addr, ai->ai_addrlen)) == -1) {
 			/* a machine without IPv6 still has its IPv4 address, and the other way round */
 			if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)
 				continue;

@@ -25,6 +25,10 @@ int net_split(const char *text, char host[NET_HOST_MAX], char port[6]);
  */
 int net_listen(const char *text, int (*have)(void *, const struct sockaddr *), void *arg, int *fd, const char **why);
 
+/* What host, without brackets, means for listening ("*": every address), to be kept for net_listen_at. How many of out, or -1 and *why. */
+int net_listen_addresses(const char *host, struct sockaddr_storage out[NET_LISTEN_MAX], const char **why);
+int net_listen_at(const struct sockaddr_storage *, unsigned port);	/* asks nobody about names; -1 with errno */
+
 /* Listen on a unix socket (mode 0600), replacing one that nobody listens on. -1 with errno. */
 int net_listen_unix(const char *path);
 

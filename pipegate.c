@@ -70,11 +70,12 @@ d_open(struct session *s, uint64_t *tally, int64_t deadline)
 }
 
 static void
-d_preface(struct buf *out, const struct holder *h, const char *peer)
+d_preface(struct buf *out, const struct holder *h, const char *peer, const char *local)
 {
 	(void)out;	/* a request says it all */
 	(void)h;
 	(void)peer;
+	(void)local;
 }
 
 static void

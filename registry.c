@@ -59,6 +59,9 @@ unlink_locked(struct registry *r, struct tunnel *t)
 		;
 	*p = t->next;
 	t->linked = 0;
+	if (t->lease != NULL)
+		t->lease->end(t->lease);
+	t->lease = NULL;
 	pthread_cond_broadcast(&r->change);
 	tunnel_unref_locked(t);
 }
@@ -244,6 +247,20 @@ all_share_locked(const struct tunnel *t)
 
 enum { LOSERS_MAX = 256 };
 
+/* Its name is the last holder's choice, or chosen for it, and so is what is kept with it. */
+static void
+settle_locked(struct tunnel *t, const struct session *s, const struct listen *want)
+{
+	struct lease *old = t->lease;
+
+	t->lease = want->lease;
+	if (old != NULL)
+		old->end(old);	/* often it is the same one, referred to twice */
+	t->any = want->any;
+	memcpy(t->instance, s->instance, sizeof(t->instance));
+	t->listen_id = want->id;
+}
+
 /*
  * The same path by another name: "/id" is an id of PipeGate's, "id" a tunnel that its client has registered with a
  * path. NULL: nobody has it.
@@ -260,9 +277,10 @@ rival_locked(struct registry *r, const char *name)
 }
 
 static enum listen_result
-listen_locked(struct registry *r, struct session *s, struct holder *h, const char *name,
+listen_locked(struct registry *r, struct session *s, struct holder *h, const struct listen *want,
     char held[64], struct loser *loser, int *nlosers)
 {
+	const char *name = want->name;
 	struct tunnel *t = registry_find_locked(r, name), *rival = h->path ? rival_locked(r, name) : NULL;
 
 	if (rival != NULL || (t != NULL && strcmp(t->who, s->identity.who) != 0)) {
@@ -281,6 +299,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 		memcpy(t->who, s->identity.who, sizeof(t->who));
 		t->since = h->since;
 	}
+	settle_locked(t, s, want);
 	t->path = h->path;
 	snprintf(t->dialect, sizeof(t->dialect), "%s", s->dialect->name);
 	t->moving = 0;
@@ -294,13 +313,27 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const cha
 	return LISTEN_OK;
 }
 
+/* Outside the lock: tell those who have lost name to s. Drops the references. */
+static void
+tell_losers(struct registry *r, const struct session *s, const char *name, struct loser *loser, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		log_line(LOG_INFO, "taken_over", "name", name, "who", s->identity.who,
+		    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
+		loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
+		session_unref(r, loser[i].session);
+	}
+}
+
 enum listen_result
 registry_listen(struct registry *r, struct session *s, const struct listen *want, char held[64])
 {
 	struct loser *loser = calloc(LOSERS_MAX, sizeof(*loser));
 	struct holder *h = calloc(1, sizeof(*h));
 	enum listen_result rc = LISTEN_NO_MEMORY;
-	int i, n = 0;
+	int n = 0;
 
 	if (loser != NULL && h != NULL) {
 		h->session = s;
@@ -313,7 +346,7 @@ registry_listen(struct registry *r, struct session *s, const struct listen *want
 		h->since = clock_ms(CLOCK_WALL);
 		h->refs = 1;
 		pthread_mutex_lock(&r->mtx);
-		rc = listen_locked(r, s, h, want->name, held, loser, &n);
+		rc = listen_locked(r, s, h, want, held, loser, &n);
 		pthread_mutex_unlock(&r->mtx);
 	}
 	if (rc != LISTEN_OK) {
@@ -324,14 +357,29 @@ registry_listen(struct registry *r, struct session *s, const struct listen *want
 		}
 		free(h);
 	}
-	for (i = 0; i < n; i++) {
-		log_line(LOG_INFO, "taken_over", "name", want->name, "who", s->identity.who,
-		    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
-		loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
-		session_unref(r, loser[i].session);
-	}
+	tell_losers(r, s, want->name, loser, n);
 	free(loser);
 	return rc;
+}
+
+void
+registry_oust(struct registry *r, struct session *s, const char *name)
+{
+	struct loser *loser = calloc(LOSERS_MAX, sizeof(*loser));
+	struct tunnel *t;
+	int n = 0;
+
+	if (loser == NULL)
+		return;
+	pthread_mutex_lock(&r->mtx);
+	if ((t = registry_find_locked(r, name)) != NULL && strcmp(t->who, s->identity.who) == 0) {
+		replace_locked(t, s);
+		n = oust_locked(t, loser, LOSERS_MAX);
+		unlink_locked(r, t);
+	}
+	pthread_mutex_unlock(&r->mtx);
+	tell_losers(r, s, name, loser, n);
+	free(loser);
 }
 
 int

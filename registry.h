@@ -1,7 +1,7 @@
 /*
- * registry.h: who holds which name: sessions and their tunnels.
+ * registry.h: who holds which name: sessions and their tunnels. A TCP port is a name, too: "tcp:9000".
  *
- * Lock order: registry, stream, link, mux; pending is last, alone. Written here and nowhere else.
+ * Lock order: registry, ports; registry, stream, link, mux; pending is last, alone. Written here and nowhere else.
  * No dialect function is called with the registry's mutex held.
  */
 #ifndef REGISTRY_H
@@ -29,8 +29,8 @@ struct dialect {
 	int whole;		/* its streams are messages (message.h): limits, no upgrades, and 100 (Continue) is ours to say */
 	/* A stream to the tunnel; see mux_open. */
 	struct stream *(*open)(struct session *, uint64_t *tally, int64_t deadline);
-	/* What goes in front of the request on that stream. */
-	void (*preface)(struct buf *, const struct holder *, const char *peer);
+	/* What goes in front of the request on that stream; of a port's caller, with where it has come to (else local is NULL). */
+	void (*preface)(struct buf *, const struct holder *, const char *peer, const char *local);
 	/* The tunnel was taken away: tell the client why. */
 	void (*gone)(struct session *, uint32_t listen_id, const char *code);
 	void (*drain)(struct session *);	/* ask the client to go to another session */
@@ -101,12 +101,18 @@ void session_unref(struct registry *, struct session *);
 /* The session is over: orderly frees its names at once, else they are kept for the grace period. */
 void registry_remove(struct registry *, struct session *, int orderly);
 
+struct lease {			/* what is kept as long as its name is taken: a port's sockets */
+	void (*end)(struct lease *);	/* give one reference back; the registry's mutex may be held: it must not block */
+};
+
 struct listen {			/* what a session asks for */
 	uint32_t id;
 	const char *name;
 	int path, share;
 	struct guard *guard;	/* from malloc; the registry's from then on, whatever comes of it */
 	const char *url, *path_url;	/* where callers come to, for status; NULL: not said */
+	struct lease *lease;	/* NULL: none; its reference is the registry's from then on if all goes well */
+	int any;		/* a name was chosen for it: see registry_again */
 };
 
 enum listen_result { LISTEN_OK, LISTEN_IN_USE, LISTEN_LIMIT, LISTEN_NO_MEMORY };
@@ -117,6 +123,10 @@ enum listen_result { LISTEN_OK, LISTEN_IN_USE, LISTEN_LIMIT, LISTEN_NO_MEMORY };
 enum listen_result registry_listen(struct registry *, struct session *s, const struct listen *, char held[64]);
 /* 1 if it was there; its running exchanges go on. */
 int registry_unlisten(struct registry *, struct session *, uint32_t listen_id);
+/* The name chosen for this listen of an earlier session of the same client process: 1, or 0: there is none. */
+int registry_again(struct registry *, const struct session *, uint32_t listen_id, char name[NAME_LEN_MAX + 1]);
+/* If name is of s's own credential: take it from all its holders, who are told, and free it. */
+void registry_oust(struct registry *, struct session *s, const char *name);
 
 enum pick_result {
 	PICK_OK, PICK_NONE,	/* nobody holds the name */
@@ -150,11 +160,21 @@ void registry_drain(struct registry *);		/* ask all sessions to move */
 void registry_end(struct registry *, int code, const char *reason);	/* end all */
 
 /*
- * For a takeover. Keep name for this credential, whose client speaks dialect ("": not known), for ms, as if its session had just been lost; moving: it has been told to come, and
- * as many exchanges may wait for it as there are callers. 1 if the name was not there.
+ * For a takeover. Keep a name for its credential for ms, as if its session had just been lost. 1 if the name was not there; then
+ * the lease's reference is the registry's.
  */
-int registry_hold(struct registry *, const char *name, const char *who, const char *dialect, int path, int moving,
-    int64_t ms);
+struct hold {
+	const char *name, *who;
+	const char *dialect;	/* its client speaks; "": not known */
+	int path;
+	int moving;		/* it has been told to come, and as many exchanges may wait for it as there are callers */
+	int64_t ms;
+	struct lease *lease;	/* as in struct listen, as are the next three */
+	int any;
+	const char *instance;	/* of its session */
+	uint32_t listen_id;
+};
+int registry_hold(struct registry *, const struct hold *);
 /* End sessions whose dialect cannot drain (whole), each as soon as nothing runs, so that their clients come again. */
 void registry_part(struct registry *);
 
@@ -169,6 +189,9 @@ struct tunnel_status {
 	int64_t since;		/* of the holder, ms; of the loss in grace */
 	char url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX];	/* "": not known, or not by path */
 	int running, path, lost, guarded, whole;
+	int any;		/* the next two tell whose listen it was chosen for */
+	char instance[INSTANCE_MAX + 1];
+	uint32_t listen_id;
 	int64_t left;		/* of the grace period, ms, when lost */
 	uint64_t in, out, requests;	/* bytes from callers to the client, and back */
 };

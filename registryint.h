@@ -12,7 +12,10 @@ enum { CHAINS = 1024 };
 struct tunnel {			/* a name that is held or in its grace period */
 	char name[NAME_LEN_MAX + 1];
 	char who[sizeof(((struct identity *)0)->who)];
+	struct lease *lease;	/* NULL: none */
+	int any;		/* its name was chosen for the last holder's listen, which these two tell */
 	char instance[INSTANCE_MAX + 1];
+	uint32_t listen_id;
 	struct holder *holders;
 	int64_t grace_until;	/* clock_ms, CLOCK_STEADY; with no holder */
 	int64_t since;

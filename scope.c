@@ -194,6 +194,37 @@ scope_has_port(const char *scope, unsigned wanted)
 }
 
 int
+scope_only_ports(const char *scope)
+{
+	struct entry e;
+
+	if (is_all(scope))
+		return 0;
+	while (next_entry(&scope, &e))
+		if (e.kind != ENTRY_PORTS)
+			return 0;
+	return 1;
+}
+
+unsigned
+scope_next_port(const char *scope, unsigned after)
+{
+	struct entry e;
+	unsigned next = 0, at;
+
+	if (is_all(scope))
+		return after >= PORT_MAX ? 0 : after < PORT_FIRST_USER ? PORT_FIRST_USER : after + 1;
+	while (next_entry(&scope, &e)) {
+		if (e.kind != ENTRY_PORTS || e.hi <= after)
+			continue;
+		at = e.lo > after ? e.lo : after + 1;
+		if (next == 0 || at < next)
+			next = at;
+	}
+	return next;
+}
+
+int
 scope_only_name(const char *scope, char *out)
 {
 	struct entry e;

@@ -20,6 +20,9 @@ int scope_check(const char *scope, const char **why);
 /* 1 or 0. A text that scope_check refuses grants nothing, or what is sound in it. */
 int scope_has_name(const char *scope, const char *name);	/* name in lower case */
 int scope_has_port(const char *scope, unsigned port);
+int scope_only_ports(const char *scope);	/* it is sound, and holds ports and nothing else */
+/* The lowest port it holds that is above after; 0: there is none. "*": as above. */
+unsigned scope_next_port(const char *scope, unsigned after);
 /* 1 and the scope's name in out[NAME_LEN_MAX + 1] if it holds just one, ports aside; else 0. */
 int scope_only_name(const char *scope, char *out);
 

@@ -67,20 +67,32 @@ error(struct job *j, const char *what)
 	return j->headed ? V_CUT : V_ERROR;
 }
 
+int
+local_dial(const struct local_target *t, const char **why)
+{
+	enum net_fail fail;
+	int fd;
+
+	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) :
+	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, &fail);
+	if (fd == -1)
+		*why = fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused";
+	else
+		net_tune(fd);
+	return fd;
+}
+
 /* A fresh connection to the service. */
 static enum verdict
 dial(struct job *j)
 {
 	const struct local_target *t = &j->pool->to.target;
-	enum net_fail fail;
+	const char *why;
 	int fd;
 
 	conn_close(&j->conn);
-	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) :
-	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, &fail);
-	if (fd == -1)
-		return error(j, fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused");
-	net_tune(fd);
+	if ((fd = local_dial(t, &why)) == -1)
+		return error(j, why);
 	conn_plain(&j->conn, fd);
 	if (t->tls && tlsconn_connect(&j->conn, j->pool->to.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
 	    -1, j->detail) != TLS_OK)

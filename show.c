@@ -93,7 +93,8 @@ probe(void *arg)
 	if (tunnel_probe(arg))
 		return NULL;
 	show_target(text, sizeof(text), arg);
-	show_line("nothing listens at %s yet; callers get 502 until something does; --wait waits for it", text);
+	show_line("nothing listens at %s yet; callers %s until something does; --wait waits for it", text,
+	    show.conf->tunnels.tcp ? "are cut off" : "get 502");
 	return NULL;
 }
 
@@ -146,25 +147,33 @@ on_lost(void *arg, int i, const char *code, const char *message)
 		int says;	/* the daemon's message tells more */
 	} table[] = {
 		{ "name_in_use", "refused", "the name is in use", 1 },
-		{ "forbidden", "refused", "the daemon does not let this token have the name", 1 },
+		{ "forbidden", "refused", "the daemon does not let this token have it", 1 },
 		{ "bad_name", "refused", "the daemon does not take the name", 1 },
 		{ "taken_over", "lost", "another process with this token took the name over", 0 },
 		{ "revoked", "lost", "the token was revoked", 0 },
 		{ "bad_guard", "refused", "the daemon does not take --auth-file or --allow", 1 },
 		{ "unguarded", "refused", "the daemon is too old for --auth-file, TUNNEL_AUTH and --allow, and would let anybody in", 0 },
+		{ "port_in_use", "refused", "the port is in use", 1 },
+		{ "bad_port", "refused", "the daemon does not take the port", 1 },
 		{ "expired", "lost", "the token has expired", 0 },
 	};
 	const struct tunnels *ts = &show.conf->tunnels;
 	const char *name = ts->t[i].name[0] != '\0' ? ts->t[i].name : "the tunnel";
-	char text[400], extra[400] = "";
+	char text[400], extra[400] = "", port[NAME_SIZE + 8];
 	size_t k = 0;
 
 	(void)arg;
 	escape(text, sizeof(text), message);
+	if (ts->tcp) {
+		snprintf(port, sizeof(port), "port %s", name);
+		name = strcmp(name, "0") == 0 ? "a port" : port;
+	}
 	while (k < sizeof(table) / sizeof(table[0]) - 1 && strcmp(table[k].code, code) != 0)
 		k++;
 	if (strcmp(code, "name_in_use") == 0 || strstr(message, "the daemon's own") != NULL)	/* no token may have that */
 		snprintf(extra, sizeof(extra), "; take another%s", ts->n == 1 ? " with --name" : "");
+	else if (strcmp(code, "forbidden") == 0 && ts->tcp)
+		;		/* what the daemon says tells enough */
 	else if (strcmp(code, "forbidden") == 0 && ts->t[i].name[0] != '\0')
 		snprintf(extra, sizeof(extra), "; tunneld token issue --scope %s makes one that may", name);
 	else if (strcmp(code, "forbidden") == 0)
@@ -214,6 +223,12 @@ on_request(void *arg, const struct tunnel_request *r)
 	localtime_r(&now, &tm);
 	escape(method, sizeof(method), r->method);
 	escape(target, sizeof(target), r->target);
+	if (ts->tcp) {
+		put_line(2, line, snprintf(line, sizeof(line), "%02d:%02d:%02d %s %s %s %lldms %lluB%s%s\n", tm.tm_hour,
+		    tm.tm_min, tm.tm_sec, method, ts->t[r->tunnel].name, target, (long long)r->ms, (unsigned long long)r->bytes,
+		    r->error != NULL ? " " : "", r->error != NULL ? r->error : ""));
+		return;
+	}
 	put_line(2, line, snprintf(line, sizeof(line),
 	    "%02d:%02d:%02d %s%s%s %s %s%d%s %lldms %lluB%s%s\n", tm.tm_hour, tm.tm_min, tm.tm_sec,
 	    ts->n > 1 ? ts->t[r->tunnel].name : "", ts->n > 1 ? " " : "",

@@ -13,6 +13,7 @@
 #include "json.h"
 #include "log.h"
 #include "pipegatemsg.h"
+#include "ports.h"
 #include "takeover.h"
 
 enum {
@@ -220,6 +221,43 @@ hold_ms(const struct daemon_conf *conf, const struct tunnel_status *s)
 	return s->whole ? ms + conf->drain_ms : ms;
 }
 
+/* The sockets of the raw ports among them. */
+static int
+give_ports(struct daemon *d, struct takeover *t, const struct tunnel_status *s, size_t n)
+{
+	char text[TAKEOVER_LINE];
+	int fd[NET_LISTEN_MAX], public, k, rc = 0;
+	unsigned number;
+	struct buf b;
+	size_t i;
+
+	for (i = 0; i < n && rc == 0 && d->ports != NULL; i++) {
+		if (!port_name(s[i].name, &number))
+			continue;
+		for (k = port_sockets(d->ports, number, &public, fd); k > 0; close(fd[--k])) {
+			begin(&b, text, "port");
+			json_put_name(&b, "port");
+			buf_u64(&b, number);
+			put_bool(&b, "public", public);
+			if (rc == 0)
+				rc = say(t, &b, fd[k - 1]);
+		}
+	}
+	return rc;
+}
+
+/* Whose listen a name was chosen for. */
+static void
+put_any(struct buf *b, const struct tunnel_status *s)
+{
+	if (!s->any)
+		return;
+	put_bool(b, "any", 1);
+	json_put_member(b, "instance", s->instance);
+	json_put_name(b, "id");
+	buf_u64(b, s->listen_id);
+}
+
 static int
 give_names(struct daemon *d, struct takeover *t)
 {
@@ -234,7 +272,10 @@ give_names(struct daemon *d, struct takeover *t)
 	if ((s = calloc(n, sizeof(*s))) == NULL)
 		return -1;
 	have = registry_status(d->registry, s, n);	/* one may have come meanwhile: it is told with the rest */
-	for (i = 0; i < have && i < n && rc == 0; i++) {
+	if (have > n)
+		have = n;
+	rc = give_ports(d, t, s, have);
+	for (i = 0; i < have && rc == 0; i++) {
 		begin(&b, text, "name");
 		json_put_member(&b, "name", s[i].name);
 		json_put_member(&b, "who", s[i].who);
@@ -243,6 +284,7 @@ give_names(struct daemon *d, struct takeover *t)
 		put_bool(&b, "lost", s[i].lost);
 		json_put_name(&b, "ms");
 		buf_u64(&b, (unsigned long long)hold_ms(&d->conf, &s[i]));
+		put_any(&b, &s[i]);
 		rc = say(t, &b, -1);
 	}
 	free(s);
@@ -432,28 +474,117 @@ takeover_ask(struct takeover *t, const char *state, char *why, size_t whylen)
 	return -1;
 }
 
+/* A socket of a raw port has come with this line. 0, or -1: it is none. */
+static int
+take_port(struct takeover *t, const struct daemon *d, const struct line *l)
+{
+	int family = t->fd != -1 ? net_listens(t->fd) : -1, public = 0, i;
+	int64_t number;
+	void *more;
+
+	if (json_get_int(&l->j, 0, "port", 1, 65535, &number) != 1 || json_get_bool(&l->j, 0, "public", &public) == -1 ||
+	    (family != AF_INET && family != AF_INET6))
+		return -1;
+	for (i = t->nports - 1; i >= 0 && t->port[i].number != (unsigned)number; i--)
+		;
+	if (i == -1 && t->nports < d->conf.ports_max &&
+	    (more = realloc(t->port, (size_t)(t->nports + 1) * sizeof(*t->port))) != NULL) {
+		t->port = more;
+		i = t->nports++;
+		t->port[i].number = (unsigned)number;
+		t->port[i].public = public;
+		t->port[i].n = 0;
+	}
+	if (i == -1 || t->port[i].n == NET_LISTEN_MAX)
+		close(t->fd);		/* there is no room for it: the port is bound anew when its client comes */
+	else
+		t->port[i].fd[t->port[i].n++] = t->fd;
+	t->fd = -1;
+	return 0;
+}
+
+static void
+drop_ports(struct takeover *t)
+{
+	for (; t->nports > 0; t->nports--)
+		while (t->port[t->nports - 1].n > 0)
+			close(t->port[t->nports - 1].fd[--t->port[t->nports - 1].n]);
+	free(t->port);
+	t->port = NULL;
+}
+
+/* The sockets that have come for this port, open from now on. NULL: none have, or it is open already. */
+static struct lease *
+adopt(struct takeover *t, struct daemon *d, unsigned number)
+{
+	struct lease *lease;
+	int i;
+
+	for (i = 0; i < t->nports && (t->port[i].number != number || t->port[i].n == 0); i++)
+		;
+	if (i == t->nports)
+		return NULL;
+	lease = port_adopt(d->ports, number, t->port[i].public, t->port[i].fd, t->port[i].n);
+	if (lease != NULL)
+		t->port[i].n = 0;
+	return lease;
+}
+
+/* A name has come. How many were taken, 1 or 0. */
+static int
+take_name(struct takeover *t, struct daemon *d, const struct line *l)
+{
+	char name[NAME_LEN_MAX + 1], who[sizeof(((struct identity *)0)->who)], dialect[DIALECT_NAME_MAX] = "";
+	char instance[INSTANCE_MAX + 1];
+	struct hold h = { name, who, dialect, 0, 0, 0, NULL, 0, instance, 0 };
+	unsigned number = 0;
+	int lost = 0, taken;
+	int64_t id;
+
+	if (json_get_str(&l->j, 0, "name", name, sizeof(name)) != 1 ||
+	    !(name_ok(name) || (name[0] == '/' && pipegate_id_ok(name + 1)) || (d->ports != NULL && port_name(name, &number))) ||
+	    json_get_str(&l->j, 0, "who", who, sizeof(who)) != 1 ||
+	    json_get_str(&l->j, 0, "dialect", dialect, sizeof(dialect)) == -1 ||	/* daemons that tell of none are older */
+	    json_get_bool(&l->j, 0, "path", &h.path) == -1 ||
+	    json_get_bool(&l->j, 0, "lost", &lost) == -1 || json_get_int(&l->j, 0, "ms", 0, INT_MAX, &h.ms) != 1)
+		return 0;
+	if (json_get_bool(&l->j, 0, "any", &h.any) != 1 || json_get_int(&l->j, 0, "id", 0, UINT32_MAX, &id) != 1 ||
+	    json_get_str(&l->j, 0, "instance", instance, sizeof(instance)) != 1) {
+		h.any = 0;
+		id = 0;
+		instance[0] = '\0';
+	}
+	h.listen_id = (uint32_t)id;
+	h.moving = !lost;
+	h.lease = number != 0 ? adopt(t, d, number) : NULL;
+	if (!(taken = registry_hold(d->registry, &h)) && h.lease != NULL)
+		h.lease->end(h.lease);
+	return taken;
+}
+
 /* Take names until the object op. 0, the other side may be no more then; or -1 and why. */
 static int
-take_names(struct takeover *t, struct registry *r, const char *op, char *why, size_t whylen)
+take_names(struct takeover *t, struct daemon *d, const char *op, char *why, size_t whylen)
 {
-	char name[NAME_LEN_MAX + 1], who[sizeof(((struct identity *)0)->who)], dialect[DIALECT_NAME_MAX];
 	struct line l;
-	int64_t ms;
-	int rc, path, lost, n = 0;
+	int rc, n = 0, ports = 1, saved;
 
-	while ((rc = next_line(t, &l, 0, step_end())) == 1 && strcmp(l.op, op) != 0) {
+	while ((rc = next_line(t, &l, ports, step_end())) == 1 && strcmp(l.op, op) != 0) {
 		if (strcmp(l.op, "refused") == 0 || n++ == NAMES_MAX)
 			break;
-		path = lost = 0;
-		dialect[0] = '\0';	/* daemons that tell of none are older */
-		if (strcmp(l.op, "name") == 0 && json_get_str(&l.j, 0, "name", name, sizeof(name)) == 1 &&
-		    (name_ok(name) || (name[0] == '/' && pipegate_id_ok(name + 1))) && json_get_str(&l.j, 0, "who", who, sizeof(who)) == 1 &&
-		    json_get_str(&l.j, 0, "dialect", dialect, sizeof(dialect)) != -1 &&
-		    json_get_bool(&l.j, 0, "path", &path) != -1 &&
-		    json_get_bool(&l.j, 0, "lost", &lost) != -1 &&
-		    json_get_int(&l.j, 0, "ms", 0, INT_MAX, &ms) == 1)
-			t->names += registry_hold(r, name, who, dialect, path, !lost, ms);
+		if (strcmp(l.op, "port") == 0 && take_port(t, d, &l) == -1) {
+			errno = EPROTO;
+			rc = -1;
+			break;
+		}
+		if (strcmp(l.op, "name") == 0) {
+			ports = 0;	/* they come first */
+			t->names += take_name(t, d, &l);
+		}
 	}
+	saved = errno;
+	drop_ports(t);
+	errno = saved;
 	if (rc == 0)
 		t->alone = 1;
 	if (rc == 0 || (rc == 1 && strcmp(l.op, op) == 0))
@@ -463,7 +594,7 @@ take_names(struct takeover *t, struct registry *r, const char *op, char *why, si
 }
 
 int
-takeover_go(struct takeover *t, struct registry *r, char *why, size_t whylen)
+takeover_go(struct takeover *t, struct daemon *d, char *why, size_t whylen)
 {
 	char text[TAKEOVER_LINE];
 	struct buf b;
@@ -476,18 +607,18 @@ takeover_go(struct takeover *t, struct registry *r, char *why, size_t whylen)
 		return -1;
 	}
 	/* it may have said why before it went */
-	return take_names(t, r, "go", why, whylen);
+	return take_names(t, d, "go", why, whylen);
 }
 
 int
-takeover_taken(struct takeover *t, struct registry *r, char *why, size_t whylen)
+takeover_taken(struct takeover *t, struct daemon *d, char *why, size_t whylen)
 {
 	char names[16];
 	int rc = 0;
 
 	if (!t->alone) {
 		say_op(t, "taken");	/* if it is no more, or has thought better of it, reading tells */
-		rc = take_names(t, r, "done", why, whylen);
+		rc = take_names(t, d, "done", why, whylen);
 	}
 	if (rc == -1)
 		return -1;

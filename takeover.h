@@ -7,10 +7,12 @@
  *	old	{"op":"socket","kind":"control"}
  *	old	{"op":"offer"}				those were all
  *	new	{"op":"ready","pid":4711}		it could accept now
- *	old	{"op":"name","name":"preview","who":"token:4be1c0de","path":false,"lost":false,"ms":10000}	one a name: keep it so long
+ *	old	{"op":"port","port":9000,"public":false}	one a socket of a raw TCP port, which comes with it; those of a port follow each other
+ *	old	{"op":"name","name":"preview","who":"token:4be1c0de","path":false,"lost":false,"ms":10000}	one a name: keep it so long;
+ *			a port's is "tcp:9000", and if it was chosen, "any":true,"instance":"9f3c2a…","id":2 tell for whose listen
  *	old	{"op":"go"}
  *	new	{"op":"taken"}				it accepts: the old one stops
- *	old	{"op":"name",...}			what has come in between
+ *	old	{"op":"port",...}, {"op":"name",...}	what has come in between
  *	old	{"op":"done"}
  *
  * Until "taken" has arrived nothing has changed for the old one. It says {"op":"refused","reason":"..."} in place of anything
@@ -42,6 +44,11 @@ struct takeover {
 	struct daemon_listener have[LISTENERS_MAX];	/* the caller's, but for those with fd -1 */
 	int n;
 	int names;		/* so many were taken */
+	struct {		/* sockets of raw ports whose names have not come yet */
+		unsigned number;
+		int public, fd[NET_LISTEN_MAX], n;
+	} *port;
+	int nports;
 };
 
 /*
@@ -55,9 +62,9 @@ int takeover_find(struct takeover *, int tls, const struct sockaddr *);
 void takeover_drop(struct takeover *);		/* close the public sockets that are left */
 
 /* All is checked and open: get the word, and the names. 0, or -1 and why. */
-int takeover_go(struct takeover *, struct registry *, char *why, size_t whylen);
+int takeover_go(struct takeover *, struct daemon *, char *why, size_t whylen);
 
 /* The daemon accepts: the other may stop. 0; or -1 and why: it goes on, and the caller must not. */
-int takeover_taken(struct takeover *, struct registry *, char *why, size_t whylen);
+int takeover_taken(struct takeover *, struct daemon *, char *why, size_t whylen);
 
 #endif

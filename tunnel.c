@@ -47,6 +47,10 @@ SETTER(set_insecure, (c->insecure_target = strcmp(v, "yes") == 0, (const char *)
 SETTER(set_auth_file, (c->has_auth_file = 1, opt_copy(c->auth_file, sizeof(c->auth_file), v)))
 SETTER(set_connections, opt_number(v, 1, 64, &c->connections) == -1 ? "is not a number from 1 to 64" : NULL)
 
+SETTER(set_public, (c->public = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_proxy_protocol, (c->proxy_protocol = strcmp(v, "v1") == 0 ? 1 : 2, \
+    strcmp(v, "v1") == 0 || strcmp(v, "v2") == 0 ? NULL : "is not v1 or v2"))
+
 static const char *
 set_allow(void *arg, const char *v)
 {
@@ -63,6 +67,15 @@ set_pin(void *arg, const char *v)
 	return c->npins == PINS_MAX ? "is one pin too many" : opt_copy(c->pin[c->npins++], PIN_SIZE, v);
 }
 
+#define RUN_OPT { "run", 'r', OPT_VALUE, NULL, "CMD", "start CMD, wait for TARGET, end with it", set_run }
+#define WAIT_OPT { "wait", 'w', OPT_FLAG, NULL, NULL, "register when something listens at TARGET", set_wait }
+#define ALLOW_OPT { "allow", 0, OPT_LIST, NULL, "ADDR[/BITS]", "let in callers from this network", set_allow }
+#define QUIET_OPT { "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet }
+#define ENDPOINT_OPTS \
+	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint }, \
+	{ "token-file", 't', OPT_VALUE, NULL, "FILE", "the token, in place of the saved one", set_token_file }, \
+	{ "ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates, in place of the system's", set_ca }
+#define PROXY_OPT { "proxy", 0, OPT_VALUE, NULL, "URL|none", "http://[USER:PASSWORD@]HOST[:PORT] to go through", set_proxy }
 #define PIN_OPT { "pin", 0, OPT_LIST, NULL, "sha256:HASH", "the daemon's key; no CA is needed then", set_pin }
 #define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
 #define VERSION_OPT { "version", 'V', OPT_FLAG, NULL, NULL, "show the version", set_version }
@@ -76,22 +89,34 @@ static const struct opt use_opts[] = { PIN_OPT, HELP_OPT };
 static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "name", 'n', OPT_VALUE, NULL, "NAME", "the tunnel's name; default: the token's only one", set_name },
 	{ "host-header", 0, OPT_VALUE, NULL, "keep|HOST", "Host for the service; default: TARGET's", set_host },
-	{ "run", 'r', OPT_VALUE, NULL, "CMD", "start CMD, wait for TARGET, end with it", set_run },
-	{ "wait", 'w', OPT_FLAG, NULL, NULL, "register when something listens at TARGET", set_wait },
+	RUN_OPT,
+	WAIT_OPT,
 	{ "tunnels", 0, OPT_VALUE, NULL, "FILE", "NAME TARGET lines, in place of the saved ones", set_file },
 	{ "path", 'p', OPT_FLAG, NULL, NULL, "callers may come to the daemon's own host, too: /NAME/", set_path },
 	{ "rewrite", 0, OPT_FLAG, NULL, NULL, "put the callers' URLs into redirections and cookies", set_rewrite },
 	{ "auth-file", 0, OPT_VALUE, NULL, "FILE", "let in callers with one of its USER:PASSWORD lines", set_auth_file },
-	{ "allow", 0, OPT_LIST, NULL, "ADDR[/BITS]", "let in callers from this network", set_allow },
+	ALLOW_OPT,
 	{ "share", 0, OPT_FLAG, NULL, NULL, "share the name with others of this token", set_share },
 	{ "connections", 0, OPT_VALUE, "1", "N", "sessions to spread over; implies --share", set_connections },
-	{ "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet },
-	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint },
-	{ "token-file", 't', OPT_VALUE, NULL, "FILE", "the token, in place of the saved one", set_token_file },
-	{ "ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates, in place of the system's", set_ca },
+	QUIET_OPT,
+	ENDPOINT_OPTS,
 	PIN_OPT,
 	{ "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure },
-	{ "proxy", 0, OPT_VALUE, NULL, "URL|none", "http://[USER:PASSWORD@]HOST[:PORT] to go through", set_proxy },
+	PROXY_OPT,
+	HELP_OPT,
+	VERSION_OPT,
+};
+
+static const struct opt forward_opts[] = {	/* --name, TUNNEL_NAME */
+	{ "public", 0, OPT_FLAG, NULL, NULL, "for callers from everywhere, if the daemon allows it", set_public },
+	{ "proxy-protocol", 0, OPT_VALUE, NULL, "v1|v2", "tell TARGET the caller in a PROXY header", set_proxy_protocol },
+	ALLOW_OPT,
+	RUN_OPT,
+	WAIT_OPT,
+	QUIET_OPT,
+	ENDPOINT_OPTS,
+	PIN_OPT,
+	PROXY_OPT,
 	HELP_OPT,
 	VERSION_OPT,
 };
@@ -102,6 +127,7 @@ static const struct completion commands[] = {
 	{ "", "", top_opts, COUNT(top_opts), NULL, NULL },
 	{ "use", "save endpoint and token", use_opts, COUNT(use_opts), NULL, NULL },
 	{ "connect", "put local services on the internet", opts, COUNT(opts), NULL, "completion names" },
+	{ "forward", "put TCP services on ports of the daemon", forward_opts, COUNT(forward_opts), NULL, NULL },
 	{ "completion", "print completions for a shell", help_opts, COUNT(help_opts), "bash zsh fish", NULL },
 };
 
@@ -113,10 +139,24 @@ usage(void)
 	opt_help(opts, COUNT(opts) - 2, text, sizeof(text));	/* the last line has the others */
 	printf("usage: tunnel use ENDPOINT TOKEN [--pin sha256:HASH]   save them; TOKEN - reads it from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
-	    "       tunnel completion bash|zsh|fish\n"
+	    "       tunnel forward [OPTION...] PORT=TARGET... | completion bash|zsh|fish\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
 	    "  -h, --help; -V, --version; see tunnel(1)\n", text);
+	exit(0);
+}
+
+static void
+usage_forward(void)
+{
+	char text[4096];
+
+	opt_help(forward_opts, COUNT(forward_opts), text, sizeof(text));
+	printf("usage: tunnel forward [OPTION...] PORT=TARGET...\n"
+	    "PORT: of the daemon, 1 to 65535; 0: any of its pool\n"
+	    "TARGET: 5432, HOST:PORT or unix:/PATH\n%s"
+	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 port lost, 5 not trusted.\n"
+	    "See tunnel(1).\n", text);
 	exit(0);
 }
 
@@ -179,7 +219,16 @@ new_client(const struct conf *c)
 		allow[i] = c->allow[i];
 	o.allow = allow;
 	o.nallow = c->nallow;
+	memset(spec, 0, sizeof(spec));
 	for (i = 0; i < c->tunnels.n; i++) {
+		spec[i].tcp = c->tunnels.tcp;
+		if (c->tunnels.tcp) {
+			spec[i].target = c->tunnels.t[i].target;
+			spec[i].port = (int)strtol(c->tunnels.t[i].name, NULL, 10);
+			spec[i].public = c->public;
+			spec[i].proxy_protocol = c->proxy_protocol;
+			continue;
+		}
 		spec[i].name = c->tunnels.t[i].name[0] != '\0' ? c->tunnels.t[i].name : NULL;
 		spec[i].target = c->tunnels.t[i].target;
 		spec[i].host = c->has_host ? c->host : NULL;
@@ -289,6 +338,28 @@ choose_tunnels(struct conf *c, int n, char **words, int named)
 	opt_copy(ts->t[0].name, NAME_SIZE, c->name);
 }
 
+/* "9000=localhost:3000" */
+static void
+take_port(struct tunnels *ts, const char *word)
+{
+	size_t n = strcspn(word, "=");
+	long port;
+
+	if (ts->n == TUNNEL_MAX)
+		die(TUNNEL_USAGE, "more than %d ports", TUNNEL_MAX);
+	if (word[n] != '=')
+		die(TUNNEL_USAGE, "'%.100s' is not PORT=TARGET; PORT 0 is any of the daemon's pool", word);
+	if (n >= NAME_SIZE)
+		n = NAME_SIZE - 1;	/* no port either */
+	memcpy(ts->t[ts->n].name, word, n);
+	ts->t[ts->n].name[n] = '\0';
+	if (opt_number(ts->t[ts->n].name, 0, 65535, &port) == -1)
+		die(TUNNEL_USAGE, "'%.100s' is no port: a number from 1 to 65535, or 0 for any", ts->t[ts->n].name);
+	if (opt_copy(ts->t[ts->n].target, TARGET_SIZE, word + n + 1) != NULL)
+		die(TUNNEL_USAGE, "'%.60s...' is too long", word);
+	ts->n++;
+}
+
 /* Commands. */
 
 static int
@@ -315,27 +386,55 @@ cmd_use(int argc, char **argv)
 	return 0;
 }
 
+/* The options of a command that serves, wherever they come from. named: --name stood on the command line. How many operands. */
+static int
+take_options(struct conf *c, const struct opt *table, size_t n, void (*help)(void), int argc, char **argv, int *named)
+{
+	struct opt_set set;
+	int nargs;
+
+	opt_init(&set, table, n, "TUNNEL");
+	if (opt_args(&set, c, argc, argv, &nargs) == -1)
+		die(TUNNEL_USAGE, "%s; see tunnel --help", set.err);
+	if (c->help)
+		help();
+	if (c->version) {
+		printf("tunnel %s\n", VERSION);
+		exit(0);
+	}
+	*named = c->has_name;
+	set.n -= 2;		/* help and version are for the command line alone */
+	if (opt_env(&set, c) == -1)
+		die(TUNNEL_USAGE, "%s", set.err);
+	opt_defaults(&set, c);
+	return nargs;
+}
+
+static int
+cmd_forward(int argc, char **argv)
+{
+	static struct conf c;
+	int i, named, nargs = take_options(&c, forward_opts, COUNT(forward_opts), usage_forward, argc, argv, &named);
+
+	c.tunnels.tcp = 1;
+	if (nargs == 0)
+		die(TUNNEL_USAGE, "forward needs PORT=TARGET; see tunnel --help");
+	for (i = 0; i < nargs; i++)
+		take_port(&c.tunnels, argv[i]);
+	saved_read(&c);
+	saved_auth(&c);
+	if (c.nauth > 0)	/* it would let everybody in */
+		die(TUNNEL_USAGE, "TUNNEL_AUTH is set, but callers of a TCP port have no user and password: use --allow, or unset it");
+	show_init(&c);
+	return runner(&c);
+}
+
 static int
 cmd_connect(int argc, char **argv)
 {
 	static struct conf c;
-	struct opt_set set;
-	int nargs, named;
+	int named, nargs = take_options(&c, opts, COUNT(opts), usage, argc, argv, &named);
 
-	opt_init(&set, opts, COUNT(opts), "TUNNEL");
-	if (opt_args(&set, &c, argc, argv, &nargs) == -1)
-		die(TUNNEL_USAGE, "%s; see tunnel --help", set.err);
-	if (c.help)
-		usage();
-	if (c.version) {
-		printf("tunnel %s\n", VERSION);
-		return 0;
-	}
-	named = c.has_name;
-	set.n -= 2;		/* help and version are for the command line alone */
-	if (opt_env(&set, &c) == -1)
-		die(TUNNEL_USAGE, "%s", set.err);
-	opt_defaults(&set, &c);
 	choose_tunnels(&c, nargs, argv, named);
 	saved_read(&c);
 	saved_auth(&c);
@@ -382,6 +481,8 @@ main(int argc, char **argv)
 		return cmd_use(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "connect") == 0)
 		return cmd_connect(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "forward") == 0)
+		return cmd_forward(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "completion") == 0)
 		return cmd_completion(argc - 1, argv + 1);
 	if (argc > 1)

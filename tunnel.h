@@ -24,13 +24,16 @@ enum tunnel_end {
 	TUNNEL_UNTRUSTED = 5	/* the daemon's certificate or key, or its TLS, is not to be trusted */
 };
 
-/* A request that has been served; valid for the call only. The strings come from the network. */
+/*
+ * A request that has been served, or a TCP tunnel's connection: method is "TCP" then, target the caller's address, status 0.
+ * Valid for the call only. The strings come from the network.
+ */
 struct tunnel_request {
 	int tunnel;		/* which one, from 0 on */
 	const char *method, *target;
 	int status;		/* 0: none was sent */
 	int64_t ms;		/* how long it took */
-	uint64_t bytes;		/* of the response's content */
+	uint64_t bytes;		/* of the response's content; of a connection, to the caller */
 	const char *error;	/* what went wrong, in a word or a line; NULL: nothing */
 };
 
@@ -49,11 +52,15 @@ struct tunnel_events {
 };
 
 struct tunnel_spec {		/* one of several tunnels */
-	const char *name;	/* of no two the same; NULL only if there is but this one */
+	const char *name;	/* of no two the same; NULL only if there is but this one, or with tcp */
 	const char *target;
 	const char *host;
 	int insecure_target;
 	int path, rewrite;	/* the last five as below */
+	int tcp;		/* a TCP port's callers, and not HTTP: name, host, insecure_target, path and rewrite are not for it */
+	int port;		/* the daemon's; 0: any of its pool */
+	int public;		/* for callers from everywhere, else from the daemon's own machine */
+	int proxy_protocol;	/* 1 or 2: target is told the caller by a PROXY protocol header of that version; 0: not */
 };
 
 struct tunnel_options {		/* copied by tunnel_new; zero all, then set */

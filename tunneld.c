@@ -52,7 +52,7 @@ static void
 raise_limits(void)
 {
 	/* what busy sessions and callers need, and some */
-	rlim_t want = (rlim_t)(5 * conf.d.sessions + 3 * conf.d.callers + 64);
+	rlim_t want = (rlim_t)(5 * conf.d.sessions + 3 * conf.d.callers + conf.d.ports_max + 64);
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
@@ -118,6 +118,20 @@ listen_all(struct daemon_listener l[LISTENERS_MAX])
 	if (conf.takeover)
 		takeover_drop(&take);
 	return n;
+}
+
+/* Where public ports are bound: looked up now, for later it cannot be. */
+static void
+find_bind(void)
+{
+	const char *why = "it is no host", *host = conf.ports_bind;
+	char bare[NET_HOST_MAX], text[NET_HOST_MAX + 4], port[6];
+
+	if (host[0] == '\0')
+		return;
+	snprintf(text, sizeof(text), strchr(host, ':') != NULL && host[0] != '[' ? "[%s]:0" : "%s:0", host);
+	if (net_split(text, bare, port) == -1 || (conf.d.nbind = net_listen_addresses(bare, conf.d.bind, &why)) == -1)
+		die(EXIT_USAGE, "--ports-bind: '%s': %s", host, why);
 }
 
 /* Certificates for the listeners that want them. NULL: none does. */
@@ -258,6 +272,7 @@ serve(void)
 		ask_running();
 	tls = load_tls();
 	jwt = load_jwt();
+	find_bind();
 	umask(077);
 	raise_limits();
 	supervise_logs(&sup, &conf);
@@ -277,11 +292,11 @@ serve(void)
 	d.access = sup.has_access ? &sup.access : NULL;
 	control = listen_control();
 	drop_privileges();
-	if (conf.takeover && takeover_go(&take, d.registry, why, sizeof(why)) == -1)
+	if (conf.takeover && takeover_go(&take, &d, why, sizeof(why)) == -1)
 		die(1, "the running daemon stays: %s", why);
 	if (daemon_start(&d, l, n, control) == -1)
 		die(1, "no thread can be had: %s", strerror(errno));
-	if (conf.takeover && takeover_taken(&take, d.registry, why, sizeof(why)) == -1)
+	if (conf.takeover && takeover_taken(&take, &d, why, sizeof(why)) == -1)
 		die(1, "the running daemon stays: %s", why);
 	supervise_ready(&sup, &conf, state_dir);
 	daemon_up(&d);
@@ -312,6 +327,7 @@ main(int argc, char **argv)
 			tls_server_unref(tls);
 		if ((jwt = load_jwt()) != NULL)
 			jwtauth_free(jwt);
+		find_bind();
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}

@@ -24,6 +24,7 @@ struct conf {
 	char state[FILE_PATH_MAX], file[FILE_PATH_MAX];
 	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
 	int ncerts, nkeys;
+	char ports_bind[NET_HOST_MAX];	/* "": loopback alone */
 	char user[USER_MAX], chroot[FILE_PATH_MAX];	/* "": stay as we are */
 	int sandbox;
 	char log[FILE_PATH_MAX], access_log[FILE_PATH_MAX];	/* "stderr", "syslog" or a file; "": not given */

@@ -87,6 +87,18 @@ static const struct { const char *scope; unsigned port; int want; } has_port[] =
 	{ "name:9000", 9000, 0 }, { "name:80-90", 85, 0 }, { "0-9000", 80, 0 }, { "9100-9000", 9050, 0 }, { "a", 80, 0 }, { "", 80, 0 },
 };
 
+static const struct { const char *scope; unsigned after, want; } next[] = {
+	{ "9000", 0, 9000 }, { "9000", 8999, 9000 }, { "9000", 9000, 0 }, { "9000-9002", 9000, 9001 }, { "9000-9002", 9002, 0 },
+	{ "9100,9000-9001", 0, 9000 }, { "9100,9000-9001", 9001, 9100 }, { "9000-9010,9005-9020", 9007, 9008 },
+	{ "9000-9010,9005-9020", 9010, 9011 }, { "65535", 65534, 65535 }, { "65535", 65535, 0 }, { "a,9000", 0, 9000 },
+	{ "*", 0, 1024 }, { "*", 1023, 1024 }, { "*", 1024, 1025 }, { "*", 65535, 0 }, { "", 0, 0 }, { "a", 0, 0 },
+};
+
+static const struct { const char *scope; int want; } only_ports[] = {
+	{ "9000", 1 }, { "9000-9100", 1 }, { "80,9000-9100", 1 }, { "", 0 }, { "*", 0 }, { "a", 0 }, { "9000,a", 0 }, { "9000,", 0 },
+	{ "9100-9000", 0 }, { "0", 0 }, { "65536", 0 }, { "name:9000", 0 }, { "9000 ", 0 },
+};
+
 static void
 test_check(void)
 {
@@ -131,5 +143,9 @@ main(void)
 	for (i = 0; i < LEN(has_port); i++)
 		check(scope_has_port(has_port[i].scope, has_port[i].port) == has_port[i].want,
 		    has_port[i].scope, i);
+	for (i = 0; i < LEN(next); i++)
+		check(scope_next_port(next[i].scope, next[i].after) == next[i].want, next[i].scope, i);
+	for (i = 0; i < LEN(only_ports); i++)
+		check(scope_only_ports(only_ports[i].scope) == only_ports[i].want, only_ports[i].scope, i);
 	return test_end();
 }

@@ -1,0 +1,155 @@
+/* portcall.c: a caller of a raw TCP port; see ports.h. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "guard.h"
+#include "log.h"
+#include "ports.h"
+#include "tcp.h"
+
+enum {
+	LOOK_MS = 250,		/* how often one that waits is looked at */
+	PREFACE_MAX = 512
+};
+
+struct call {
+	struct daemon *d;
+	char name[PORT_NAME_MAX];
+	char peer[NET_ADDR_MAX], local[NET_ADDR_MAX];
+	struct sockaddr_storage from;
+	struct holder *holder;	/* NULL: none */
+	char preface[PREFACE_MAX];
+	struct tcp tcp;		/* last: most of its buffer is never touched */
+};
+
+/* It has reset the connection, or closed it altogether. */
+static int
+left(struct call *c)
+{
+	return (conn_wait(&c->tcp.conn, POLLERR, 0, -1, NULL) & (POLLERR | POLLHUP)) != 0;
+}
+
+/* A holder of the port, waiting while it is in its grace period. NULL, or why there is none. */
+static const char *
+find_holder(struct call *c)
+{
+	struct registry *r = c->d->registry;
+	enum pick_result rc;
+	int queued = 0, alone;
+
+	do {
+		rc = registry_pick(r, c->name, 0, LOOK_MS, &queued, &c->holder, &alone);
+		if (rc == PICK_WAIT && (left(c) || daemon_draining(c->d))) {
+			registry_leave(r, c->name, &queued);
+			return left(c) ? "caller_left" : "shutdown";
+		}
+	} while (rc == PICK_WAIT);
+	return rc == PICK_OK ? NULL : rc == PICK_FULL ? "queue_full" : "nobody";
+}
+
+static const char *
+check_guard(const struct call *c)
+{
+	static const struct http_head none;
+	char host[NET_ADDR_MAX];
+	struct addr who;
+
+	if (c->holder->guard == NULL)
+		return NULL;
+	memset(&who, 0, sizeof(who));
+	net_format_host(&c->from, host);
+	if (addr_parse(&who, host) == -1 || guard_check(c->holder->guard, &who, &none) != GUARD_PASS)
+		return "guard_address";
+	return NULL;
+}
+
+/* A stream, joined with the connection, and its preface. NULL, or why not. */
+static const char *
+open_stream(struct call *c, struct str *lead)
+{
+	struct session *session = c->holder->session;
+	struct stream *s;
+	struct buf b;
+
+	s = session->dialect->open(session, c->holder->tally, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms);
+	if (s == NULL)
+		return errno == EMFILE ? "streams_full" : errno == ETIMEDOUT ? "unacknowledged" :
+		    errno == EPIPE ? "session_lost" : "no_memory";
+	pthread_mutex_lock(&s->mtx);
+	tcp_join_locked(&c->tcp, s, 1);
+	pthread_mutex_unlock(&s->mtx);
+	buf_init(&b, c->preface, sizeof(c->preface));
+	session->dialect->preface(&b, c->holder, c->peer, c->local);
+	lead->p = c->preface;
+	lead->len = b.len;
+	return NULL;
+}
+
+static void
+serve(struct call *c)
+{
+	struct str lead;
+	const char *why;
+
+	if ((why = find_holder(c)) == NULL && (why = check_guard(c)) == NULL && (why = open_stream(c, &lead)) == NULL)
+		why = tcp_run(&c->tcp, lead);
+	tcp_end(&c->tcp, why);
+	if (c->holder != NULL)
+		registry_done(c->d->registry, c->holder);
+	if (why != NULL)
+		log_line(LOG_INFO, "call_failed", "name", c->name, "reason", why, "peer", c->peer, (char *)NULL);
+}
+
+static struct call *
+new_call(const struct port_job *j)
+{
+	struct call *c = malloc(sizeof(*c));
+	struct sockaddr_storage local;
+
+	if (c == NULL)
+		return NULL;
+	if (tcp_init(&c->tcp) == -1) {
+		free(c);
+		return NULL;
+	}
+	c->d = j->d;
+	c->holder = NULL;
+	c->from = j->peer;
+	snprintf(c->name, sizeof(c->name), "tcp:%u", port_number(j->port));
+	net_tune(j->fd);
+	net_format(&j->peer, c->peer);
+	net_local(j->fd, &local);
+	net_format(&local, c->local);
+	conn_plain(&c->tcp.conn, j->fd);
+	return c;
+}
+
+void
+port_call(void *arg)
+{
+	struct port_job j = *(struct port_job *)arg;
+	const char *why = "callers_full";
+	int entered = daemon_enter(j.d);
+	struct call *c = entered ? new_call(&j) : NULL;
+	struct conn conn;
+
+	free(arg);
+	if (c != NULL)
+		serve(c);
+	else {
+		if (entered)
+			why = "no_memory";
+		log_line(LOG_WARN, why, "for", "port", (char *)NULL);
+		conn_plain(&conn, j.fd);
+		conn_reset_on_close(&conn);
+		conn_close(&conn);
+	}
+	free(c);
+	port_left(j.port);
+	if (entered)
+		daemon_leave(j.d);
+}

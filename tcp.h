@@ -1,0 +1,46 @@
+/*
+ * tcp.h: a TCP connection and a stream joined: bytes, half-close, reset and backpressure cross as they would cross a
+ * wire. Callers of raw ports on the daemon's side, their connections to local services on the client's.
+ *
+ * One thread owns the connection. Like a wire, it ends nothing for being idle: TCP's own keep-alive finds the dead.
+ */
+#ifndef TCP_H
+#define TCP_H
+
+#include "conn.h"
+#include "pump.h"
+#include "stream.h"
+#include "wake.h"
+
+enum { TCP_IN = 65536 };	/* read at once, bytes */
+
+struct tcp {			/* [s] guarded by the stream's mutex, else the owner's */
+	struct conn conn;
+	struct wake wake;
+	struct stream *s;
+	struct pump pump;
+	int fin;		/* [s] the other side of the stream ended its direction */
+	int reset;		/* [s] it was reset, or its session has ended */
+	int opened;		/* [s] the window has opened again */
+	uint64_t taken;		/* bytes from the connection */
+	char in[TCP_IN];
+};
+
+int tcp_init(struct tcp *);	/* 0, or -1: no descriptors */
+
+/* s is the other end from now on; its mutex is held. attached: conn is open, too; else tcp_attach when it is. */
+void tcp_join_locked(struct tcp *, struct stream *, int attached);
+void tcp_attach(struct tcp *);
+
+extern const struct stream_ops tcp_ops;		/* the reader's half; their arg is the tcp */
+
+/*
+ * Send lead to the stream, then be the connection's owner until both directions have ended: NULL; or until either side
+ * broke: why, in a word. lead must stay until then.
+ */
+const char *tcp_run(struct tcp *, struct str lead);
+
+/* After tcp_run, or in place of it: why NULL ends in order, else with resets, what is still open. Gives the stream back. */
+void tcp_end(struct tcp *, const char *why);
+
+#endif
