@@ -107,7 +107,7 @@ bench_listen(const char *prog, const char *text)
 	const char *why;
 	int fd[NET_LISTEN_MAX];
 
-	if (net_listen(text, fd, &why) == -1)
+	if (net_listen(text, NULL, NULL, fd, &why) == -1)
 		die(prog, text, why);
 	net_local(fd[0], &ss);
 	net_format(&ss, addr);
