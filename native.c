@@ -380,10 +380,8 @@ do_unlisten(struct native *n, const struct json *j)
 }
 
 static void
-on_line(void *arg, const char *line, size_t len)
+take_line(struct native *n, struct json_node node[NODES], const char *line, size_t len)
 {
-	struct native *n = arg;
-	struct json_node node[NODES];
 	struct json j;
 	const char *why;
 	char op[32];
@@ -407,6 +405,20 @@ on_line(void *arg, const char *line, size_t len)
 		do_unlisten(n, &j);
 	else if (strcmp(op, "error") != 0)	/* never answer an error with one */
 		say_error(n, 0, "unknown_op", "this daemon does not know that op");
+}
+
+/* The nodes are on the heap: on the stack each session's thread would keep their pages for good. */
+static void
+on_line(void *arg, const char *line, size_t len)
+{
+	struct native *n = arg;
+	struct json_node *node = malloc(NODES * sizeof(*node));
+
+	if (node != NULL)
+		take_line(n, node, line, len);
+	else
+		link_close(mux_link(n->mux), WS_INTERNAL, "no memory");
+	free(node);
 }
 
 static int
