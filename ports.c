@@ -348,7 +348,10 @@ add(struct ports *p, struct port *q)
 	return err != 0 ? -1 : 0;
 }
 
-/* One more lease of a port that is open. NULL with errno: 0, it is not; EEXIST, it is bound elsewhere. Waits for one that is being closed. */
+/*
+ * One more lease of a port that is open, be it about to be closed. NULL with errno: 0, it is not; EEXIST, it is bound elsewhere.
+ * Waits only for one that is being closed and is in the way: a session's reader may be here.
+ */
 static struct port *
 share_open(struct ports *p, unsigned number, int public)
 {
@@ -358,10 +361,10 @@ share_open(struct ports *p, unsigned number, int public)
 
 	deadline_in(&until, CLOSE_MS);
 	pthread_mutex_lock(&p->mtx);
-	while ((q = find_locked(p, number)) != NULL && q->refs == 0 && !late)
+	while ((q = find_locked(p, number)) != NULL && q->refs == 0 && q->public != public && !late)
 		late = pthread_cond_timedwait(&p->closed, &p->mtx, &until) != 0;
 	errno = q == NULL ? 0 : EEXIST;
-	if (q != NULL && (q->refs == 0 || q->public != public))
+	if (q != NULL && q->public != public)
 		q = NULL;
 	if (q != NULL)
 		q->refs++;
