@@ -114,6 +114,8 @@ def refused(port, host="127.0.0.1"):
         socket.create_connection((host, port), WAIT).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:    # it was being closed just then
+        pass
     return False
 
 
