@@ -150,21 +150,8 @@ static void
 d_run(struct session *s)
 {
 	struct bifrost *b = bifrost_of(s);
-	const char *why;
-	char num[16];
-	int code;
 
-	if (!b->session.refused)
-		log_line(LOG_INFO, "session_start", "dialect", "bifrost", "peer", s->peer,
-		    "who", s->identity.who, (char *)NULL);
-	code = link_run(b->ml.link, &why);
-	if (!b->session.refused)
-		registry_remove(b->d->registry, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
-	msglink_end(&b->ml);
-	snprintf(num, sizeof(num), "%d", code);
-	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
-	    "code", num, "reason", why, (char *)NULL);
-	session_unref(b->d->registry, s);
+	msglink_run(&b->ml, b->d->registry, s);
 }
 
 static const struct dialect dialect = {

@@ -1,9 +1,11 @@
 /* msglink.c: exchanges in whole messages over a link; see msglink.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base64.h"
+#include "log.h"
 #include "msglink.h"
 
 enum { GROW_MIN = 65536 };
@@ -159,8 +161,8 @@ msglink_open(struct msglink *m, const struct msglink_ops *ops, void *arg, const 
 	return (m->link = link_new(conn, conf, &link_ops, m, early, nearly)) != NULL ? 0 : -1;
 }
 
-void
-msglink_end(struct msglink *m)
+static void
+end(struct msglink *m)
 {
 	messages_end(m->messages);
 	drop_input(m);
@@ -173,4 +175,24 @@ msglink_free(struct msglink *m)
 		link_free(m->link);
 	if (m->messages != NULL)
 		messages_free(m->messages);
+}
+
+void
+msglink_run(struct msglink *ml, struct registry *r, struct session *s)
+{
+	const char *why;
+	char num[16];
+	int code;
+
+	if (!s->refused)
+		log_line(LOG_INFO, "session_start", "dialect", s->dialect->name, "peer", s->peer,
+		    "who", s->identity.who, (char *)NULL);
+	code = link_run(ml->link, &why);
+	if (!s->refused)
+		registry_remove(r, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
+	end(ml);
+	snprintf(num, sizeof(num), "%d", code);
+	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
+	    "code", num, "reason", why, (char *)NULL);
+	session_unref(r, s);
 }

@@ -8,6 +8,7 @@
 #include "budget.h"
 #include "link.h"
 #include "message.h"
+#include "registry.h"
 
 struct msglink_ops {		/* what the dialect knows of its messages */
 	/* A request's text, the link's to free, and its length. 0, or -1 with errno. */
@@ -37,7 +38,8 @@ struct msglink {		/* zero all at first */
 int msglink_open(struct msglink *, const struct msglink_ops *, void *arg, const struct conn *conn,
     const struct link_conf *conf, int streams, struct budget *, const void *early, size_t nearly);
 
-void msglink_end(struct msglink *);	/* in the reader, when link_run has returned: every stream is reset */
+/* Such a dialect's run (registry.h): its session's reader until it ends; drops the reference, of which msglink is a part. */
+void msglink_run(struct msglink *, struct registry *, struct session *);
 void msglink_free(struct msglink *);
 
 #endif

@@ -135,21 +135,8 @@ static void
 d_run(struct session *s)
 {
 	struct pipegate *p = pipegate_of(s);
-	const char *why;
-	char num[16];
-	int code;
 
-	if (!s->refused)
-		log_line(LOG_INFO, "session_start", "dialect", "pipegate", "peer", s->peer,
-		    "who", s->identity.who, (char *)NULL);
-	code = link_run(p->ml.link, &why);
-	if (!s->refused)
-		registry_remove(p->d->registry, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
-	msglink_end(&p->ml);
-	snprintf(num, sizeof(num), "%d", code);
-	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,
-	    "code", num, "reason", why, (char *)NULL);
-	session_unref(p->d->registry, s);
+	msglink_run(&p->ml, p->d->registry, s);
 }
 
 static const struct dialect dialect = {
