@@ -721,13 +721,19 @@ class Started:
         # pylint: disable=consider-using-with
         self.p = subprocess.Popen(argv, env=ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    def files(self):
+    def sockets(self):
         where = f"/proc/{self.p.pid}/fd"
-        return [f"{where}/{n}" for n in os.listdir(where)]
+        n = 0
+        for f in os.listdir(where):
+            try:
+                n += "socket" in os.readlink(f"{where}/{f}")
+            except FileNotFoundError:
+                pass    # closed since the folder was read
+        return n
 
     def asleep(self):
         """In open(2), as nothing else takes so long."""
-        return sum("socket" in os.readlink(f) for f in self.files()) >= 3 and read(f"/proc/{self.p.pid}/stat").split()[2] == "S"
+        return self.sockets() >= 3 and read(f"/proc/{self.p.pid}/stat").split()[2] == "S"
 
     def close(self):
         if self.p.poll() is None:
