@@ -176,6 +176,9 @@ load_jwt(void)
 	jwt_settings(&conf);
 	if (!jwtauth_configured(&conf.d.jwt))
 		return NULL;
+	/* what is there now may be replaced later: that it can be read is all that is asked of it */
+	if (conf.d.jwt.jwks != NULL && !jwtauth_is_url(conf.d.jwt.jwks) && access(conf.d.jwt.jwks, R_OK) == -1)
+		die(1, "--jwks: %s: %s", conf.d.jwt.jwks, strerror(errno));
 	if ((a = jwtauth_new(&conf.d.jwt, why)) == NULL)
 		die(1, "%s", why);
 	return a;

@@ -548,7 +548,8 @@ def jwks_file(r):
         r.check(f"--jwks {value} can be", code == 0, err)
     for value, words in (("http://id.example.com/keys", "must be https://"), ("ftp://localhost/", "is not an https:// URL"),
                          ("https:///keys", "is not https://HOST"), ("https://u:p@localhost/", "is not https://HOST"),
-                         ("https://a/b c", "blank")):
+                         ("https://a/b c", "blank"),
+                         (f"{r.tmp}/none.json", "none.json: No such file")):
         code, _, err = run("--check", "--jwks", value)
         r.check(f"--jwks {value}", code == 1 and words in err, err)
 
