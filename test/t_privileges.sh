@@ -348,6 +348,7 @@ if command -v openssl >/dev/null && ! "$D" --check --listen 127.0.0.1:0,tls --ce
 	status 0 "stop in a chroot" "$D" stop --state "$tmp/caged"
 	ended "$caged"
 	[ ! -e "$tmp/caged/control" ] || fail "the control socket is gone from outside the chroot"
+	cp "$tmp/jail/etc/keys.json" "$tmp/archive/"
 	ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" daemon jail2 --user $U --chroot "$tmp/jail" --listen 127.0.0.1:0,tls \
 	    --cert "$tmp/archive/cert.pem" --key "$tmp/archive/key.pem" --jwt-key "$tmp/archive/cert.pem" --jwks "$tmp/archive/keys.json"
 	line "a certificate outside of it" "$tmp/jail2.log" "level=warn event=unreadable file=$tmp/archive/cert.pem reason=\"No such file"
