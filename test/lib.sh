@@ -119,16 +119,24 @@ ended() {
 	started=$kept
 }
 
+# listens NAME: the daemon NAME has told of so many listeners as it was started with.
+listens() {
+	[ "$(grep -c 'event=listening' "$tmp/$1.log")" -ge "$listeners" ]
+}
+
 # daemon NAME [OPTION...]: a daemon on a free port with state folder $tmp/NAME and
 # its log in $tmp/NAME.log; sets pid and port. DAEMON: another build of it.
 daemon() {
-	name=$1; shift
+	name=$1 listeners=1; shift
+	for word in "$@"; do
+		[ "$word" != --listen ] || listeners=$((listeners + 1))
+	done
 	: >"$tmp/$name.log"	# now: the line of an earlier daemon must not be taken for this one's
 	"${DAEMON:-$BIN/tunneld}" --state "$tmp/$name" --listen 127.0.0.1:0 "$@" \
 	    >"$tmp/$name.stdout" 2>>"$tmp/$name.log" </dev/null &
 	pid=$!
 	started="$started $pid"
-	line "daemon $name starts" "$tmp/$name.log" 'event=listening' || return 1
+	until_true "daemon $name starts" listens "$name" || { tail -n 5 "$tmp/$name.log" | sed 's/^/  /'; return 1; }
 	port=$(sed -n 's/.*event=listening addr=.*:\([0-9]*\).*/\1/p' "$tmp/$name.log" | head -n 1)
 }
 

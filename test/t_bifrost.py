@@ -722,7 +722,7 @@ def large_bodies(r):
 
 @test
 def limits(r):
-    d = r.daemon("--slots", "4", "--timeout", "1500ms")
+    d = r.daemon("--slots", "4", "--timeout", "4")
     p = bif(r, d, "a")
     bif(r, d, "b")
     cs = [start(r, d, do("silent"), path=f"/s{i}", p=p) for i in range(2)]
@@ -890,7 +890,7 @@ def shares(r):
 
 @test
 def half_a_message(r):
-    d = r.daemon("--ping", "300ms", "--grace", "60")
+    d = r.daemon("--ping", "1", "--grace", "60")
     p = bif(r, d, "a", "--once")
     c = start(r, d, do("hoard", Size=100000), path="/h", p=p)
     r.equal("it answers pings, and goes on with nothing", p.closed()["code"], 1006)
@@ -1039,7 +1039,7 @@ def return_to(r):
 
 @test
 def pings(r):
-    d = r.daemon("--ping", "300ms", "--grace", "60")
+    d = r.daemon("--ping", "2", "--grace", "60")    # time enough for the one that is to answer
     p = bif(r, d, "a")
     q = bif(r, d, "b", "--no-pong", "--once")
     c = start(r, d, do("silent"), path="/s", host="b.tunnel.x", p=q)

@@ -185,7 +185,7 @@ def bad_names(r):
     d = r.daemon()
     for name in ("-a", "a_b", "ä", "x" * 64, "a b", "a\r\nX: y", "a/b"):
         c = client(r, d, "3000", f"--name={name}", ready=False)
-        c.ends(f"name {name[:10]!r}", 2, wait=5)
+        c.ends(f"name {name[:10]!r}", 2)
     c = client(r, d, "3000", "--name", "Upper")
     r.equal("names are taken in lower case", c.url, f"http://upper.tunnel.localhost:{d.port}")
 
@@ -253,9 +253,14 @@ def request_lines(r):
         m = re.match(r"\S+ \S+ \S+ \d+ (\d+(?:\.\d+)?) ?(ms|s) (\d+(?:\.\d+)?) ?[kKMG]?i?B?", line)
         r.check(f"{method} {path}: duration and size", m and (size is None or int(m.group(3)) == size), line)
     r.check("no colours where there is no terminal", not any("\033" in l for l in c.errs if l))
-    Curl(d, "/slow?ms=300")
-    m = c.says(r"/slow\?ms=300 200 (\d+)ms")
-    r.check("the duration is the request's", 300 <= int(m.group(1)) < 300 + 1000 * SHORT, m.string)
+
+    def slow():
+        mark = c.marks()
+        Curl(d, "/slow?ms=300")
+        m = c.says(r"/slow\?ms=300 200 (\d+)ms", start=mark)
+        r.check("the duration is the request's", int(m.group(1)) >= 300, m.string)
+        return int(m.group(1)) / 1000
+    r.soon("and no more", 0.3 + SHORT, slow)
     r.equal("--quiet shows none", [l for l in q.errs if l], [])
 
 
@@ -312,7 +317,7 @@ def run_command(r):
     below = children(c.p.pid)
     r.check("there are several processes", len(below) >= 3, below)
     c.stop(what="--run, asked to stop")
-    r.until("the command and its children are gone", lambda: not any(alive(p) for p in below + [pid, child]), wait=2)
+    r.until("the command and its children are gone", lambda: not any(alive(p) for p in below + [pid, child]))
 
 
 @test
@@ -327,18 +332,19 @@ def run_ends(r):
         with open(flag, "w", encoding="ascii"):
             pass
         c.ends(f"a command that ends {what}", want)
-        r.until(f"{what}: what it left behind is gone", lambda b=below: not any(alive(p) for p in b), wait=2)
+        r.until(f"{what}: what it left behind is gone", lambda b=below: not any(alive(p) for p in b))
         r.until(f"{what}: the name is free", lambda: not d.status())
-    t = time.monotonic()
-    c = run_client(r, d, free_port(r), "exit 3", ready=False)
-    c.ends("a command that ends before it listens", 1)
-    c = run_client(r, d, free_port(r), "exit 0", ready=False)
-    c.ends("a command that ends before it listens, with 0", 1)
-    r.check("it is not waited for", time.monotonic() - t < 2 * SHORT)
+
+    def ended():
+        t = time.monotonic()
+        run_client(r, d, free_port(r), "exit 3", ready=False).ends("a command that ends before it listens", 1)
+        run_client(r, d, free_port(r), "exit 0", ready=False).ends("a command that ends before it listens, with 0", 1)
+        return time.monotonic() - t
+    r.soon("it is not waited for", 2 * SHORT, ended)
     c = run_client(r, d, free_port(r), "echo pid: $$; exec sleep 1000", ready=False)
     pid = int(report_line(c, "pid"))
     c.stop(what="--run, asked to stop before the port is there")
-    r.until("that command is gone", lambda: not alive(pid), wait=2)
+    r.until("that command is gone", lambda: not alive(pid))
 
 
 @test
@@ -349,7 +355,7 @@ def run_stubborn(r):
     c = run_client(r, d, port, command)
     below = children(c.p.pid)
     c.stop(what="--run with a command that ignores SIGTERM")
-    r.until("it is gone all the same", lambda: not any(alive(p) for p in below), wait=2)
+    r.until("it is gone all the same", lambda: not any(alive(p) for p in below))
 
 
 @test
@@ -360,7 +366,7 @@ def run_lost(r):
     o = r.origin()
     client(r, d, o.target, "--name", "a")
     c.ends("--run whose tunnel was taken over", 4)
-    r.until("its command is gone", lambda: not any(alive(p) for p in below), wait=2)
+    r.until("its command is gone", lambda: not any(alive(p) for p in below))
 
 
 # ---- exit statuses -------------------------------------------------------------------
@@ -370,10 +376,10 @@ def no_tunneld(r):
     for code in (200, 400, 404, 426):
         s = r.service(serving(b"HTTP/1.1 %d Whatever\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % code))
         c = client(r, f"http://{s.target}", "3000", ready=False)
-        c.ends(f"a web server that answers {code}", 1, wait=5)
+        c.ends(f"a web server that answers {code}", 1)
         r.has(f"{code}: it says so", "no tunneld", "\n".join(l for l in c.errs if l))
     o = r.origin()
-    client(r, f"http://{o.target}", "3000", ready=False).ends("an ordinary web server", 1, wait=5)
+    client(r, f"http://{o.target}", "3000", ready=False).ends("an ordinary web server", 1)
 
 
 @test
@@ -410,11 +416,13 @@ def first_attempts(r):
         c = client(r, d, o.target, "--name", "b")
         c.stop(number, f"{number.name}")
         r.equal(f"{number.name}: the name is free at once", Curl(d, "/", host="b.localhost").status, 503)
-    c = client(r, f"http://127.0.0.1:{free_port(r)}", o.target, ready=False)
-    c.says("trying again")
-    t = time.monotonic()
-    c.stop(what="stopped between attempts")
-    r.check("at once", time.monotonic() - t < SHORT)
+    nobody = free_port(r)
+
+    def stopped():
+        c = client(r, f"http://127.0.0.1:{nobody}", o.target, ready=False)
+        c.says("trying again")
+        return c.stop(what="stopped between attempts")
+    r.soon("at once", SHORT, stopped)
 
 
 @test
@@ -471,27 +479,16 @@ def handshake(r):
 
 @test
 def back_off(r):
-    f = fake_daemon(r, "--reject", "503", "--reject-times", "3", "--stay")
-    times, lock = [], threading.Lock()
-    judge = f.match({"event": "handshake"})
-
-    def watch():
-        at = 0
-        while len(times) < 4:
-            f.wait_line(f.lines, judge, "handshake", start=at)
-            with f.cond:
-                at = next(i for i in range(at, len(f.lines)) if judge(f.lines[i])) + 1
-            with lock:
-                times.append(time.monotonic())
-    w = threading.Thread(target=watch, daemon=True)
-    w.start()
-    c = client(r, f, "3000", ready=False)
-    c.ready()
-    w.join(5)
-    gaps = [b - a for a, b in zip(times, times[1:])]
-    more = 2 if SANITIZED else 0.5
-    r.check("back-off: 1, 2, 4 s with jitter", len(gaps) == 3 and all(
-        0.5 * n <= g <= 1.25 * n + more for g, n in zip(gaps, (1, 2, 4))), gaps)
+    def attempt():
+        """How late the latest came."""
+        f = fake_daemon(r, "--reject", "503", "--reject-times", "3", "--stay")
+        c = client(r, f, "3000")
+        times = [e["at"] for e in f.seen(event="handshake")]
+        gaps = [b - a for a, b in zip(times, times[1:])]
+        r.check("back-off: 1, 2, 4 s with jitter", len(gaps) == 3 and all(g >= 0.5 * n for g, n in zip(gaps, (1, 2, 4))), gaps)
+        c.stop()
+        return max(g - 1.25 * n for g, n in zip(gaps, (1, 2, 4)))
+    r.soon("and not much later", 2 if SANITIZED else 0.5, attempt, tries=3)
 
 
 @test
@@ -566,8 +563,13 @@ def pool(r):
     r.equal("a kept connection that was dead: retried", [g.status for g in got], [200, 200])
     r.equal("on a fresh one", [g.json().get("request") for g in got], [1, 1])
     r.equal("one each", direct(o, "/conns")["accepted"], 4)
-    Curl(d, "/echo")
-    r.equal("a POST is not", Curl(d, "/die-before?reused=1", "-X", "POST").status, 502)
+    for _ in range(8):      # which takes no connection that has been idle for a second
+        start = time.monotonic()
+        Curl(d, "/echo")
+        got = Curl(d, "/die-before?reused=1", "-X", "POST")
+        if time.monotonic() - start < 1:
+            break
+    r.equal("a POST is not", got.status, 502)
     Curl(d, "/echo")
     got = Curl(d, "/die-before?reused=1", "-X", "PUT", "--data", "x")
     r.equal("nor what had content", got.status, 502)
@@ -671,14 +673,20 @@ def stopped_daemon(r):
     c = client(r, f, o.target, "--name", "a")
     p = fake_daemon(r, "--ping", "1", "--stay")        # an idle one that answers is left alone
     quiet = client(r, p, o.target, "--name", "a")
-    start = time.monotonic()
-    f.kill(signal.SIGSTOP)
-    c.says("trying again", wait=10)
-    t = time.monotonic() - start
-    r.check("a daemon that is stopped is noticed by its silence", 0.5 <= t < 3 + SHORT, t)
-    f.kill(signal.SIGCONT)
-    c.says("is back", wait=30)
-    r.until("it returns", lambda: len(f.seen(op="hello")) == 2)
+    times = []
+
+    def stopped():
+        mark = c.marks()
+        start = time.monotonic()
+        f.kill(signal.SIGSTOP)
+        c.says("trying again", start=mark)
+        times.append(time.monotonic() - start)
+        f.kill(signal.SIGCONT)
+        c.says("is back", wait=30, start=mark)
+        r.until("it returns", lambda: len(f.seen(op="hello")) == 1 + len(times))
+        return times[-1]
+    r.soon("a daemon that is stopped is noticed by its silence", 3 + SHORT, stopped, tries=3)
+    r.check("not before a ping is due", max(times) >= 0.5, times)
     r.equal("one that answers pings is kept", (len(p.seen(event="handshake")), quiet.alive()), (1, True))
     r.equal("and finds no violation", p.seen(event="violation"), [])
 
@@ -740,35 +748,43 @@ def no_tight_loop(r):
     counts = []
     for code in (0, 1):
         s = r.service(away(code))
+        counts.append((f"go away {code} before hello", lambda s=s: len(s.heads), time.monotonic()))
         client(r, f"http://{s.target}", "3000", ready=False)
-        counts.append((f"go away {code} before hello", lambda s=s: len(s.heads)))
         f = fake_daemon(r, "--go-away", str(code), "--close", "1002", "--accept-many")
+        counts.append((f"go away {code} once ready", lambda f=f: len(f.seen(event="handshake")), time.monotonic()))
         client(r, f, "3000")
-        counts.append((f"go away {code} once ready", lambda f=f: len(f.seen(event="handshake"))))
     time.sleep(2.5)     # nothing tells of what does not happen
-    for what, count in counts:
-        r.check(f"{what}: connections", 1 <= count() <= 4, count())
+    for what, count, start in counts:
+        n, took = count(), time.monotonic() - start
+        # at once, twice; then after 1, 2, 4 seconds and more, or half of that
+        most = 2 + sum(took >= 0.5 * (2 ** i - 1) for i in range(1, 10))
+        r.check(f"{what}: connections", 1 <= n <= most, (n, took))
 
 
 @test
 def stopped_in_the_handshake(r):
     s = r.service(lambda conn, _: conn.over())
-    c = client(r, f"http://{s.target}", "3000", ready=False)
-    s.wait(lambda: s.heads, "the handshake")
-    t = time.monotonic()
-    c.stop(what="stopped while the handshake is not answered")
-    r.check("at once", time.monotonic() - t < 2 * SHORT, time.monotonic() - t)
+
+    def stopped():
+        n = len(s.heads)
+        c = client(r, f"http://{s.target}", "3000", ready=False)
+        s.wait(lambda: len(s.heads) > n, "the handshake")
+        return c.stop(what="stopped while the handshake is not answered")
+    r.soon("at once", 2 * SHORT, stopped)
 
 
 @test
 def kept_connections_end(r):
     d, o = r.daemon(), r.origin("--wait", "8")
     c = client(r, d, o.target, "--name", "a")
-    Curl(d, "/echo")
-    r.equal("one is kept", direct(o, "/conns?open=2")["open"], 2)
-    t = time.monotonic()
-    r.equal("an idle one is closed", direct(o, "/conns?open=1")["open"], 1)
-    r.check("within some seconds", time.monotonic() - t < 6 + SHORT, time.monotonic() - t)
+
+    def closed():
+        Curl(d, "/echo")
+        r.equal("one is kept", direct(o, "/conns?open=2")["open"], 2)
+        t = time.monotonic()
+        r.equal("an idle one is closed", direct(o, "/conns?open=1")["open"], 1)
+        return time.monotonic() - t
+    r.soon("within some seconds", 6 + SHORT, closed, tries=3)
     r.equal("the next request has a new one", Curl(d, "/echo").json().get("request"), 1)
     c.stop()
 
@@ -941,7 +957,7 @@ def proxy_refuses(r):
                           ("huge", r"P is no HTTP proxy: its answer is too long")):
         p = connect_proxy(r, "--script", word)
         c = client(r, "http://daemon.invalid", "3000", env={"TUNNEL_PROXY": with_login(p)}, ready=False)
-        c.ends(f"a proxy that answers {word}", 1, wait=5)
+        c.ends(f"a proxy that answers {word}", 1)
         r.has(f"{word}: it says so", pattern.replace("P", f"127.0.0.1:{p.port}", 1), c.errs[0])
         r.equal(f"{word}: in one line", len([l for l in c.lines + c.errs if l]), 1)
         r.equal(f"{word}: asked once", connects(p, 1), 1)
@@ -953,7 +969,7 @@ def proxy_credentials(r):
     p = connect_proxy(r, "--credentials", f"{USER}:{PASSWORD}")
     for what, login, pattern in (("wrong", "me:wrong@", "wants another user name and password"), ("none", "", "wants a user name and password")):
         c = client(r, "http://daemon.invalid", "3000", env={"ALL_PROXY": f"http://{login}127.0.0.1:{p.port}"}, ready=False)
-        c.ends(f"{what} credentials", 1, wait=5)
+        c.ends(f"{what} credentials", 1)
         r.has(f"{what} credentials: it says so", rf"the proxy 127\.0\.0\.1:{p.port} {pattern} \(407\): .* HTTPS_PROXY", said(c))
         hidden(r, what, said(c))
     connects(p, 2)
@@ -991,22 +1007,22 @@ def proxy_tries_again(r):
 @test
 def proxy_is_silent(r):
     """The whole answer has 10 seconds, however it comes."""
-    start, clients = time.monotonic(), []
+    clients = []
     for word in ("silent", "drip"):
         p = connect_proxy(r, "--script", word)
         clients.append((word, p, client(r, "http://daemon.invalid", "3000", "--proxy", with_login(p), ready=False)))
     for word, p, c in clients:
         c.says(rf"the proxy 127\.0\.0\.1:{p.port}: no answer in time; trying again")
-        t = time.monotonic() - start
+        t = p.event(event="left")["at"] - p.event(event="connect")["at"]
         r.check(f"{word}: after its deadline", 9.5 < t < 10 + 2 * SHORT, t)
-        p.event(event="left")
         hidden(r, word, said(c))
-    p = connect_proxy(r, "--script", "silent")
-    c = client(r, "http://daemon.invalid", "3000", "--proxy", p.url, ready=False)
-    p.event(event="connect")
-    t = time.monotonic()
-    c.stop(what="stopped while the proxy is silent")
-    r.check("at once", time.monotonic() - t < SHORT, time.monotonic() - t)
+
+    def stopped():
+        p = connect_proxy(r, "--script", "silent")
+        c = client(r, "http://daemon.invalid", "3000", "--proxy", p.url, ready=False)
+        p.event(event="connect")
+        return c.stop(what="stopped while the proxy is silent")
+    r.soon("at once", SHORT, stopped)
 
 
 @test
@@ -1076,64 +1092,92 @@ def kept_and_dead(r):
     """The service takes the request, and ends the connection in place of an answer."""
     d, o = r.daemon(), r.origin()
     c = client(r, d, o.target, "--name", "a")
-    for reset in ("", "&reset=1"):
-        for method, want in (("GET", 200), ("HEAD", 200), ("PUT", 200), ("DELETE", 200), ("OPTIONS", 200), ("POST", 502), ("PATCH", 502)):
+
+    def asked(path="/die-before?reused=1", **more):
+        """On a connection that has not been idle for a second: what must not be repeated takes no other."""
+        for _ in range(8):
+            start = time.monotonic()
             Curl(d, "/echo")
             parked(c)
-            got = r.get(d, path=f"/die-before?reused=1{reset}", method=method)
-            r.equal(f"{method}{reset}", got.status, want)
-    Curl(d, "/echo")
-    parked(c)
-    got = r.get(d, path="/die-before?reused=1", method="PUT", fields="Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n")
-    r.equal("content that has gone, though it was empty", got.status, 502)
+            got = r.get(d, path=path, **more)
+            if time.monotonic() - start < 1:
+                break
+        return got.status
+    for reset in ("", "&reset=1"):
+        for method, want in (("GET", 200), ("HEAD", 200), ("PUT", 200), ("DELETE", 200), ("OPTIONS", 200), ("POST", 502), ("PATCH", 502)):
+            r.equal(f"{method}{reset}", asked(f"/die-before?reused=1{reset}", method=method), want)
+    r.equal("content that has gone, though it was empty",
+            asked(method="PUT", fields="Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n"), 502)
 
 
 @test
 def kept_too_long(r):
     """What must not be repeated goes to no connection that has been idle for a second."""
-    d, o = r.daemon(), r.origin()
-    c = client(r, d, o.target, "--name", "a")
-    k = r.caller(d)
-    r.equal("the first", echo(k, "POST", "x"), (1, 1))
-    parked(c)
-    r.equal("at once", echo(k, "POST", "x"), (1, 2))
-    time.sleep(1.1)
-    r.equal("after a second, a PUT", echo(k, "PUT", "x"), (1, 3))
-    parked(c)
-    r.equal("and a POST behind it", echo(k, "POST", "x"), (1, 4))
-    time.sleep(1.1)
-    r.equal("after a second, a POST", echo(k, "POST", "x")[1], 1)
-    parked(c)
-    r.equal("then that connection is kept", echo(k)[1], 2)
-    r.equal("and the old one closed", direct(o, "/conns?open=2")["open"], 2)
+    d = r.daemon()
+
+    def attempt():
+        """How long it was from a request to the POST behind it, which is to come within a second; and what was wrong."""
+        o, wrong, waits = r.origin(), [], []
+        c = client(r, d, o.target, "--name", "a")
+        k, before = r.caller(d), 0
+        for what, pause, method, want in (
+                ("the first", 0, "POST", (1, 1)), ("at once", 0, "POST", (1, 2)), ("after a second, a PUT", 1.1, "PUT", (1, 3)),
+                ("and a POST behind it", 0, "POST", (1, 4)), ("after a second, a POST", 1.1, "POST", (2, 1)),
+                ("then that connection is kept", 0, "GET", (2, 2))):
+            time.sleep(pause)
+            start = time.monotonic()
+            if (got := echo(k, method, "x" if method != "GET" else "")) != want:
+                wrong.append((what, got, want))
+            if before and not pause:
+                waits.append(time.monotonic() - before)
+            before = start
+            parked(c)
+        if direct(o, "/conns?open=2")["open"] != 2:
+            wrong.append("the old one is not closed")
+        c.stop()
+        return max(waits), wrong
+    for _ in range(8):
+        took, wrong = attempt()
+        if took < 1:
+            break
+    r.equal("all go where they should", wrong, [])
 
 
 @test
 def kept_at_most(r):
     """300 at once; 256 connections stay."""
-    d, go = r.daemon("--slots", "1000"), threading.Event()
+    d = r.daemon("--slots", "1000")
 
-    def handle(conn, _):
-        go.wait(20)
-        try:
-            while True:
-                conn.send(OK)
-                conn.until(b"\r\n\r\n")
-        finally:
-            s.note("")
-    s = r.service(handle)
-    client(r, d, s.target, "--name", "a", "--quiet")
-    ks = [r.caller(d, "GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n") for _ in range(300)]
-    s.wait(lambda: len(s.heads) == 300, "300 requests")
-    start = time.monotonic()
-    go.set()
-    r.equal("all are answered", [k.response().status for k in ks].count(200), 300)
-    s.wait(lambda: len(s.ends) >= 44, "the surplus closed")
-    for k in ks[:30]:
-        k.send("GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-    r.equal("30 more", [k.response().status for k in ks[:30]].count(200), 30)
-    if r.check("before any has been idle for long", time.monotonic() - start < 3.5) or not SANITIZED:
-        r.equal("256 were kept, and used again", (len(s.heads), len(s.ends)), (300, 44))
+    def attempt():
+        go = threading.Event()
+
+        def handle(conn, _):
+            go.wait(20)
+            try:
+                while True:
+                    conn.send(OK)
+                    conn.until(b"\r\n\r\n")
+            finally:
+                s.note("")
+        s = r.service(handle)
+        c = client(r, d, s.target, "--name", "a", "--quiet")
+        ks = [r.caller(d, "GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n") for _ in range(300)]
+        s.wait(lambda: len(s.heads) == 300, "300 requests")
+        start = time.monotonic()
+        go.set()
+        r.equal("all are answered", [k.response().status for k in ks].count(200), 300)
+        s.wait(lambda: len(s.ends) >= 44, "the surplus closed")
+        for k in ks[:30]:
+            k.send("GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+        r.equal("30 more", [k.response().status for k in ks[:30]].count(200), 30)
+        kept, took = (len(s.heads), len(s.ends)), time.monotonic() - start
+        if took < 3.5:
+            r.equal("256 were kept, and used again", kept, (300, 44))
+        for k in ks:
+            k.close()
+        c.stop()
+        return took
+    r.soon("before any has been idle for long", 3.5, attempt, tries=4)
 
 
 @test
@@ -1255,10 +1299,15 @@ def kept_and_half_a_head(r):
     f.ready()
     r.equal("when the session has ended inside it, the next one", rest(f, half(f, c), END), GOOD)
     r.equal("over the same connection", len(s.heads), 1)
+
+    def stopped():
+        f, c = by_hand(r, s)
+        rest(f, f.open(START + END))
+        half(f, c)
+        return c.stop(what="stopped inside a head")
+    r.soon("at once", 1.5 * SHORT, stopped)
     half(f, c)
-    t = time.monotonic()
     c.stop(what="stopped inside a head")
-    r.check("at once", time.monotonic() - t < 1.5 * SHORT, time.monotonic() - t)
 
 
 @test

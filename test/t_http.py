@@ -512,11 +512,11 @@ def connections(r):
     c = r.caller(d, "".join(f"GET /{i} HTTP/1.1\r\n{HOST}\r\n" for i in range(50)))
     got = [c.response().json()["request_line"] for _ in range(50)]
     r.equal("50 pipelined requests in order", got, [f"GET /{i} HTTP/1.1" for i in range(50)])
+    started = time.monotonic()
     c = r.caller(d, f"POST /1 HTTP/1.1\r\n{HOST}Content-Length: 5\r\n\r\nhelloPOST /2 HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n"
                  f"3\r\nabc\r\n0\r\n\r\nGET /3 HTTP/1.1\r\n{HOST}\r\n")
     got = [(o["request_line"][:7], o["body_length"]) for o in (c.response().json() for _ in range(3))]
     r.equal("pipelined requests with content", got, [("POST /1", 5), ("POST /2", 3), ("GET /3 ", 0)])
-    started = time.monotonic()
     r.equal("an idle connection is closed", c.over(), "fin")
     r.check("after --keep-alive", 0.3 < time.monotonic() - started < 5, time.monotonic() - started)
     for what, text, kept in (
@@ -566,7 +566,7 @@ def old_callers(r):
 
 @test
 def interim_responses(r):
-    d = r.daemon("--timeout", "1500ms", "--idle", "1500ms")
+    d = r.daemon()
     o = r.origin()
     r.client(d, "a", "--target", o.target)
     c = r.caller(d, f"GET /1xx HTTP/1.1\r\n{HOST}\r\n" + GET.decode())
@@ -585,8 +585,9 @@ def interim_responses(r):
     r.check("the service may refuse", res.status == 417 and not res.interim and res.get("Connection") == "close", res)
     c = r.caller(d, f"POST /continue HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
     r.equal("a caller that does not wait", c.response().json().get("body_length"), 5)
-    r.client(d, "mute", "--never-answer")
-    c = r.caller(d, "POST / HTTP/1.1\r\nHost: mute.localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+    short = r.daemon("--timeout", "1500ms", "--idle", "1500ms", name="short")
+    r.client(short, "mute", "--never-answer")
+    c = r.caller(short, "POST / HTTP/1.1\r\nHost: mute.localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
     res = c.response()
     r.check("the daemon says no 100 of its own, and 504 in the end", res.status == 504 and not res.interim, (res, res.interim))
     # 101
@@ -605,7 +606,7 @@ def interim_responses(r):
 
 @test
 def upgrades(r):
-    d = r.daemon("--half-close", "300ms", "--idle", "300ms", "--timeout", "300ms", "--keep-alive", "300ms")
+    d = r.daemon("--half-close", "2", "--idle", "2", "--timeout", "2", "--keep-alive", "2")
     o = r.origin()
     r.client(d, "a", "--target", o.target)
     c = r.caller(d, f"GET /upgrade HTTP/1.1\r\n{HOST}Upgrade: foo\r\nConnection: Upgrade\r\n\r\nearly")
@@ -617,7 +618,7 @@ def upgrades(r):
     t.start()
     r.check("3 MiB there and back", c.exactly(len(big)) == big)
     t.join()
-    time.sleep(0.7)     # longer than every time-out of an exchange: none may apply
+    time.sleep(2.7)     # longer than every time-out of an exchange: none may apply
     c.send("late")
     r.equal("an idle upgrade stays", c.exactly(4), b"late")
     c.half_close()
@@ -650,11 +651,10 @@ def upgrades(r):
 def time_outs(r):
     d = r.daemon("--head-timeout", "400ms", "--idle", "400ms", "--timeout", "700ms")
     n = r.client(d, "mute", "--never-answer")
-    r.client(d, "a")
     waiting = r.caller(d, "GET / HTTP/1.1\r\nHost: mute.localhost\r\n\r\n")
     silent = r.caller(d)
-    c = r.caller(d, "GET / HT")
     started = time.monotonic()
+    c = r.caller(d, "GET / HT")
     res = c.response()
     r.check("408 for half a head", res.status == 408 and res.get("Connection") == "close", res)
     r.check("after --head-timeout", 0.3 < time.monotonic() - started < 5)
@@ -676,17 +676,20 @@ def time_outs(r):
     r.equal("504 without a response head", res.status, 504)
     n.event(event="reset")
     r.check("the stream is reset then", True)
-    c = r.caller(d, f"POST / HTTP/1.1\r\n{HOST}Content-Length: 10\r\n\r\nhello")
+    c = r.caller(d, "POST / HTTP/1.1\r\nHost: mute.localhost\r\nContent-Length: 10\r\n\r\nhello")
     res = c.response()
     r.check("408 for half a body", res.status == 408 and res.get("Connection") == "close", res)
+    d = r.daemon("--idle", "2", "--timeout", "3", name="patient")
+    r.client(d, "a")
+    s = r.service(lambda conn, _: (conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"), time.sleep(4), conn.send(b"cd")))
+    r.client(d, "slow", "--target", s.target)
+    slow = r.caller(d, "GET / HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
     c = r.caller(d, f"POST / HTTP/1.1\r\n{HOST}Content-Length: 10\r\n\r\n")
     for byte in b"0123456789":
-        time.sleep(0.1)
+        time.sleep(0.4)
         c.send(bytes([byte]))
     r.equal("a body that drips is fine, and the clock starts behind it", c.response().json().get("body_length"), 10)
-    s = r.service(lambda conn, _: (conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"), time.sleep(1), conn.send(b"cd")))
-    r.client(d, "slow", "--target", s.target)
-    r.equal("after the head the body may take its time", r.get(d, "slow.localhost").body, b"abcd")
+    r.equal("after the head the body may take its time", slow.response().body, b"abcd")
 
 
 @test
@@ -726,12 +729,12 @@ def load(r):
     r.until("two wait", lambda: streams(n) == 2)
     res = r.get(d)
     r.check("--streams: 503", res.status == 503 and res.get("Retry-After"), res)
-    r.until("streams_full is logged", lambda: d.logged("streams_full"), wait=2)
+    r.until("streams_full is logged", lambda: d.logged("streams_full"))
     for c in waiting:
         c.reset()
     r.until("the streams are over", lambda: len(n.seen(event="reset")) == 2)
     # the queue of a lost tunnel
-    d2 = r.daemon("--queue", "2", "--grace", "1500ms", name="q")
+    d2 = r.daemon("--queue", "2", "--grace", "4", name="q")
     n = r.client(d2, "a")
     n.kill()
     n.exit()
@@ -751,7 +754,7 @@ def load(r):
     c = r.caller(d3)
     res = c.response()
     r.check("--callers: 503", res.status == 503 and res.get("Retry-After") and res.get("Connection") == "close", res)
-    r.until("callers_full is logged", lambda: d3.logged("callers_full"), wait=2)
+    r.until("callers_full is logged", lambda: d3.logged("callers_full"))
     some[0].close()
     r.until("one that left makes room", lambda: r.get(d3, "127.0.0.1", "/health").status == 200)
 
@@ -825,7 +828,7 @@ def early_responses(r):
 
 @test
 def half_close(r):
-    d = r.daemon("--half-close", "500ms")
+    d = r.daemon("--half-close", "2")
     s = r.service(lambda conn, h: (time.sleep(float(h.split(" ")[1][1:] or 0)), conn.send(OK), s.note(conn.over())))
     n = r.client(d, "a", "--target", s.target)
     c = r.caller(d, f"GET /0.2 HTTP/1.1\r\n{HOST}\r\n")
@@ -840,17 +843,17 @@ def half_close(r):
         got.append(c.response().status)
     r.equal("with pipelined requests, all of them", got, [200, 200])
     resets = len(n.seen(event="reset"))
-    c = r.caller(d, f"GET /3 HTTP/1.1\r\n{HOST}\r\n")
-    c.half_close()
+    c = r.caller(d, f"GET /9 HTTP/1.1\r\n{HOST}\r\n")
     started = time.monotonic()
+    c.half_close()
     r.equal("no answer in time: the caller has left", c.over(), "fin")
-    r.check("after --half-close", 0.3 < time.monotonic() - started < 2.5, time.monotonic() - started)
+    r.check("after --half-close", 1.8 < time.monotonic() - started < 5, time.monotonic() - started)
     n.wait_line(n.lines, lambda _: len(n.seen(event="reset")) > resets, "reset")
     # a body that goes on, slower than half-close in all, but not in any pause
     def drip(conn, _):
         conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
         for _ in range(8):
-            time.sleep(0.15)
+            time.sleep(0.4)
             conn.send(b"x")
     s2 = r.service(drip)
     r.client(d, "drip", "--target", s2.target)
@@ -900,13 +903,12 @@ def callers_that_leave(r):
     c.half_close()
     r.equal("EOF inside a head", c.over(), "fin")
     # a pipelined request hides the end of the caller; the answer still finds out
-    got = d.status()
-    r.equal("nothing runs any more", [t["running"] for t in got], [0])
+    r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
 
 
 @test
 def callers_that_stall(r):
-    d = r.daemon("--stall", "600ms")
+    d = r.daemon("--stall", "3")
     o = r.origin()
     n = r.client(d, "a", "--target", o.target)
     c = r.caller(d, f"GET /stall?n=1000000000 HTTP/1.1\r\n{HOST}\r\n", rcvbuf=4096)
@@ -922,7 +924,7 @@ def callers_that_stall(r):
 @test
 def request_window(r):
     """A service that does not read stops the caller, and nobody else."""
-    d = r.daemon("--timeout", "600ms")
+    d = r.daemon("--timeout", "3")
     r.client(d, "a", "--no-read", "--lenient").may_violate = True
     r.client(d, "b")
     c = r.caller(d, f"POST / HTTP/1.1\r\n{HOST}Content-Length: 50000000\r\n\r\n")
@@ -945,8 +947,9 @@ def request_window(r):
 @test
 def draining(r):
     d = r.daemon("--drain", "10")
+    go = threading.Event()
     s = r.service(lambda conn, h: (s.note("in"), conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"),
-                                   time.sleep(0.8), conn.send(b"cd")))
+                                   go.wait(WAIT), conn.send(b"cd")))
     r.client(d, "a", "--target", s.target)
     idle = r.caller(d, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
     idle.response()
@@ -959,6 +962,7 @@ def draining(r):
     res = idle.response()
     r.check("a kept connection's next request: Connection: close", res.status == 200 and res.get("Connection") == "close", res)
     r.until("it stops accepting", lambda: refused(d.port))
+    go.set()
     r.equal("a running exchange finishes", c.response().body, b"abcd")
     r.equal("then it exits 0", d.exit(), 0)
     d = r.daemon("--drain", "300ms", name="short")
@@ -1088,8 +1092,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 SHORT = 5 if SANITIZED else 1       # times what is short elsewhere
 
 
-def by_hand(r, *args):
-    d = r.daemon(*args)
+def by_hand(r, *args, **more):
+    d = r.daemon(*args, **more)
     return d, r.keep(FrameClient(d, "a"))
 
 
@@ -1147,20 +1151,27 @@ def sent_ahead(r):
         f.answer(f.request(k + 1), OK)
         r.equal(f"{when}: the next one", c.response().body, b"ok")
     # all at once: each is taken as soon as the one before it is answered
-    c.send(GET * 20)
-    at = time.monotonic()
-    for k in range(7, 27):
-        f.answer(f.request(k), OK)
-    r.equal("twenty: the answers", [c.response().body for _ in range(20)], [b"ok"] * 20)
-    took = time.monotonic() - at
-    r.check("twenty: nobody waits", took < 0.6 * SHORT, took)
+    k = 6
+
+    def twenty():
+        nonlocal k
+        c.send(GET * 20)
+        at = time.monotonic()
+        for _ in range(20):
+            k += 1
+            f.answer(f.request(k), OK)
+        r.equal("twenty: the answers", [c.response().body for _ in range(20)], [b"ok"] * 20)
+        return time.monotonic() - at
+    r.soon("twenty: nobody waits", 0.6 * SHORT, twenty)
     # far ahead: more than the daemon reads of it
     c.send(GET)
-    s = f.request(27)
+    k += 1
+    s = f.request(k)
     n = 3000
     t = threading.Thread(target=c.send, args=("GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * n,))
     t.start()
     f.answer(s, HEAD + b"ab", 0)
+    parked(d)
     used = cpu(d)
     time.sleep(0.3)     # nothing tells of what does not happen
     used = cpu(d) - used
@@ -1169,7 +1180,7 @@ def sent_ahead(r):
     r.equal("far ahead: the answer", c.response().body, b"abcd")
     r.equal("and all of the others", [c.response().body for _ in range(n)].count(b"ok\n"), n)
     t.join()
-    finished(r, d, "sent ahead", f, 27)
+    finished(r, d, "sent ahead", f, k)
 
 
 @test
@@ -1204,20 +1215,20 @@ def leaves_with_the_answer(r):
 def leaves_before_the_answer(r):
     """The client is told at once that a caller has left."""
     d, f = by_hand(r)
-    k, took = 0, {}
+    k = 0
+
+    def leaves(ahead):
+        nonlocal k
+        k += 1
+        c = r.caller(d, GET)
+        s = f.request(k)
+        c.send(ahead)       # the kernel holds what the daemon does not read
+        time.sleep(0.08)    # beyond its thread's first, short sleep
+        at = time.monotonic()
+        c.reset()
+        return f.flagged(s, RST, "RST").at - at
     for what, ahead in (("asleep", b""), ("behind a byte", b"x"), ("behind more than is read of it", b"x" * 300000)):
-        took[what] = []
-        for _ in range(3):
-            k += 1
-            c = r.caller(d, GET)
-            s = f.request(k)
-            c.send(ahead)       # the kernel holds what the daemon does not read
-            time.sleep(0.08)    # beyond its thread's first, short sleep
-            at = time.monotonic()
-            c.reset()
-            took[what].append(f.flagged(s, RST, "RST", wait=10).at - at)
-    for what, times in took.items():
-        r.check(f"{what}: at once", min(times) < 0.1 * SHORT, times)
+        r.soon(f"{what}: at once", 0.1 * SHORT, lambda a=ahead: leaves(a))
     r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
     r.equal("each is logged once", d.logged("event=exchange_failed .*reason=caller_left"), k)
 
@@ -1225,33 +1236,52 @@ def leaves_before_the_answer(r):
 @test
 def ends_in_time(r):
     """What nobody is woken for is over a moment later all the same."""
-    d, f = by_hand(r, "--timeout", "400ms")
-    c, fins, quiet = r.caller(d), [], []
-    for k in range(1, 4):
+    d, f = by_hand(r)
+    c, k, fins = r.caller(d), 0, []
+
+    def answered(of_fin):
+        nonlocal k
+        k += 1
         c.send(GET)
         s = f.request(k)
         f.answer(s, OK)
         r.equal("answered", c.response().body, b"ok")
         at = time.monotonic()
-        fins.append(f.flagged(s, FIN, "FIN, with nothing else to send", wait=10).at - at)
+        fins.append(f.flagged(s, FIN, "FIN, with nothing else to send").at - at)
         r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
-        quiet.append(time.monotonic() - at)
-    r.check("FIN, which waits for company, but not for long", max(fins) > 0.03 and min(fins) < 0.12 * SHORT, fins)
-    r.check("running: 0", min(quiet) < 0.2 * SHORT, quiet)
-    at = time.monotonic()
-    c.send(GET)
-    r.equal("504 to one who sleeps", c.response().status, 504)
-    took = time.monotonic() - at
-    r.check("in time", 0.39 < took < 0.4 + 0.4 * SHORT, took)
-    c.send(GET)
-    f.answer(f.request(5), OK)
-    r.equal("the connection goes on", c.response().body, b"ok")
-    d.ended = True
-    at = time.monotonic()
-    d.kill(signal.SIGTERM)
-    r.equal("SIGTERM behind an answer: exit", d.exit(), 0)
-    took = time.monotonic() - at
-    r.check("at once", took < 0.6 * SHORT, took)
+        return fins[-1] if of_fin else time.monotonic() - at
+    r.soon("FIN, which waits for company, but not for long", 0.12 * SHORT, lambda: answered(True))
+    r.soon("running: 0", 0.2 * SHORT, lambda: answered(False))
+    for _ in range(8):
+        if max(fins) <= 0.03:
+            answered(True)
+    r.check("FIN waits for company", max(fins) > 0.03, fins)
+    d, f = by_hand(r, "--timeout", "400ms", name="short")
+    c, k = r.caller(d), 0
+
+    def late():
+        nonlocal k
+        k += 1
+        at = time.monotonic()
+        c.send(GET)
+        r.equal("504 to one who sleeps", c.response().status, 504)
+        took = time.monotonic() - at
+        r.check("not before its time", took > 0.39, took)
+        return took
+    r.soon("in time", 0.4 + 0.4 * SHORT, late)
+
+    def stopped():
+        d, f = by_hand(r, name=f"d{len(r.procs)}")
+        c = r.caller(d)
+        c.send(GET)
+        f.answer(f.request(1), OK)
+        r.equal("the answer", c.response().body, b"ok")
+        d.ended = True
+        at = time.monotonic()
+        d.kill(signal.SIGTERM)
+        r.equal("SIGTERM behind an answer: exit", d.exit(), 0)
+        return time.monotonic() - at
+    r.soon("at once", 0.6 * SHORT, stopped)
 
 
 @test
@@ -1263,7 +1293,7 @@ def one_after_the_other(r):
         cs[k % 2].send(GET)
         f.answer(f.request(k), OK if k <= 10 else b"HTTP/1.1 200 OK\r\n\r\nto its end")
         r.equal("--streams 1, one at a time", cs[k % 2].response().status, 200)
-        time.sleep(0.02)    # the answer is out a moment before it is over
+        parked(d, 1)        # the answer is out a moment before it is over
     cs[0].send(GET)
     f.request(21)
     cs[1].send(GET)
@@ -1284,7 +1314,7 @@ def one_after_the_other(r):
         x.answer(x.request(at[x]), OK)
         at[x] += 1
         r.equal("its answer", cs[k % 2].response().status, 200)
-        time.sleep(0.01)    # the answer is out a moment before it is over
+        parked(d, 1)        # the answer is out a moment before it is over
     r.check("few for the one that is busy", at[f] - 2 < 8, at[f] - 2)
 
 
@@ -1292,14 +1322,17 @@ def one_after_the_other(r):
 def answered_and_stuck(r):
     """The answer is whole, and the client grants no window for the rest of the request: its FIN ends the exchange."""
     d, f = by_hand(r)
-    for k, (what, n, with_answer) in enumerate((
-            ("all of it read", 262144 + 10000, False), ("all of it read", 262144 + 10000, True),
-            ("more than is read of it", 4 << 20, False), ("more than is read of it", 4 << 20, True)), 1):
+    k = 0
+
+    def stuck(what, n, with_answer):
+        """How long its end takes."""
+        nonlocal k
+        k += 1
         c = r.caller(d)
         t = threading.Thread(target=send_all, args=(c, f"POST / HTTP/1.1\r\n{HOST}Content-Length: {n}\r\n\r\n" + "x" * n))
         t.start()
         s = f.request(k)
-        r.until(f"{what}: the window is used up", lambda s=s: len(f.content(s)) == 262144)
+        r.until(f"{what}: the window is used up", lambda: len(f.content(s)) == 262144)
         parked(d)
         f.answer(s, OK, FIN if with_answer else 0)
         res = c.response()
@@ -1308,14 +1341,17 @@ def answered_and_stuck(r):
             parked(d)
             f.answer(s, b"")
         at = time.monotonic()
-        took = f.flagged(s, RST, "RST", wait=10).at - at
-        r.check(f"{what}, FIN {with_answer}: over at once", took < 0.1 * SHORT, took)
+        took = f.flagged(s, RST, "RST").at - at
         if n > 1 << 20:
             r.check(f"{what}: the connection ends", c.over() in ("fin", "reset"))
         else:
             c.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             r.equal(f"{what}: the connection goes on", c.response().body, b"ok\n")
         t.join()
+        return took
+    for row in (("all of it read", 262144 + 10000, False), ("all of it read", 262144 + 10000, True),
+                ("more than is read of it", 4 << 20, False), ("more than is read of it", 4 << 20, True)):
+        r.soon(f"{row[0]}, FIN {row[2]}: over at once", 0.1 * SHORT, lambda row=row: stuck(*row))
     r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
 
 
@@ -1323,26 +1359,33 @@ def answered_and_stuck(r):
 def quick_and_many(r):
     """More connections than half of the slots, to a tunnel that answers at once: none is refused, none waits long."""
     d, f = by_hand(r, "--slots", "8")
-    done, worst, callers, each = [], [], 20, 25
+    k, callers, each = 0, 20, 25
 
     def answer():
-        for k in range(1, callers * each + 1):
+        nonlocal k
+        for _ in range(callers * each):
+            k += 1
             f.answer(f.request(k), OK)
 
-    def ask():
-        with Caller(d.port) as c:
-            for _ in range(each):
-                at = time.monotonic()
-                c.send(GET)
-                done.append(c.response().status)
-                worst.append(time.monotonic() - at)
-    threads = [threading.Thread(target=x, daemon=True) for x in (answer, *[ask] * callers)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(60)
-    r.equal("none is refused", (len(done), set(done)), (callers * each, {200}))
-    r.check("none waits for a second, unless they all do", max(worst) < max(0.9 * SHORT, 10 * sum(worst) / len(worst)), max(worst))
+    def all_of_them():
+        """The longest time that one waited; if they all waited, in proportion."""
+        done, waited = [], []
+
+        def ask():
+            with Caller(d.port) as c:
+                for _ in range(each):
+                    at = time.monotonic()
+                    c.send(GET)
+                    done.append(c.response().status)
+                    waited.append(time.monotonic() - at)
+        threads = [threading.Thread(target=x, daemon=True) for x in (answer, *[ask] * callers)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60)
+        r.equal("none is refused", (len(done), set(done)), (callers * each, {200}))
+        return max(waited) / max(1, 10 * sum(waited) / len(waited) / (0.9 * SHORT))
+    r.soon("none waits for a second, unless they all do", 0.9 * SHORT, all_of_them, tries=3)
 
 
 main()

@@ -5,6 +5,7 @@ peer/yamux.go on the yamux library that the protocol is named after.
 """
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
-from rig import PEER, ROOT, SANITIZED, Miss, main, test   # pylint: disable=wrong-import-position
+from rig import PEER, ROOT, SANITIZED, main, test   # pylint: disable=wrong-import-position
 
 HOST = "Host: a.localhost\r\n"
 GET = f"GET / HTTP/1.1\r\n{HOST}\r\n".encode()
@@ -178,7 +179,7 @@ def urls(r):
 
 @test
 def holders(r):
-    d = r.daemon(scope="a,b")
+    d = r.daemon("--grace", "60", scope="a,b")
     mine = d.token
     first = r.client(d, "a", "--stay", "--instance", "0123456789abcdef")
     c = r.caller(d, f"POST / HTTP/1.1\r\n{HOST}Content-Length: 5\r\n\r\n")
@@ -269,15 +270,11 @@ def sharing(r):
     r.equal("exchanges go to the holder with the fewest running", [streams(x) for x in (one, two, three)], [3, 3, 3])
     two.kill()
     two.exit()
-    got = []
-    for c in cs:
-        c.sock.settimeout(0.5)
-        try:
-            got.append(c.response().status)
-        except Miss:
-            pass
-    r.equal("one killed costs only its own", got, [502, 502, 502])
-    r.equal("two are left", len(d.status()), 2)
+    def answered():
+        return select.select([c.sock for c in cs], [], [], 0)[0]
+    r.until("one killed costs its own", lambda: len(answered()) >= 3)
+    r.until("two are left", lambda: [t["running"] for t in d.status()] == [3, 3])
+    r.equal("and only its own", [c.response().status for c in cs if c.sock in answered()], [502, 502, 502])
     c = r.caller(d, GET)
     r.until("and serve", lambda: streams(one) + streams(three) == 7)
     four = r.client(d, "a")     # without share
@@ -293,13 +290,22 @@ def sharing(r):
 @test
 def grace(r):
     d = r.daemon("--grace", "900ms")
+
+    def killed():
+        n = r.client(d, "a", "--never-answer", "--instance", "0123456789abcdef")
+        c = r.caller(d, GET)
+        until(n, 1)
+        started = time.monotonic()
+        n.kill()
+        res = c.response()
+        r.equal("client killed: 502 for those without a head", res.status, 502)
+        return time.monotonic() - started
+    r.soon("client killed: at once", 0.8, killed)
     n = r.client(d, "a", "--never-answer", "--instance", "0123456789abcdef")
-    c = r.caller(d, GET)
-    until(n, 1)
-    n.kill()
+    mark = d.marks()
     started = time.monotonic()
-    res = c.response()
-    r.check("client killed: 502 at once for those without a head", res.status == 502 and time.monotonic() - started < 0.8, res)
+    n.kill()
+    d.log("event=session_end", start=mark)
     c = r.caller(d, GET)
     res = c.response()
     took = time.monotonic() - started
@@ -513,29 +519,37 @@ def many_streams(r):
 
 @test
 def lost_pings(r):
-    d = r.daemon("--ping", "300ms", "--grace", "60")
-    n = r.client(d, "a", "--never-answer")
-    quiet = r.client(d, "b")
-    c = r.caller(d, GET)
-    until(n, 1)
-    n.kill(signal.SIGSTOP)
-    started = time.monotonic()
-    r.equal("a client that is stopped: 502", c.response().status, 502)
-    took = time.monotonic() - started
-    r.check("by the second ping", 0.2 < took < (5 if SANITIZED else 2), took)
-    r.until("its name is kept", lambda: [t["lost"] for t in d.status() if t["name"] == "a"] == [True])
-    n.kill(signal.SIGCONT)
-    r.check("one that answers stays", quiet.alive() and r.get(d, "b.localhost").status == 200)
+    d = r.daemon("--ping", "2", "--grace", "60")    # time enough for those that are to answer
+    quiet, chatty = r.client(d, "b"), r.client(d, "e", "--no-pong", "--stay")
+    end, alive = time.monotonic() + 7, []
+
+    def chat():     # any bytes count
+        while time.monotonic() < end:
+            alive.append(r.get(d, "e.localhost").status == 200)
+            time.sleep(0.05)
+    chats = threading.Thread(target=chat)
+    chats.start()
+    hasty, times = r.daemon("--ping", "300ms", "--grace", "60", name="hasty"), []
+
+    def stopped():
+        n = r.client(hasty, "a", "--never-answer")
+        c = r.caller(hasty, GET)
+        until(n, 1)
+        started = time.monotonic()
+        n.kill(signal.SIGSTOP)
+        r.equal("a client that is stopped: 502", c.response().status, 502)
+        times.append(time.monotonic() - started)
+        r.until("its name is kept", lambda: [t["lost"] for t in hasty.status() if t["name"] == "a"] == [True])
+        n.kill(signal.SIGCONT)
+        return times[-1]
+    r.soon("by the second ping", 5 if SANITIZED else 2, stopped)
+    r.check("not by the first", max(times) > 0.2, times)
     mute = r.client(d, "c", "--no-pong")
     mute.closed()
     r.check("no pong and nothing else: ended", True)
-    # any bytes count
-    chatty = r.client(d, "e", "--no-pong", "--stay")
-    end, alive = time.monotonic() + 1.5, True
-    while time.monotonic() < end and alive:
-        alive = r.get(d, "e.localhost").status == 200
-        time.sleep(0.05)
-    r.check("no pong, but bytes: kept", alive and not chatty.seen(event="closed"))
+    chats.join()
+    r.check("no pong, but bytes: kept", all(alive) and not chatty.seen(event="closed"))
+    r.check("one that answers stays", quiet.alive() and r.get(d, "b.localhost").status == 200)
 
 
 @test
@@ -558,20 +572,25 @@ def drained_by_the_daemon(r):
 
 @test
 def revoked(r):
-    d = r.daemon("--grace", "60")
-    n = r.client(d, "a", "--never-answer")
-    m = r.client(d, "m")
-    c = r.caller(d, GET)
-    until(n, 1)
-    keep = d.token_id
-    started = time.monotonic()
-    out = d.tool("token", "revoke", keep)
-    r.equal("revoke", (out.returncode, out.stdout), (0, f"revoked: {keep}\n"))
-    r.equal("gone revoked", n.event(op="gone").get("code"), "revoked")
-    r.equal("close 1008", n.closed()["code"], 1008)
-    r.check("within a second", time.monotonic() - started < (5 if SANITIZED else 1), time.monotonic() - started)
-    r.equal("all of its sessions", m.closed()["code"], 1008)
-    r.equal("its callers get 502", c.response().status, 502)
+    d = r.daemon("--grace", "60", scope=None)
+
+    def revoke():
+        d.issue("--global")
+        n = r.client(d, "a", "--never-answer")
+        m = r.client(d, "m")
+        c = r.caller(d, GET)
+        until(n, 1)
+        keep = d.token_id
+        started = time.monotonic()
+        out = d.tool("token", "revoke", keep)
+        r.equal("revoke", (out.returncode, out.stdout), (0, f"revoked: {keep}\n"))
+        r.equal("gone revoked", n.event(op="gone").get("code"), "revoked")
+        r.equal("close 1008", n.closed()["code"], 1008)
+        took = time.monotonic() - started
+        r.equal("all of its sessions", m.closed()["code"], 1008)
+        r.equal("its callers get 502", c.response().status, 502)
+        return took
+    r.soon("within a second", 5 if SANITIZED else 1, revoke)
     r.equal("no grace for it", (r.get(d).status, d.status()), (503, []))
     r.equal("and no way back", r.ask(d, handshake(d)).status, 401)
 
@@ -590,9 +609,9 @@ def expired(r):
     def move(ms):
         with open(clock, "r+", encoding="ascii") as f:
             f.write(f"{ms}\n")
-    move(3590000)
+    move(3540000)
     time.sleep(0.6)     # two rounds of the janitor
-    r.check("10 s before its end the session stays", not n.seen(event="closed"))
+    r.check("before its end the session stays", not n.seen(event="closed"))
     n2 = r.client(d, "a")
     r.equal("and the token is good", n2.ready()["op"], "ready")
     move(3600000)
@@ -605,7 +624,7 @@ def expired(r):
 
 @test
 def path_tunnels(r):
-    d = r.daemon()
+    d = r.daemon("--grace", "60")
     n = r.client(d, "p", "--path", "--stay")
     res = r.get(d, "127.0.0.1", "/p/x?y")
     r.equal("stripped", res.json().get("request_line"), "GET /x?y HTTP/1.1")
@@ -714,7 +733,7 @@ def streams_without_end(r):
     n = r.client(d, "a", "--no-fin")
     for _ in range(4):
         r.get(d)
-    r.until("room again", lambda: r.get(d).status == 200, wait=3)
+    r.until("room again", lambda: r.get(d).status == 200)
     got = [r.get(d).status for _ in range(12)]
     r.check("and again", got.count(200) >= 8 and n.alive(), got)
 
@@ -726,14 +745,14 @@ def revoked_without_descriptors(r):
     n = r.client(d, "a")
     few = len(os.listdir(f"/proc/{d.p.pid}/fd")) + 2
     resource.prlimit(d.p.pid, resource.RLIMIT_NOFILE, (few, few))
-    idle = [r.caller(d) for _ in range(4)]
+    idle = [r.caller(d) for _ in range(16)]     # one more, or two, may have been open for a moment
     d.log("event=accept_failed")
     r.equal("revoke", d.tool("token", "revoke", d.token_id).returncode, 0)
     d.log("event=tokens_bad")
     r.check("a session goes on as long as nothing is known", not n.seen(event="closed"))
     for c in idle:
         c.close()
-    r.equal("close 1008 when there are descriptors again", n.closed(wait=5)["code"], 1008)
+    r.equal("close 1008 when there are descriptors again", n.closed()["code"], 1008)
     r.equal("what failed is told once", d.logged("event=tokens_bad"), 1)
 
 

@@ -147,15 +147,15 @@ def claims(r):
     d = relay(r, "--grace", "0")
     now = int(time.time())
     for what, text in (
-            ("times as digits", token(exp=str(now + 60), nbf=str(now - 1), iat=str(now - 1))), ("unknown claims", token(x=[1], y={})),
+            ("times as digits", token(exp=str(now + 600), nbf=str(now - 1), iat=str(now - 1))), ("unknown claims", token(x=[1], y={})),
             ("no typ", token(headers={"typ": None})), ("claims in another order", token(zzz=1))):
         accepted(r, d, what, handshake(f"?token={text}"))
     for what, text in (
             *((f"no {claim}", token(**{claim: None})) for claim in ("sub", "exp", "nbf", "iat", "iss", "aud", "jti")),
-            ("exp is now", token(exp=now)), ("exp was", token(exp=now - 1)), ("nbf is to come", token(nbf=now + 60)),
-            ("iat is to come", token(iat=now + 60)), ("another issuer", token(iss="other")), ("another audience", token(aud="other")),
+            ("exp is now", token(exp=now)), ("exp was", token(exp=now - 1)), ("nbf is to come", token(nbf=now + 600)),
+            ("iat is to come", token(iat=now + 600)), ("another issuer", token(iss="other")), ("another audience", token(aud="other")),
             ("audiences", token(aud=["pipegate"])), ("sub a number", token(sub=5)), ("jti a number", token(jti=5)),
-            ("a fraction", token(exp=now + 60.5)), ("a fraction in a string", token(exp=f"{now + 60}.5")), ("null", token(exp=None)),
+            ("a fraction", token(exp=now + 600.5)), ("a fraction in a string", token(exp=f"{now + 600}.5")), ("null", token(exp=None)),
             ("another secret", token(secret=SECRET + "x")), ("HS512", token(algorithm="HS512")), ("HS384", token(algorithm="HS384")),
             ("no signature", token().rsplit(".", 1)[0] + "."), ("two parts", token().rsplit(".", 1)[0]),
             ("padding", token() + "="), ("an empty id", token(sub="")), ("an id of two segments", token(sub="a/b")),

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, client, fake_daemon, free_port, run_tool
+from client import Client, client, fake_daemon, free_port, parked, run_tool
 from rig import BIN, ENV, SANITIZED, WAIT, Caller, Miss, main, serving, test
 # pylint: enable=wrong-import-position
 
@@ -198,7 +198,7 @@ def holders(r):
     r.equal("and reset with its session", c.over(), "reset")
     r.until("an orderly end closes it", lambda: refused(port))
     r.equal("it is free for others", peer(r, d, port).ready()["op"], "ready")
-    d = r.daemon("--grace", "500ms", name="short")
+    d = r.daemon("--grace", "3", name="short")
     n = peer(r, d, port2 := free_port(r))
     n.kill()
     n.exit()
@@ -503,6 +503,8 @@ def short_ones(r):
     def settled():
         return running(d) == 0 and [left(p)[0] for p in (d, cl)]
     r.until("at rest", lambda: running(d) == 0)
+    parked(d)
+    parked(cl)
     fds = [left(p)[0] for p in (d, cl)]
     wrong, end = [], time.monotonic() + max(120, SHORT / 200)
 

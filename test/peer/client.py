@@ -49,8 +49,11 @@ class Client(Proc):
         self.exit()
 
     def stop(self, number=signal.SIGTERM, what="the client stops when asked to"):
+        """How long that takes."""
+        start = time.monotonic()
         self.kill(number)
         self.ends(what, 0)
+        return time.monotonic() - start
 
     def close(self):
         if not self.over:
@@ -197,19 +200,25 @@ def cpu(p):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def parked(p):
-    """All of a program's threads sleep: what an answer leaves to be done behind it, which nothing tells of, is done."""
+def asleep(pid):
+    """All of a process's threads sleep: none has anything to do, nor waits for a processor."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="latin-1") as f:
+                if f.read().rpartition(")")[2].split()[0] != "S":
+                    return False
+        except OSError:
+            pass        # it has ended
+    return True
+
+
+def parked(p, looks=4):
+    """All of a program's threads sleep, as often as one looks: what an answer leaves to be done behind it, which nothing
+    tells of, is done."""
     end, quiet = time.monotonic() + WAIT, 0
-    while quiet < 4 and time.monotonic() < end:
+    while quiet < looks and time.monotonic() < end:
         time.sleep(0.01)
-        quiet += 1
-        for task in os.listdir(f"/proc/{p.p.pid}/task"):
-            try:
-                with open(f"/proc/{p.p.pid}/task/{task}/stat", encoding="latin-1") as f:
-                    if f.read().rpartition(")")[2].split()[0] != "S":
-                        quiet = 0
-            except OSError:
-                pass        # it has ended
+        quiet = quiet + 1 if asleep(p.p.pid) else 0
 
 
 class Relay:
@@ -269,7 +278,7 @@ class Relay:
             self.cut(i)
 
 
-def run_tool(*args, env=None, stdin=None, wait=5, umask=-1):
+def run_tool(*args, env=None, stdin=None, wait=WAIT, umask=-1):
     """`tunnel` to its end: (status, stdout, stderr)."""
     try:
         p = subprocess.run([TUNNEL, *args], env={**ENV, **(env or {})}, input=stdin, capture_output=True, text=True,

@@ -3,8 +3,8 @@
 
 What it does with the first, the second and every later connection stands in
 --script, whose last word goes for all that follow.  It prints {"port": N},
-then one JSON object for each request, with the credentials as they came, and a
-"violation" for what no client may send.  SIGUSR1 cuts all that is relayed.
+then one JSON object for each request, with the credentials as they came and the
+time, and a "violation" for what no client may send.  SIGUSR1 cuts all that is relayed.
 """
 import argparse
 import asyncio
@@ -13,6 +13,7 @@ import binascii
 import json
 import re
 import signal
+import time
 
 AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]+):[1-9][0-9]{0,4}")
 RELAYS = {"relay": "HTTP/1.1 200 Connection established\r\nProxy-Agent: test\r\n\r\n",
@@ -100,7 +101,7 @@ class Proxy:
         if more:
             say(violation=f"{len(more)} bytes before any answer")
         target, credentials, fields = judge(head)
-        say(event="connect", target=target, credentials=credentials, fields=fields, script=word)
+        say(event="connect", target=target, credentials=credentials, fields=fields, script=word, at=time.monotonic())
         if not target:
             word = "400"
         elif self.o.credentials and credentials != self.o.credentials:
@@ -113,7 +114,7 @@ class Proxy:
             writer.write(BASIC.encode())
         elif word == "silent":
             await reader.read()
-            say(event="left")
+            say(event="left", at=time.monotonic())
         elif word in ("drip", "huge"):
             await self.on_and_on(word, writer)
         else:
@@ -130,7 +131,7 @@ class Proxy:
                 await writer.drain()
                 await asyncio.sleep(0.1 if word == "drip" else 0)
         except OSError:
-            say(event="left")
+            say(event="left", at=time.monotonic())
 
     async def relay(self, answer, target, reader, writer):
         host, _, port = target.rpartition(":")

@@ -898,7 +898,7 @@ class Server:
 
     async def request(self, path, headers):
         o = self.o
-        say(event="handshake", path=path, headers=list(headers.raw_items()))
+        say(event="handshake", path=path, headers=list(headers.raw_items()), at=time.monotonic())
         parts, token = path.split("/"), headers.get("Authorization", "")
         if parts[:2] != ["", "_tunnel"] or len(parts) > 3 or len(parts) == 3 and not LABEL.fullmatch(parts[2]):
             self.violate(f"handshake path {path}")

@@ -38,6 +38,7 @@ class State:
         self.accepted = self.open = self.hanging = self.requests = 0
         self.dropped = []       # how hanging connections ended: fin, reset
         self.sse = {}           # id -> events allowed
+        self.released = set()   # ids of requests that may be answered
         self.stalls = {"sent": 0, "running": 0, "ended": [], "progress": 0.0}
 
     def change(self, **more):
@@ -277,6 +278,17 @@ class Connection:
     def do_slow(self, r):
         time.sleep(r.number("ms", 100) / 1000)
         self.answer(r, {"ms": r.number("ms", 100)})
+
+    def do_held(self, r):
+        """The answer comes after a GET /release with the same id."""
+        key = r.query.get("id", "0")
+        self.answer(r, {"id": key, "released": self.state.until(lambda: key in self.state.released)})
+
+    def do_release(self, r):
+        with self.state.lock:
+            self.state.released.add(r.query.get("id", "0"))
+            self.state.lock.notify_all()
+        self.answer(r, {})
 
     def do_hang(self, _):
         """Never answers; with part=N, after N bytes of a longer body."""

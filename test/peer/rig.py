@@ -5,9 +5,11 @@ needs and checks facts.  Tests run a few at a time, each with daemons of its
 own.  What a Rig has started is ended by it, and nothing else.
 """
 import atexit
+import errno
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -52,29 +54,71 @@ class Miss(Exception):
     """Something did not happen in time; ends its test."""
 
 
+class Lines(list):
+    """The lines of a pipe, as they come; None at its end."""
+
+    def __init__(self, pipe):
+        super().__init__()
+        self.pipe, self.rest = pipe, b""
+        os.set_blocking(pipe.fileno(), False)
+
+    def over(self):
+        return self and self[-1] is None
+
+    def take(self):
+        """Take in what has been written until now; has anything?"""
+        before = len(self)
+        while not self.over():
+            try:
+                data = os.read(self.pipe.fileno(), 65536)
+            except BlockingIOError:
+                break
+            *whole, self.rest = (self.rest + data).split(b"\n")
+            if not data and self.rest:
+                whole.append(self.rest)
+            self += [line.decode("utf-8", "replace") for line in whole]
+            if not data:
+                self.append(None)
+        return len(self) > before
+
+
 class Proc:
-    """A program, its output lines kept as they come."""
+    """A program, its output lines kept as they come: what it has written when somebody looks is there."""
+
+    p = None
 
     def __init__(self, argv, env=None):
-        self.argv, self.lines, self.errs = argv, [], []
+        self.argv = argv
         self.cond = threading.Condition()
         # pylint: disable=consider-using-with
         self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, env={**ENV, **(env or {})})
         living.add(self)
-        self.readers = [threading.Thread(target=self.read, args=a, daemon=True)
-                        for a in ((self.p.stdout, self.lines), (self.p.stderr, self.errs))]
+        self.out, self.err = Lines(self.p.stdout), Lines(self.p.stderr)
+        self.readers = [threading.Thread(target=self.read, args=a, daemon=True) for a in ((self.out,), (self.err,))]
         for reader in self.readers:
             reader.start()
 
-    def read(self, pipe, lines):
-        for line in pipe:
-            with self.cond:
-                lines.append(line.decode("utf-8", "replace").rstrip("\n"))
-                self.cond.notify_all()
+    @property
+    def lines(self):
+        return self.taken(self.out)
+
+    @property
+    def errs(self):
+        return self.taken(self.err)
+
+    def taken(self, lines):
         with self.cond:
-            lines.append(None)
-            self.cond.notify_all()
+            if lines.take():
+                self.cond.notify_all()
+        return lines
+
+    def read(self, lines):
+        """For those who wait."""
+        poll = select.poll()
+        poll.register(lines.pipe, select.POLLIN)
+        while not self.taken(lines).over():
+            poll.poll()
 
     def wait_line(self, lines, judge, what, wait=WAIT, start=0):
         """The first line from index start on that judge() finds true; what judge() made of it."""
@@ -142,7 +186,7 @@ class Peer(Proc):
 
 class Daemon(Proc):
     def __init__(self, rig, args, program="tunneld", env=None, name="d", scope="--global"):
-        self.rig, self.state, self.ended, self.errs = rig, f"{rig.tmp}/{name}", False, None
+        self.rig, self.state, self.ended = rig, f"{rig.tmp}/{name}", False
         if scope:
             self.issue(*([scope] if scope.startswith("--") else ["--scope", scope]))
         super().__init__([f"{BIN}/{program}", "--state", self.state,
@@ -164,7 +208,7 @@ class Daemon(Proc):
 
     def issue(self, *args):
         """Issue a token, and wait until the daemon, if it runs, has read it."""
-        running = self.errs is not None
+        running = self.p is not None
         mark = self.marks() if running else 0
         out = subprocess.run([f"{BIN}/tunneld", "token", "issue", "--state", self.state, *args],
                              env=ENV, capture_output=True, text=True, timeout=WAIT, check=True).stdout
@@ -191,7 +235,7 @@ class Daemon(Proc):
         except Miss:
             self.kill(signal.SIGTERM)
             try:
-                self.exit(5)
+                self.exit()
             except Miss:
                 self.rig.check("the daemon stops on a second SIGTERM", False)
                 self.kill()
@@ -222,6 +266,8 @@ class Response:
 class Caller:
     """A public connection, byte by byte.  Reading is strict: what is wrong raises ValueError."""
 
+    broken = False      # it was reset: a write has found that, and no read will
+
     def __init__(self, port, data=b"", host="127.0.0.1", wait=WAIT, rcvbuf=None):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family)
@@ -234,7 +280,10 @@ class Caller:
         self.buf = b""
         self.ended = None
         if data:
-            self.send(data)
+            try:
+                self.send(data)
+            except ConnectionError:     # refused before it was all there: what came before that can be read
+                self.broken = True
 
     def __enter__(self):
         return self
@@ -253,7 +302,12 @@ class Caller:
         self.sock.close()
 
     def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as e:
+            if e.errno != errno.ENOTCONN:       # it was reset meanwhile
+                raise
+            self.broken = True
 
     def more(self):
         if self.ended:
@@ -266,7 +320,7 @@ class Caller:
         except TimeoutError:
             raise Miss(f"nothing more for the caller, which has {self.buf[:200]!r}") from None
         if not data:
-            self.ended = "fin"
+            self.ended = "reset" if self.broken else "fin"
         self.buf += data
         return bool(data)
 
@@ -473,6 +527,14 @@ class Rig:
             time.sleep(0.02)
         self.check(what, got)
         return got
+
+    def soon(self, what, limit, attempt, tries=8):
+        """attempt() takes less than limit, as it says itself.  A program that waits for a clock does so each time, while a
+        busy machine is late now and then: one attempt in time is enough."""
+        took = []
+        while len(took) < tries and (not took or min(took) >= limit):
+            took.append(attempt())
+        return self.check(what, min(took) < limit, took)
 
     def end(self):
         for thing in self.things:
