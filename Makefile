@@ -13,7 +13,8 @@ TLSLIBS_bearssl = -lbearssl
 TLSLIBS_libtls = -ltls -lcrypto
 LIBS = $(LDLIBS) $(TLSLIBS_$(TLS))
 # Without tables for C++ exceptions: a seventh of a program.
-OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)
+OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(SECTIONS) $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)
+LINK = $(CC) $(SMALL) $(OWN) $(GC) $(LDFLAGS)
 
 # Pure files, then connections, then the core, the client last.
 OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o \
@@ -25,6 +26,8 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	bifrostmsg.o bifrosttoken.o pipegatemsg.o pipegateans.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o auth.o jwtauth.o limit.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
 	access.o caller.o route.o ports.o portcall.o urls.o native.o bifrost.o pipegate.o daemon.o local.o serve.o rawlocal.o reach.o agent.o client.o
+# Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
+HOT = buf.o http.o rewrite.o ws.o pump.o linkout.o mux.o muxin.o
 HDR = access.h agent.h auth.h base64.h bifrost.h bifrostmsg.h bifrosttoken.h \
 	budget.h buf.h caller.h cidr.h clock.h completion.h conn.h control.h daemon.h \
 	deadline.h der.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \
@@ -51,11 +54,11 @@ all: tunneld tunnel
 .SUFFIXES: .c .o
 
 .c.o:
-	$(CC) $(OWN) -I. -c -o $@ $<
+	$(CC) `case " $(HOT) " in *" $@ "*) echo $(FAST);; *) echo $(SMALL);; esac` $(OWN) -I. -c -o $@ $<
 
 # A test program: one file and the library.
 .c:
-	$(CC) $(OWN) -I. $(LDFLAGS) -o $@ $< libtunnel.a $(LIBS)
+	$(LINK) -I. -o $@ $< libtunnel.a $(LIBS)
 
 $(OBJ) $(DAEMON) $(CLIENT) demo.o test/clock.o: $(HDR) cli.h privileges.h tunneld.h supervise.h notify.h activate.h config.mk
 
@@ -64,21 +67,21 @@ libtunnel.a: $(OBJ)
 	$(AR) rc $@ $(OBJ)
 
 tunneld: $(DAEMON) libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ $(DAEMON) libtunnel.a $(LIBS)
+	$(LINK) -o $@ $(DAEMON) libtunnel.a $(LIBS)
 
 tunnel: $(CLIENT) libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ $(CLIENT) libtunnel.a $(LIBS)
+	$(LINK) -o $@ $(CLIENT) libtunnel.a $(LIBS)
 
 hello: demo.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ demo.o libtunnel.a $(LIBS)
+	$(LINK) -o $@ demo.o libtunnel.a $(LIBS)
 
 # The daemon with a clock that a test can move: the library's is not taken.
 test/tunneld-clock: $(DAEMON) test/clock.o libtunnel.a
-	$(CC) $(OWN) $(LDFLAGS) -o $@ $(DAEMON) test/clock.o libtunnel.a $(LIBS)
+	$(LINK) -o $@ $(DAEMON) test/clock.o libtunnel.a $(LIBS)
 
 # The daemon that dies of a system call which its sandbox does not expect.
 test/tunneld-strict: $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a
-	$(CC) $(OWN) -I. -DSANDBOX_ELSE=0x80000000U $(LDFLAGS) -o $@ $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a $(LIBS)
+	$(LINK) -I. -DSANDBOX_ELSE=0x80000000U -o $@ $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a $(LIBS)
 
 $(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h test/x509_certs.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)

@@ -304,7 +304,7 @@ not_now(struct session *s, int i, const char *code, const char *message)
 	s->state[i] = LISTEN_NOT_NOW;
 	pthread_mutex_unlock(&c->mtx);
 	retry = of_no_use(s);
-	snprintf(why, sizeof(why), "%s%s%s%s%.200s%s", name, name[0] != '\0' ? ": " : "", code,
+	snprintf(why, sizeof(why), "%.255s%s%s%s%.190s%s", name, name[0] != '\0' ? ": " : "", code,
 	    message[0] != '\0' ? ": " : "", message, retry ? "" : "; the next session asks again");
 	if (c->events.connection != NULL)
 		c->events.connection(c->arg, why, retry ? 0 : -1);

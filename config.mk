@@ -30,7 +30,13 @@ AR = ar
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith \
 	-Wformat -Wformat-security -Wundef -Wvla
+# Small, but for the Makefile's HOT files; an -O in CFLAGS is for all.
+SMALL = -Os
+FAST = -O2
+# Programs without what they do not use of the library; empty for a linker that knows no --gc-sections.
+SECTIONS = -ffunction-sections -fdata-sections
+GC = -Wl,--gc-sections
 CPPFLAGS =
-CFLAGS = -O2 -g
+CFLAGS = -g
 LDFLAGS =
 LDLIBS =

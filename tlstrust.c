@@ -73,7 +73,7 @@ static void
 explain_dates(const struct x509 *leaf, const char *host, const char *detail, char why[TLS_WHY_MAX])
 {
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
-	char day[32];
+	char day[24];
 	struct tm tm;
 	time_t t;
 
