@@ -1,14 +1,15 @@
 /*
- * agent.h: what client.c (options, start and end) and agent.c (sessions) share.
+ * agent.h: what the client's files share: client.c (options, start and end), agent.c (lanes: connections that are kept up),
+ * reach.c (from nothing to a WebSocket) and a file for what a session speaks: agentnative.c, agentmsg.c.
  */
 #ifndef AGENT_H
 #define AGENT_H
 
 #include <pthread.h>
 
+#include "buf.h"
 #include "http.h"
 #include "local.h"
-#include "mux.h"
 #include "net.h"
 #include "proxy.h"
 #include "tunnel.h"
@@ -28,7 +29,7 @@ enum {
 	TICK_MS = 1000,		/* how often the client looks after its lanes */
 	END_MS = 3000,		/* for running exchanges when all is over */
 	NODES = 64, WHY_MAX = 512,
-	URL_MAX = 700, TOKEN_MAX = 8192, NAME_MAX_ = 254,
+	URL_MAX = 1500, PATH_MAX_ = 256, ID_MAX = 800, TOKEN_MAX = 8192, NAME_MAX_ = 254,
 	WINDOW_MAX = 8 << 20, BUFFER_MAX = 32 << 20
 };
 
@@ -37,6 +38,7 @@ struct endpoint {
 	int tls;
 	char authority[NET_HOST_MAX + 8];	/* for Host */
 	char url[NET_HOST_MAX + 16];		/* for hello */
+	char path[PATH_MAX_];	/* in front of the dialect's own: "", "/a"; never in the native one */
 };
 
 struct lane;
@@ -46,7 +48,7 @@ enum listen_state { LISTEN_ASKED, LISTEN_READY, LISTEN_NOT_NOW };
 
 struct session {		/* one connection of a lane */
 	struct lane *lane;
-	struct mux *mux;
+	void *impl;		/* the dialect's: a mux or a msgclient */
 	int64_t began;		/* clock_ms */
 	int asked;		/* the reader's: how many tunnels it has sent listens for */
 	char state[TUNNEL_MAX];	/* [c] enum listen_state */
@@ -55,6 +57,7 @@ struct session {		/* one connection of a lane */
 	int drained;		/* [c] a successor has been started */
 	int64_t leaving;	/* [c] clock_ms when it was to get no more streams; 0: it may */
 	int listed;		/* [c] */
+	int renew;		/* should it break, the next one is to be replaced, too: see lane.renew_at */
 	struct session *next;	/* [c] all that run, so that close finds them */
 };
 
@@ -62,6 +65,8 @@ struct lane {			/* one of --connections */
 	struct tunnel_client *c;
 	char instance[17];	/* hex; the daemon replaces the lane's lost session by its next */
 	int attempts;		/* [c] since it last worked */
+	int in_use;		/* bifrost: how often the name was in use since */
+	int64_t renew_at;	/* [c] clock_ms when its session is to be replaced by another; 0: never */
 	char served[TUNNEL_MAX];	/* [c] this tunnel has been ready before */
 };
 
@@ -74,7 +79,38 @@ struct tunnel {			/* its listen id is its number plus 1 */
 	int lost;		/* [c] for good */
 };
 
+struct shake;
+
+struct agent_dialect {		/* what the lanes need to know of what a session speaks */
+	const char *name;	/* as an option */
+	const char *server;	/* what is at the endpoint, for people */
+	const char *protocol;	/* the subprotocol, NULL: none */
+	int patient;		/* whatever answers, only a refusal of the token is final */
+	int timeout_ms;		/* for an answer of the local service, if nothing else is said; 0: none */
+	/* The opening handshake's request-target and fields of its own, with their CRLF. */
+	void (*request)(struct lane *, struct shake *, struct buf *target, struct buf *fields);
+	/* What an answer but 101 means: 1: try again, why says what it was ("": that has been told); 0: it is over. */
+	int (*refused)(struct lane *, const struct shake *, char *why, size_t whylen);
+	/* After the 101: take the connection over, set s->impl. 0, or -1: no memory or descriptors. */
+	int (*open)(struct session *, struct shake *);
+	void (*begin)(struct session *);	/* before its reader runs */
+	/* Its reader has ended with code, and why is what will be told: has it said that it makes no sense to come again? */
+	void (*ended)(struct session *, int code, char *why, size_t whylen);
+	/* Of s->impl, which may outlive s. */
+	struct link *(*link)(void *impl);
+	void (*ref)(void *impl);
+	void (*unref)(void *impl);
+	int (*running)(void *impl);	/* exchanges */
+	void (*bye)(void *impl);	/* end it in order; never blocks */
+	void (*end)(void *impl);	/* link_run has returned */
+};
+
+extern const struct agent_dialect agent_native, agent_pipegate, agent_bifrost;
+
 struct tunnel_client {
+	const struct agent_dialect *dialect;
+	char id[ID_MAX];	/* PipeGate: the token's sub, as a URL has it */
+	char prefix[PATH_MAX_ + ID_MAX];	/* and what callers' paths begin with: "/id" */
 	struct tunnel_events events;
 	void *arg;
 	struct endpoint endpoint;
@@ -110,6 +146,8 @@ int agent_start(struct lane *);	/* a thread that connects, and serves: 0, or -1 
 /* Tunnel i is refused or taken away for good, told in session s (NULL: none). Over, with end, if it was the last one. */
 void agent_lost(struct tunnel_client *, struct session *s, int i, enum tunnel_end, const char *code, const char *message);
 int agent_first(struct tunnel_client *);	/* the first tunnel that is not lost, or -1 */
+int agent_first_locked(const struct tunnel_client *);
+void agent_tell(struct tunnel_client *, const char *what, int64_t retry_ms);	/* as tunnel.h's connection */
 
 struct shake {			/* an opening handshake under way */
 	struct conn conn;
@@ -121,6 +159,6 @@ struct shake {			/* an opening handshake under way */
 
 /* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
 int reach(struct lane *, struct shake *, char *why, size_t whylen);
-extern const char reach_protocol[];	/* "tunnel.v1" */
+int reach_refused(struct lane *, const struct shake *, char *why, size_t whylen);	/* the native dialect's */
 
 #endif

@@ -11,25 +11,35 @@
 
 static const char token_prefix[] = "token:";	/* of identities */
 
+struct watched {		/* a file of the folder */
+	const char *name;
+	struct stat seen;	/* as it was when last read, well or not */
+	int missing;		/* there was none */
+};
+
 struct auth {
 	int dir;		/* constant */
-	pthread_mutex_t reload;	/* one reads the file at a time, so that the last read is the newest; before mtx */
+	pthread_mutex_t reload;	/* one reads the files at a time, so that the last read is the newest; before mtx */
+	struct watched tokens, jwts;	/* guarded by it */
 	pthread_mutex_t mtx;	/* guards everything below */
 	struct store store;
-	struct stat seen;	/* the file as it was when last read, well or not */
-	int missing;		/* there was none */
+	struct revoked revoked;
 	char why[128];		/* what the last reading failed for, so that it is told once */
 };
 
-/* 1 if the file is another than st tells. */
+/* Is the file another than when it was last read? *now is how it is. 1 or 0; or an error number, negated. */
 static int
-changed_locked(const struct auth *a, const struct stat *st, int missing)
+changed(const struct auth *a, const struct watched *w, struct watched *now)
 {
-	if (missing || a->missing)
-		return missing != a->missing;
-	return st->st_ino != a->seen.st_ino || st->st_size != a->seen.st_size ||
-	    st->st_mtim.tv_sec != a->seen.st_mtim.tv_sec ||
-	    st->st_mtim.tv_nsec != a->seen.st_mtim.tv_nsec;
+	*now = *w;
+	memset(&now->seen, 0, sizeof(now->seen));
+	if ((now->missing = fstatat(a->dir, w->name, &now->seen, 0) == -1) && errno != ENOENT)
+		return -errno;	/* unseen is not missing */
+	if (now->missing || w->missing)
+		return now->missing != w->missing;
+	return now->seen.st_ino != w->seen.st_ino || now->seen.st_size != w->seen.st_size ||
+	    now->seen.st_mtim.tv_sec != w->seen.st_mtim.tv_sec ||
+	    now->seen.st_mtim.tv_nsec != w->seen.st_mtim.tv_nsec;
 }
 
 /* A failure: 0 if it is the one told last. */
@@ -42,42 +52,72 @@ failed_locked(struct auth *a, const char *why, int force)
 	return news ? -1 : 0;
 }
 
+/* What has been read takes the place of what there was, which is freed. */
+static int
+take_tokens(struct auth *a, char *why, size_t whylen)
+{
+	struct store fresh = { NULL, 0 }, old;
+
+	if (store_load(&fresh, a->dir, why, whylen) == -1)
+		return -1;
+	pthread_mutex_lock(&a->mtx);
+	old = a->store;
+	a->store = fresh;
+	pthread_mutex_unlock(&a->mtx);
+	store_free(&old);
+	return 0;
+}
+
+static int
+take_revoked(struct auth *a, char *why, size_t whylen)
+{
+	struct revoked fresh, old;
+
+	if (revoked_load(&fresh, a->dir, why, whylen) == -1)
+		return -1;
+	pthread_mutex_lock(&a->mtx);
+	old = a->revoked;
+	a->revoked = fresh;
+	pthread_mutex_unlock(&a->mtx);
+	free(old.hash);
+	return 0;
+}
+
+/* One of the files: 1: read, 0: unchanged, -1: damaged or unreadable. */
+static int
+look_at(struct auth *a, struct watched *w, int force, int (*take)(struct auth *, char *, size_t), char *why, size_t whylen)
+{
+	struct watched now;
+	int differs = changed(a, w, &now);
+
+	if (differs < 0) {
+		snprintf(why, whylen, "%s: %s", w->name, strerror(-differs));
+		return -1;
+	}
+	if (!differs && !force)
+		return 0;
+	if (take(a, why, whylen) == 0) {
+		*w = now;
+		return 1;
+	}
+	if (errno == EINVAL)	/* a damaged file is read again when it changes; a failing system, until it works */
+		*w = now;
+	return -1;
+}
+
 static int
 reload(struct auth *a, int force, char *why, size_t whylen)
 {
-	struct store fresh = { NULL, 0 }, old;
-	struct stat st;
-	int missing, differs, rc = 0, err;
+	int tokens = look_at(a, &a->tokens, force, take_tokens, why, whylen);
+	int jwts = tokens == -1 ? 0 : look_at(a, &a->jwts, force, take_revoked, why, whylen);
+	int rc = tokens == -1 || jwts == -1 ? -1 : tokens || jwts;
 
-	memset(&st, 0, sizeof(st));
-	missing = fstatat(a->dir, "tokens", &st, 0) == -1;
-	err = missing && errno != ENOENT ? errno : 0;
 	pthread_mutex_lock(&a->mtx);
-	differs = force || err != 0 || changed_locked(a, &st, missing);	/* unseen is not missing */
-	pthread_mutex_unlock(&a->mtx);
-	if (!differs)
-		return 0;
-	if (err != 0)
-		snprintf(why, whylen, "tokens: %s", strerror(err));
-	else if (store_load(&fresh, a->dir, why, whylen) == -1)
-		err = errno;
-	pthread_mutex_lock(&a->mtx);
-	/* a damaged file is read again when it changes; a failing system, until it works */
-	if (err == 0 || err == EINVAL) {
-		a->seen = st;
-		a->missing = missing;
-	}
-	if (err != 0)
+	if (rc == -1)
 		rc = failed_locked(a, why, force);
-	else {
-		old = a->store;
-		a->store = fresh;
-		fresh = old;
+	else if (rc == 1)
 		a->why[0] = '\0';
-		rc = 1;
-	}
 	pthread_mutex_unlock(&a->mtx);
-	store_free(&fresh);
 	return rc;
 }
 
@@ -102,6 +142,8 @@ auth_new(int dir, char *why, size_t whylen)
 		return NULL;
 	}
 	a->dir = dir;
+	a->tokens.name = "tokens";
+	a->jwts.name = revoked_name;
 	pthread_mutex_init(&a->mtx, NULL);
 	pthread_mutex_init(&a->reload, NULL);
 	if (auth_reload(a, 1, why, whylen) == -1) {
@@ -148,6 +190,14 @@ auth_check(struct auth *a, const struct str *text, int64_t now, struct identity 
 	return status;
 }
 
+void
+auth_jwt(struct identity *who, const struct jwt_claims *c)
+{
+	jwt_who(c, who->who);
+	who->has_jti = c->jti[0] != '\0';
+	sha256(c->jti, strlen(c->jti), who->jti);
+}
+
 const char *
 auth_lost(struct auth *a, const struct identity *who, int64_t now)
 {
@@ -155,10 +205,11 @@ auth_lost(struct auth *a, const struct identity *who, int64_t now)
 
 	if (who->expires != 0 && now >= who->expires)
 		return "expired";
-	if (strncmp(who->who, token_prefix, strlen(token_prefix)) != 0)
-		return NULL;	/* a JWT: nothing is stored of it */
 	pthread_mutex_lock(&a->mtx);
-	known = store_by_id(&a->store, who->who + strlen(token_prefix)) != NULL;
+	if (strncmp(who->who, token_prefix, strlen(token_prefix)) == 0)
+		known = store_by_id(&a->store, who->who + strlen(token_prefix)) != NULL;
+	else			/* a JWT, of which nothing else is stored */
+		known = !(who->has_jti && revoked_has(&a->revoked, who->jti));
 	pthread_mutex_unlock(&a->mtx);
 	return known ? NULL : "revoked";
 }

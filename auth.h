@@ -8,6 +8,7 @@
 
 #include "http.h"
 #include "jwt.h"
+#include "revoked.h"
 #include "scope.h"
 #include "store.h"
 
@@ -17,6 +18,8 @@ struct identity {
 	char who[JWT_WHO_MAX + 1];	/* "token:4be1c0de", or as jwt_who has it: equal for the same credential */
 	char scope[STORE_SCOPE_MAX + 1];
 	int64_t expires;		/* seconds since 1970, 0: never */
+	int has_jti;			/* a JWT's, by which it may be revoked: */
+	uint8_t jti[SHA256_LEN];	/* its hash */
 };
 
 /* dir: the open state folder. Reads the store; a damaged one is -1 and why. */
@@ -31,6 +34,9 @@ int auth_bearer(const struct str *authorization, struct str *credential);
 
 /* The identity of a token. 0, or a status: 401. JWTs are jwtauth.h's. */
 int auth_check(struct auth *, const struct str *token, int64_t now, struct identity *);
+
+/* The identity that a JWT's claims make, but for its scope and the end, which are the dialect's to judge. */
+void auth_jwt(struct identity *, const struct jwt_claims *);
 
 /* Is it still good? NULL, or the reason code: "revoked", "expired". */
 const char *auth_lost(struct auth *, const struct identity *, int64_t now);

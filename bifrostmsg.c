@@ -9,31 +9,7 @@
 #include "jsonscan.h"
 #include "msgfields.h"
 
-/* Requests. */
-
-/* Bytes as code points of the same number, the inside of a JSON string. */
-static void
-put_latin1(struct buf *b, struct str s)
-{
-	size_t i;
-	unsigned char c;
-
-	for (i = 0; i < s.len; i++) {
-		c = (unsigned char)s.p[i];
-		if (c == '"' || c == '\\') {
-			buf_char(b, '\\');
-			buf_char(b, (char)c);
-		} else if (c < ' ' || c == 0x7f) {
-			buf_str(b, "\\u00");
-			buf_hex(b, &c, 1);
-		} else if (c < 0x80)
-			buf_char(b, (char)c);
-		else {
-			buf_char(b, (char)(0xc0 | c >> 6));
-			buf_char(b, (char)(0x80 | (c & 0x3f)));
-		}
-	}
-}
+/* The daemon's side: requests. */
 
 /* The fields called as number i is, which is the first of that name. */
 static void
@@ -46,19 +22,19 @@ put_field(struct buf *b, const struct http_head *h, size_t i)
 	buf_char(b, '"');
 	msgfields_lower(b, f->name);
 	buf_str(b, array ? "\":[\"" : "\":\"");
-	put_latin1(b, f->value);
+	msgfields_latin1(b, f->value);
 	for (i++; !single && i < h->nfields; i++)
 		if (msgfields_same(h->field[i].name, f->name)) {
 			buf_str(b, between);
-			put_latin1(b, h->field[i].value);
+			msgfields_latin1(b, h->field[i].value);
 		}
 	buf_str(b, array ? "\"]" : "\"");
 }
 
+/* The object's inside; length: of Content-Length, NULL: none. */
 static void
-put_fields(struct buf *b, const struct message *m)
+put_fields(struct buf *b, const struct http_head *h, const uint64_t *length)
 {
-	const struct http_head *h = &m->head;
 	const char *comma = "";
 	size_t i;
 
@@ -67,19 +43,31 @@ put_fields(struct buf *b, const struct message *m)
 		comma = ",";
 		put_field(b, h, i);
 	}
-	if (m->len > 0) {	/* without content any length would make the client wait */
+	if (length != NULL) {
 		buf_str(b, comma);
 		buf_str(b, "\"content-length\":\"");
-		buf_u64(b, m->len);
+		buf_u64(b, *length);
 		buf_char(b, '"');
 	}
+}
+
+/* How long such an object can become. */
+static size_t
+room(const struct http_head *h)
+{
+	size_t n = 64, i;
+
+	for (i = 0; i < h->nfields; i++)
+		n += 8 + h->field[i].name.len + 6 * h->field[i].value.len;
+	return n;
 }
 
 int
 bifrost_encode(const struct message *m, char **text, size_t *len)
 {
 	const struct http_head *h = &m->head;
-	size_t cap = 256 + 6 * (h->method.len + h->target.len), i;
+	size_t cap = 256 + 6 * (h->method.len + h->target.len) + room(h), i;
+	uint64_t length = m->len;
 	struct buf b;
 
 	for (i = 0; i < h->target.len; i++)
@@ -87,8 +75,6 @@ bifrost_encode(const struct message *m, char **text, size_t *len)
 			errno = EINVAL;
 			return -1;
 		}
-	for (i = 0; i < h->nfields; i++)
-		cap += 8 + h->field[i].name.len + 6 * h->field[i].value.len;
 	cap += BASE64_LEN(m->len) + 1;
 	if ((*text = malloc(cap)) == NULL)
 		return -1;
@@ -96,11 +82,11 @@ bifrost_encode(const struct message *m, char **text, size_t *len)
 	buf_str(&b, "{\"id\":\"");
 	buf_str(&b, m->id);
 	buf_str(&b, "\",\"method\":\"");
-	put_latin1(&b, h->method);
+	msgfields_latin1(&b, h->method);
 	buf_str(&b, "\",\"url\":\"");
-	put_latin1(&b, h->target);
+	msgfields_latin1(&b, h->target);
 	buf_str(&b, "\",\"headers\":{");
-	put_fields(&b, m);
+	put_fields(&b, h, m->len > 0 ? &length : NULL);	/* without content any length would make the client wait */
 	buf_str(&b, "},\"body\":\"");
 	b.len += base64_encode(b.p + b.len, m->body, m->len);	/* cap has counted it */
 	buf_str(&b, "\"}");
@@ -108,7 +94,7 @@ bifrost_encode(const struct message *m, char **text, size_t *len)
 	return 0;
 }
 
-/* Answers. */
+/* Its answers. */
 
 enum { ID, STATUS, HEADERS, BODY, MEMBERS };
 
@@ -231,3 +217,109 @@ bifrost_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1])
 	msgfields_scan(value, names, MEMBERS, all, &why);
 	return msgfields_string(value[ID], id, MESSAGE_ID_LEN + 1) > 0;
 }
+
+/* The client's side: requests. */
+
+enum { R_ID, R_METHOD, R_URL, R_HEADERS, R_BODY, R_MEMBERS };
+
+static const char *const request_names[R_MEMBERS] = { "id", "method", "url", "headers", "body" };
+
+struct request {		/* large: not for a stack */
+	struct str value[R_MEMBERS];
+	struct msgfields fields;
+	char method[MSGFIELDS_NAME + 1], url[HTTP_TARGET_MAX + 1];
+};
+
+static int
+is_printable(const char *s, long n)
+{
+	for (; n > 0; n--, s++)
+		if (*s <= ' ' || *s > '~')
+			return 0;
+	return 1;
+}
+
+/* NULL, or what is wrong. */
+static const char *
+compose_request(struct clientmsg_request *out, struct request *r, const struct clientmsg_server *server)
+{
+	struct str method = { r->method, 0 }, url = { r->url, 0 };
+	long n = msgfields_string(r->value[R_METHOD], r->method, sizeof(r->method));
+	long len = msgfields_string(r->value[R_URL], r->url, sizeof(r->url));
+	struct buf b;
+
+	if (n < 1 || !is_printable(r->method, n))
+		return "no method";
+	if (len < 1 || !is_printable(r->url, len))
+		return "no url";
+	method.len = (size_t)n;
+	url.len = (size_t)len;
+	if (!is_null(r->value[R_HEADERS]) && msgfields_take(&r->fields, r->value[R_HEADERS]) == -1)
+		return "its headers are no fields";
+	if (answer_body(r->value[R_BODY], &out->body) == -1)
+		return "its body is not base64";
+	if ((out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
+		return "no memory";
+	buf_init(&b, out->memory, MSGFIELDS_HEAD);
+	if (msgfields_request(&b, &r->fields, method, url, &server->own, out->body.len) == -1)
+		return "a header is no field, or they are too many";
+	out->bare = str_is(method, "HEAD");
+	out->head.p = out->memory;
+	out->head.len = b.len;
+	return NULL;
+}
+
+void
+bifrost_take_request(struct clientmsg_request *out, char *text, size_t len, const struct clientmsg_server *server)
+{
+	struct request *r = malloc(sizeof(*r));
+	struct str all = { text, len };
+
+	memset(out, 0, sizeof(*out));
+	out->why = "no memory";
+	if (r == NULL)
+		return;
+	r->fields.n = 0;
+	r->fields.split = 0;
+	if (msgfields_scan(r->value, request_names, R_MEMBERS, all, &out->why)) {
+		out->id = clientmsg_id(r->value[R_ID]);
+		out->why = out->id.p == NULL ? "no id" : compose_request(out, r, server);
+	}
+	free(r);
+}
+
+/* And answers. */
+
+int
+bifrost_put_answer(const struct clientmsg_answer *a, const struct clientmsg_server *server, char **text, size_t *len)
+{
+	const struct http_head *h = a->head;
+	size_t cap = 64 + a->id.len + room(h) + BASE64_LEN(a->len) + 3;
+	/* where there is no content although there could be, the service's own word stands */
+	int own = h->framing == HTTP_NO_BODY;
+	uint64_t length = own ? h->length : a->len;
+	struct buf b;
+
+	*text = NULL;
+	if ((*text = malloc(cap)) == NULL)
+		return -1;
+	buf_init(&b, *text, cap);
+	buf_str(&b, "{\"id\":");
+	buf_put(&b, a->id.p, a->id.len);
+	buf_str(&b, ",\"status\":");
+	buf_u64(&b, (unsigned)h->status);
+	buf_str(&b, ",\"headers\":{");
+	put_fields(&b, h, h->status != 204 && (!own || h->has_length) ? &length : NULL);
+	buf_str(&b, "},\"body\":\"");
+	b.len += base64_encode(b.p + b.len, a->body, a->len);	/* cap has counted it */
+	buf_str(&b, "\"}");
+	*len = b.len;
+	if (b.len <= server->max)
+		return 0;
+	free(*text);
+	*text = NULL;
+	errno = EMSGSIZE;
+	return -1;
+}
+
+const struct clientmsg_dialect bifrost_client = { bifrost_take_request, bifrost_put_answer };

@@ -1,12 +1,13 @@
 /*
- * bifrostmsg.h: bifrost's messages: requests to JSON, JSON to responses. Pure, but that it
- * allocates what it returns.
+ * bifrostmsg.h: bifrost's messages: requests to JSON, JSON to responses; and the other way round, for the client. Pure, but
+ * that it allocates what it returns.
  */
 #ifndef BIFROSTMSG_H
 #define BIFROSTMSG_H
 
 #include <stdint.h>
 
+#include "clientmsg.h"
 #include "http.h"
 #include "message.h"
 
@@ -32,5 +33,10 @@ int bifrost_decode(struct bifrost_answer *a, char *text, size_t len,
 
 /* 1 and the id of an answer whose first bytes these are, if it stands among them; else 0. */
 int bifrost_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1]);
+
+/* The client's side; see clientmsg.h. */
+void bifrost_take_request(struct clientmsg_request *, char *text, size_t len, const struct clientmsg_server *);
+int bifrost_put_answer(const struct clientmsg_answer *, const struct clientmsg_server *, char **text, size_t *len);
+extern const struct clientmsg_dialect bifrost_client;
 
 #endif

@@ -39,6 +39,8 @@ struct conf {
 	char auth_file[CLI_PATH_MAX], auth[GUARDS_MAX][AUTH_SIZE], allow[GUARDS_MAX][NET_SIZE];
 	int has_auth_file, nauth, nallow;
 	int public, proxy_protocol;	/* of TCP ports */
+	char dialect[16];	/* "": the saved one's, if the saved endpoint is used; else native */
+	long timeout_ms;	/* 0: the dialect's */
 	struct tunnels tunnels;
 };
 
@@ -50,8 +52,8 @@ void give_pins(const struct conf *, struct tunnel_options *, const char *pins[PI
 const char *set_pin(void *conf, const char *);
 
 /* saved.c */
-void saved_use(const struct conf *, const char *endpoint, const char *token);	/* save them, and the pins */
-void saved_read(struct conf *);		/* endpoint, pins and token, where conf has none yet */
+void saved_use(const struct conf *, const char *endpoint, const char *token);	/* save them, the pins and the dialect */
+void saved_read(struct conf *);		/* endpoint, pins, dialect and token, where conf has none yet */
 void saved_auth(struct conf *);		/* the lines of --auth-file, or TUNNEL_AUTH */
 int read_line(int fd, char *out, size_t cap);	/* 0, or -1 if there is none or it is too long */
 /*

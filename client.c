@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -9,6 +10,10 @@
 #include "clock.h"
 #include "deadline.h"
 #include "guard.h"
+#include "json.h"
+#include "jwt.h"
+#include "msgclient.h"
+#include "pipegatemsg.h"
 #include "random.h"
 #include "scope.h"
 #include "sha256.h"
@@ -19,14 +24,54 @@ enum {
 
 /* Options. */
 
-/* "https://host[:port]", "wss://…", and the same without TLS. */
+/* NULL: there is none of that name. */
+static const struct agent_dialect *
+find_dialect(const char *name)
+{
+	static const struct agent_dialect *const all[] = { &agent_native, &agent_pipegate, &agent_bifrost };
+	size_t i;
+
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(name != NULL ? name : "native", all[i]->name) == 0)
+			return all[i];
+	return NULL;
+}
+
+/* What is in front of a dialect's own path. 0, or -1. */
 static int
-parse_endpoint(struct endpoint *e, const char *text, const char **why)
+take_path(struct tunnel_client *c, const char *path, const char **why)
+{
+	static const char own[] = "/_bifrost";
+	struct endpoint *e = &c->endpoint;
+	size_t len = strlen(path), i;
+
+	*why = "has a query: the token is not a part of the endpoint";
+	if (strpbrk(path, "?#") != NULL)
+		return -1;
+	while (len > 0 && path[len - 1] == '/')
+		len--;
+	if (c->dialect == &agent_bifrost && len >= sizeof(own) - 1 && memcmp(path + len - (sizeof(own) - 1), own, sizeof(own) - 1) == 0)
+		len -= sizeof(own) - 1;
+	*why = c->dialect == &agent_native ? "has a path: a tunneld is the whole of its host" : "has a path that is too long, or no path";
+	if (len >= sizeof(e->path) || (len > 0 && c->dialect == &agent_native))
+		return -1;
+	for (i = 0; i < len; i++)
+		if (path[i] <= ' ' || path[i] > '~')
+			return -1;
+	memcpy(e->path, path, len);
+	e->path[len] = '\0';
+	return 0;
+}
+
+/* "https://host[:port][/path]", "wss://…", and the same without TLS. */
+static int
+parse_endpoint(struct tunnel_client *c, const char *text, const char **why)
 {
 	static const struct {
 		const char *scheme;
 		int tls;
 	} table[] = { { "https://", 1 }, { "wss://", 1 }, { "http://", 0 }, { "ws://", 0 } };
+	struct endpoint *e = &c->endpoint;
 	const char *rest;
 	char host[NET_HOST_MAX + 8];
 	size_t len, i = 0;
@@ -38,9 +83,7 @@ parse_endpoint(struct endpoint *e, const char *text, const char **why)
 		return -1;
 	rest = text + strlen(table[i].scheme);
 	e->tls = table[i].tls;
-	len = strlen(rest);
-	if (len > 0 && rest[len - 1] == '/')
-		len--;
+	len = strcspn(rest, "/?#");
 	if (len == 0 || len >= sizeof(host) - 4)
 		return -1;
 	memcpy(host, rest, len);
@@ -52,7 +95,7 @@ parse_endpoint(struct endpoint *e, const char *text, const char **why)
 	    e->host[0] == '*' || strcmp(e->port, "0") == 0)
 		return -1;
 	snprintf(e->url, sizeof(e->url), e->tls ? "wss://%s" : "ws://%s", e->authority);
-	return 0;
+	return take_path(c, rest + len, why);
 }
 
 static int
@@ -296,6 +339,7 @@ take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 	for (i = 0; i < c->ntunnels; i++) {
 		if (take_tunnel(&c->tunnel[i], &lc[i], &spec[i], o->ca, why, whylen) == -1)
 			return -1;
+		lc[i].timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : c->dialect->timeout_ms;
 		if (c->ntunnels > 1 && spec[i].name == NULL && !spec[i].tcp)
 			return complain(why, whylen, spec[i].target, "needs a name beside the others");
 		for (k = 0; k < i; k++)
@@ -350,6 +394,93 @@ take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	return 0;
 }
 
+/* PipeGate: the tunnel's name is what the token says. 0, or -1 and *why. */
+static int
+take_id(struct tunnel_client *c, const char **why)
+{
+	struct jwt *t = malloc(sizeof(*t));
+	char sub[JWT_TEXT_MAX + 1];
+	struct str id = { sub, 0 };
+	struct buf b;
+	int rc = -1;
+
+	*why = "the token is no JWT with a sub, as PipeGate's are";
+	if (t == NULL)
+		return -1;
+	/* the server is to judge it, but it must be one: as it is, it goes into a URL */
+	if (jwt_shaped(c->token, strlen(c->token)) && (jwt_parse(t, c->token, strlen(c->token), why) == 0 || t->claims.n > 0) &&
+	    json_get_str(&t->claims, 0, "sub", sub, sizeof(sub)) == 1 && sub[0] != '\0') {
+		id.len = strlen(sub);
+		buf_init(&b, c->id, sizeof(c->id) - 1);
+		pipegate_put_path(&b, id);
+		c->id[b.len] = '\0';
+		rc = 0;
+	}
+	*why = "the token is no JWT with a sub, as PipeGate's are";
+	wipe(t, sizeof(*t));
+	free(t);
+	return rc;
+}
+
+/* What a dialect without registrations cannot have: NULL, or what is wrong with it. */
+static const char *
+not_native(const struct tunnel_client *c, const struct tunnel_options *o)
+{
+	const struct tunnel *t = &c->tunnel[0];
+
+	if (c->ntunnels > 1)
+		return "has one tunnel";
+	if (t->tcp)
+		return "has no TCP ports";
+	if (t->path)
+		return c->dialect == &agent_pipegate ? "has no --path: its tunnels are paths anyway" : "has no --path";
+	if (o->share || o->connections > 1)
+		return "has no --share and --connections: a name is one session's";
+	if (o->nauth + o->nallow > 0)
+		return "has no --auth-file, TUNNEL_AUTH and --allow: the server would let any caller in";
+	if (c->dialect == &agent_pipegate && t->name[0] != '\0' && strcasecmp(t->name, c->id) != 0)
+		return "has no --name: the token's sub is the name";
+	if (c->dialect == &agent_bifrost && strchr(t->name, '.') != NULL)
+		return "has no custom domains";
+	return NULL;
+}
+
+/* Where callers come to, as far as a client can know. */
+static void
+guess_url(struct tunnel_client *c)
+{
+	const struct endpoint *e = &c->endpoint;
+	struct tunnel *t = &c->tunnel[0];
+	const char *scheme = e->tls ? "https" : "http";
+
+	if (c->dialect == &agent_pipegate) {
+		snprintf(c->prefix, sizeof(c->prefix), "%s/%s", e->path, c->id);
+		snprintf(t->url, sizeof(t->url), "%s://%s%s/", scheme, e->authority, c->prefix);
+	} else
+		snprintf(t->url, sizeof(t->url), "%s://%s%s%s", scheme, t->name, t->name[0] != '\0' ? "." : "", e->authority);
+}
+
+/* What does not go with the dialect, once all else has been taken. 0, or -1 and why. */
+static int
+take_dialect(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
+{
+	const char *wrong;
+
+	if (c->dialect == &agent_native) {
+		if (o->timeout_ms == 0)
+			return 0;
+		return complain(why, whylen, NULL, "--timeout is for the dialects pipegate and bifrost; here the daemon has one");
+	}
+	if (c->dialect == &agent_pipegate && take_id(c, &wrong) == -1)
+		return complain(why, whylen, NULL, wrong);
+	if ((wrong = not_native(c, o)) != NULL) {
+		snprintf(why, whylen, "the dialect %s %s", c->dialect->name, wrong);
+		return -1;
+	}
+	guess_url(c);
+	return 0;
+}
+
 /* 0, or -1 and why. */
 static int
 take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
@@ -357,15 +488,21 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 {
 	const char *wrong = NULL;
 
-	if (parse_endpoint(&c->endpoint, o->endpoint, &wrong) == -1)
-		return complain(why, whylen, o->endpoint, wrong);
+	if ((c->dialect = find_dialect(o->dialect)) == NULL)
+		return complain(why, whylen, o->dialect, "is no dialect: native, pipegate or bifrost");
+	if (parse_endpoint(c, o->endpoint, &wrong) == -1)
+		return complain(why, whylen, strpbrk(o->endpoint, "?#") != NULL ? NULL : o->endpoint,	/* a query may be a token */
+		    strpbrk(o->endpoint, "?#") != NULL ? "the endpoint has a query: the token is not a part of it" : wrong);
 	if (!token_ok(o->token))	/* never quoted */
 		return complain(why, whylen, NULL, "the token is empty, or has bytes no token has");
+	if ((c->token = strdup(o->token)) == NULL)
+		return -1;
 	if (o->connections < 0 || o->connections > LANES_MAX)
 		return complain(why, whylen, NULL, "connections: 1 to 64");
 	if (take_proxy(c, o, &wrong) == -1)
 		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
-	if (take_tunnels(c, o, lc, why, whylen) == -1 || take_guard(c, o, why, whylen) == -1)
+	if (take_tunnels(c, o, lc, why, whylen) == -1 || take_guard(c, o, why, whylen) == -1 ||
+	    take_dialect(c, o, why, whylen) == -1)
 		return -1;
 	return take_trust(c, o, why, whylen);
 }
@@ -398,13 +535,13 @@ make_ready(struct tunnel_client *c, const struct tunnel_options *o, const struct
 	c->nlanes = o->connections > 1 ? o->connections : 1;
 	c->share = o->share || c->nlanes > 1;
 	c->stack = o->stack != 0 ? o->stack : STACK_DEFAULT;
-	c->budget.left = BUFFER_MAX;
+	c->budget.left = c->budget.size = c->dialect == &agent_native ? BUFFER_MAX : MSGCLIENT_MEMORY;
 	lc.service = service;
 	lc.n = c->ntunnels;
 	lc.stack = c->stack;
 	lc.request = on_request;
 	lc.arg = c;
-	if ((c->token = strdup(o->token)) == NULL || wake_open(&c->wake) == -1 || make_instances(c) == -1)
+	if (wake_open(&c->wake) == -1 || make_instances(c) == -1)
 		return -1;
 	return (c->local = local_new(&lc)) != NULL ? 0 : -1;
 }

@@ -241,14 +241,19 @@ int
 daemon_auth(struct daemon *d, const struct str *field, const char *peer, struct identity *who)
 {
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
+	const char *why;
 	struct str text;
+	int status;
 
 	if (!auth_bearer(field, &text))
 		return 401;
-	if (d->jwt != NULL && jwt_shaped(text.p, text.len))
-		return jwtauth_check(d->jwt, &text, now, peer, who);
 	daemon_reload(d, 0);	/* a token counts, or does not, from the moment it was issued or revoked */
-	return auth_check(d->auth, &text, now, who);
+	if (d->jwt == NULL || !jwt_shaped(text.p, text.len))
+		return auth_check(d->auth, &text, now, who);
+	if ((status = jwtauth_check(d->jwt, &text, now, peer, who)) != 0 || (why = auth_lost(d->auth, who, now)) == NULL)
+		return status;
+	log_line(LOG_WARN, "jwt_refused", "reason", strcmp(why, "revoked") == 0 ? "jti is revoked" : why, "peer", peer, "who", who->who, (char *)NULL);
+	return 401;
 }
 
 static void *

@@ -293,6 +293,7 @@ static const struct completion commands[] = {
 	{ "jwt", "JSON Web Tokens", NULL, 0, NULL, NULL },
 	{ "jwt issue", "make a JWT", jwt_issue_opts, COUNT(jwt_issue_opts), NULL, NULL },
 	{ "jwt check", "explain a JWT", jwt_check_opts, COUNT(jwt_check_opts), NULL, NULL },
+	{ "jwt revoke", "end a JWT", plain_opts, COUNT(plain_opts), NULL, NULL },
 	{ "status", "show the tunnels", status_opts, COUNT(status_opts), NULL, NULL },
 	{ "stop", "stop the daemon", plain_opts, COUNT(plain_opts), NULL, NULL },
 	{ "completion", "print completions for a shell", NULL, 0, "bash zsh fish", NULL },
@@ -320,7 +321,7 @@ usage(void)
 	    "                           [--expires TIME] [--note TEXT]\n"
 	    "       tunneld token list | token revoke ID | token import FILE\n"
 	    "       tunneld jwt issue --name ID [--expires TIME] [--scope NAME[,NAME...]]\n"
-	    "       tunneld jwt check TOKEN|-\n"
+	    "       tunneld jwt check TOKEN|- | jwt revoke TOKEN|JTI|-\n"
 	    "       tunneld status [--json] | stop | completion bash|zsh|fish\n"
 	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
 	    "See tunneld(8).\n", text);

@@ -211,11 +211,19 @@ jsonscan_at_end(const struct jsonscan *s)
 	return space(s->p, s->end) == s->end;
 }
 
+/* What a letter behind a backslash means. */
+static int
+meaning_of(char c)
+{
+	static const char escape[] = "\"\\/bfnrt", meaning[] = "\"\\/\b\f\n\r\t";
+
+	return meaning[strchr(escape, c) - escape];
+}
+
 /* The byte that the character at *p stands for, or -1. *p moves on. */
 static int
 byte(const char **p, const char *end)
 {
-	static const char escape[] = "\"\\/bfnrt", meaning[] = "\"\\/\b\f\n\r\t";
 	unsigned char c = (unsigned char)*(*p)++;
 
 	if (c >= 0x80) {	/* RFC 3629: U+0080 to U+00FF are c2 80 to c3 bf */
@@ -227,7 +235,7 @@ byte(const char **p, const char *end)
 		return c;
 	c = (unsigned char)*(*p)++;
 	if (c != 'u')
-		return meaning[strchr(escape, c) - escape];
+		return meaning_of((char)c);
 	*p += 4;
 	return (*p)[-4] == '0' && (*p)[-3] == '0' ? hex((*p)[-2]) << 4 | hex((*p)[-1]) : -1;
 }
@@ -243,6 +251,66 @@ jsonscan_latin1(struct str s, char *out, size_t cap)
 		if ((c = byte(&p, end)) == -1 || n == cap || n == LONG_MAX)
 			return -1;
 		out[n++] = (char)c;
+	}
+	return (long)n;
+}
+
+/* The code unit that the four digits at p mean. */
+static uint32_t
+code_unit(const char *p)
+{
+	return (uint32_t)(hex(p[0]) << 12 | hex(p[1]) << 8 | hex(p[2]) << 4 | hex(p[3]));
+}
+
+/* The code point of the escape "u...." at *p, which moves on. */
+static uint32_t
+code_point(const char **p, const char *end)
+{
+	uint32_t c = code_unit(*p + 1), low;
+
+	*p += 5;
+	if (c < 0xd800 || c > 0xdfff)
+		return c;
+	if (c <= 0xdbff && end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u' &&
+	    (low = code_unit(*p + 2)) >= 0xdc00 && low <= 0xdfff) {
+		*p += 6;
+		return 0x10000 + ((c - 0xd800) << 10 | (low - 0xdc00));
+	}
+	return 0xfffd;
+}
+
+static size_t
+put_utf8(char out[4], uint32_t c)
+{
+	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
+
+	for (i = n - 1; i > 0; i--, c >>= 6)
+		out[i] = (char)(0x80 | (c & 0x3f));
+	out[0] = (char)(n == 1 ? c : (0xf0U << (4 - n) & 0xff) | c);
+	return n;
+}
+
+long
+jsonscan_utf8(struct str s, char *out, size_t cap)
+{
+	const char *p = s.p, *end = s.p + s.len;
+	size_t n = 0, k;
+	char text[4];
+
+	while (p < end) {
+		if (*p != '\\') {
+			text[0] = *p++;
+			k = 1;
+		} else if (*++p == 'u')
+			k = put_utf8(text, code_point(&p, end));
+		else {
+			text[0] = (char)meaning_of(*p++);
+			k = 1;
+		}
+		if (k > cap - n || n > LONG_MAX - 4)
+			return -1;
+		memcpy(out + n, text, k);
+		n += k;
 	}
 	return (long)n;
 }

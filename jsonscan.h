@@ -35,4 +35,7 @@ int jsonscan_at_end(const struct jsonscan *);
  */
 long jsonscan_latin1(struct str s, char *out, size_t cap);
 
+/* The same as UTF-8: never longer than it is written. Half of a surrogate pair becomes U+FFFD; bytes stay as they are. */
+long jsonscan_utf8(struct str s, char *out, size_t cap);
+
 #endif

@@ -425,7 +425,7 @@ jwtauth_check(struct jwtauth *a, const struct str *token, int64_t now, const cha
 	if (rc == JWTAUTH_LATER)
 		status = 503;	/* no reason to give it up for good */
 	else if (rc == 0 && jwtauth_judge(a, t, 0, now, &c, &why) == 0) {
-		jwt_who(&c, who->who);
+		auth_jwt(who, &c);
 		memcpy(who->scope, c.scope, sizeof(who->scope));
 		who->expires = c.exp + leeway(a, 0);
 		status = c.scope[0] != '\0' ? 0 : 403;

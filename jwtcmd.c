@@ -1,9 +1,10 @@
-/* jwtcmd.c: tunneld's command jwt: make and explain tokens; see tunneld.h. */
+/* jwtcmd.c: tunneld's command jwt: make, explain and revoke tokens; see tunneld.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "file.h"
@@ -248,6 +249,40 @@ explain(int argc, char **argv)
 	return taken ? 0 : 1;
 }
 
+/* Revoking. */
+
+/* A whole token, or a jti alone. */
+static int
+end_token(int argc, char **argv)
+{
+	static struct conf c;
+	static struct jwt t;
+	char jti[JWT_TEXT_MAX + 1], *read = NULL;
+	const char *text, *why;
+	int64_t expires = 0;
+	int dir;
+
+	options(&c, OPTIONS_PLAIN, argc, argv, 1);
+	if (strcmp(argv[0], "-") == 0)
+		read = read_token();
+	text = read != NULL ? read : argv[0];
+	if (jwt_shaped(text, strlen(text))) {
+		jwt_parse(&t, text, strlen(text), &why);	/* who has signed it does not matter */
+		if (t.claims.n == 0 || json_get_str(&t.claims, 0, "jti", jti, sizeof(jti)) != 1 || jti[0] == '\0')
+			die(1, "the token has no jti: nothing tells it from others; another secret ends them all");
+		json_get_int(&t.claims, 0, "exp", 1, INT64_MAX / 4, &expires);
+	} else if (text[0] == '\0' || opt_copy(jti, sizeof(jti), text) != NULL)
+		die(EXIT_USAGE, "jwt revoke is followed by a token, its jti, or - for standard input");
+	dir = open_state(&c, 0);
+	if (revoked_add(dir, jti, expires) == -1)
+		die(1, "%s/%s: %s", c.state, revoked_name, strerror(errno));
+	fputs("revoked: ", stdout);
+	print_safe(jti, strlen(jti));
+	close(dir);
+	free(read);
+	return 0;
+}
+
 int
 jwt_command(int argc, char **argv)
 {
@@ -255,10 +290,12 @@ jwt_command(int argc, char **argv)
 		return issue(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "check") == 0)
 		return explain(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "revoke") == 0)
+		return end_token(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
 		usage();
 	if (argc > 1)
 		die(EXIT_USAGE, "unknown word '%.60s' after jwt; see tunneld --help", argv[1]);
-	die(EXIT_USAGE, "jwt is followed by issue or check; see tunneld --help");
+	die(EXIT_USAGE, "jwt is followed by issue, check or revoke; see tunneld --help");
 	return EXIT_USAGE;
 }

@@ -118,6 +118,8 @@ control(struct link *l, const char **why)
 		if ((code = ws_close_parse(l->ctl, l->nctl, why)) < 0)
 			return code;
 		l->got_close = code;
+		if (l->nctl > 2)
+			memcpy(l->got_reason, l->ctl + 2, l->nctl - 2);
 		if (l->why == NULL)
 			l->why = "closed by the other side";
 		link_close(l, code, "");	/* the answer, unless we spoke first */
@@ -454,6 +456,29 @@ link_set_ping(struct link *l, int64_t ms)
 	l->conf.ping_ms = ms;
 	if (next < l->next_ping)
 		l->next_ping = next;
+}
+
+int64_t
+link_rtt(struct link *l)
+{
+	int64_t rtt;
+
+	pthread_mutex_lock(&l->mtx);
+	rtt = l->rtt_us;
+	pthread_mutex_unlock(&l->mtx);
+	return rtt;
+}
+
+const char *
+link_said(const struct link *l)
+{
+	return l->got_reason;
+}
+
+int
+link_closed_by_peer(const struct link *l)
+{
+	return l->got_close != 0;
 }
 
 void

@@ -29,7 +29,7 @@ struct link_ops {
 	 */
 	int (*data)(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why);
 	/*
-	 * The payload of one binary message that is owed, at most cap (LINK_OWED_MAX) bytes into buf:
+	 * The payload of one message that is owed (binary, or text: owed_text), at most cap (LINK_OWED_MAX) bytes into buf:
 	 * its length, 0 if nothing is owed; *more is set if that was not all. Called by whoever writes (so by link_send, link_owe and
 	 * link_close too) under the link's mutex, so that what it says stands behind everything sent
 	 * before, and in front of everything sent after: it must not call the link, nor
@@ -46,6 +46,7 @@ struct link_conf {
 	uint64_t message_max;	/* payload of a message received, bytes */
 	int64_t stall_ms;	/* what is left of a parcel may rest so long; 0: none are sent */
 	int utf8;		/* text messages are checked to be UTF-8 (else the user refuses text) */
+	int owed_text;		/* what is owed goes out as text */
 };
 
 /*
@@ -103,6 +104,9 @@ void link_abort(struct link *);		/* end it now, no close frame */
  * answer. Waits; not for the reader. */
 int link_probe(struct link *, int64_t deadline);
 
+int64_t link_rtt(struct link *);	/* the last round trip measured, microseconds; 0: none yet */
+const char *link_said(const struct link *);	/* after link_run: the reason in the other side's close frame, "" if there was none */
+int link_closed_by_peer(const struct link *);	/* after link_run: it sent a close frame, of its own or in answer to ours */
 void link_set_ping(struct link *, int64_t ms);	/* in the reader: ping so often from now on */
 void link_free(struct link *);		/* after link_run has returned, and every other call */
 

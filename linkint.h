@@ -78,6 +78,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int64_t give_up;	/* [r] 0, or when to stop waiting for the other side's close */
 	int64_t lazy_until;	/* [r] with lazy */
 	int got_close;		/* [r] its code, 0: none */
+	char got_reason[WS_CONTROL_MAX - 1];	/* [r] with a NUL */
 	int deaf;		/* [r] we failed the connection: nothing more is handled */
 	int said;		/* [r] our direction is shut */
 	int eof;		/* [r] nothing more can be read */

@@ -322,7 +322,7 @@ fill_urgent_locked(struct link *l)
 		return;
 	buf = l->out + l->nout + WS_HDR_MAX;	/* its header goes in front of it */
 	if ((n = l->ops->owed(l->arg, buf, LINK_OWED_MAX, l->rtt_us, &l->owed)) > 0)
-		out_put_locked(l, WS_BINARY, buf, n);
+		out_put_locked(l, l->conf.owed_text ? WS_TEXT : WS_BINARY, buf, n);
 }
 
 static void

@@ -351,6 +351,7 @@ begin_locked(struct job *j, const char *p, size_t len)
 	struct str lead = { NULL, 0 };
 
 	j->began = clock_ms(CLOCK_STEADY);
+	j->until = j->pool->to.timeout_ms != 0 ? j->began + j->pool->to.timeout_ms : CONN_FOREVER;
 	j->state = ST_BODY;
 	/*
 	 * A kept connection may be dead by the time it is used: what must not be repeated wants a fresh one.
@@ -534,6 +535,12 @@ begin_job_locked(struct local *l, struct pool *pool, struct stream *s, size_t le
 	s->arg = j;
 	pump_put_locked(&j->pump, NULL, 0, len);	/* the window gets it back */
 	return 0;
+}
+
+int
+local_begin_locked(struct local *l, struct stream *s)
+{
+	return begin_job_locked(l, &l->pool[0], s, 0);
 }
 
 /* A piece of a preface that does not come in one. 0, or -1: too long, or no memory. */

@@ -28,6 +28,7 @@ struct local_service {		/* what a tunnel leads to */
 	int rewrite;			/* URLs in responses are made the caller's: reverse.h */
 	int tcp;			/* plain connections, and no HTTP: of the above only target counts */
 	int proxy_protocol;		/* with tcp: see tunnel.h */
+	int64_t timeout_ms;		/* for an exchange, from its request to the end of the response; 0: none */
 };
 
 struct local_conf {
@@ -48,6 +49,12 @@ struct local *local_new(const struct local_conf *);	/* NULL: no memory; then the
  * At most so many exchanges run at a time that no thread is made that the system cannot give: then the stream is reset.
  */
 int local_accept(struct local *, struct stream *);
+
+/*
+ * The same for a session with one tunnel, whose streams have no preface: s->mtx is held, and s->ops are ours from now on. 0, or -1: no memory
+ * or descriptor, and the stream is as it was.
+ */
+int local_begin_locked(struct local *, struct stream *);
 
 /* When no session is left: wait for the running exchanges (their streams are reset), at most ms. Frees it if all ended: 1. */
 int local_end(struct local *, int ms);

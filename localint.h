@@ -46,6 +46,7 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	struct wake wake;
 	struct pump pump;
 	int64_t began;
+	int64_t until;		/* clock_ms when the exchange's time is over, or CONN_FOREVER */
 	enum state state;	/* [s] */
 	int reset;		/* [s] */
 	int fin;		/* [s] the daemon ended its direction */
@@ -100,8 +101,8 @@ struct local {
  */
 int rawlocal_begin_locked(struct local *, struct pool *, struct stream *s, const struct json *j, size_t len);
 
-/* A connection to the service, without TLS. -1 with *error, a word. */
-int local_dial(const struct local_target *, const char **error);
+/* A connection to the service, without TLS, by deadline. -1 with *error, a word. */
+int local_dial(const struct local_target *, int64_t deadline, const char **error);
 
 /* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */
 int local_park(struct job *);

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "content.h"
 #include "message.h"
 #include "random.h"
 
 enum {
-	GROW_MIN = 4096,
 	FREE_MAX = 65536	/* an answer that small costs no more than the caller's own buffer */
 };
 
@@ -26,9 +26,7 @@ struct mstream {		/* [m] guarded by the messages' mutex, else the writer's */
 	int bare;		/* the answer has no content: HEAD */
 	size_t queued;		/* [m] bytes of the answer that the caller has not taken */
 	char *head;		/* the text that request.head points into */
-	struct http_body walk;
-	uint8_t *body;
-	size_t len, cap, charged;
+	struct content content;	/* of the request */
 };
 
 struct messages {
@@ -74,11 +72,8 @@ static void
 drop_request(struct mstream *m)
 {
 	free(m->head);
-	free(m->body);
-	share_give(m->of->share, m->charged);
 	m->head = NULL;
-	m->body = NULL;
-	m->len = m->cap = m->charged = 0;
+	content_drop(&m->content);
 }
 
 /* Called with the mutex held, which is given back. */
@@ -112,54 +107,6 @@ unlist_locked(struct mstream *m)
 	return 1;
 }
 
-static int
-append(struct mstream *m, const void *p, size_t n)
-{
-	size_t cap = m->cap == 0 ? GROW_MIN : m->cap;
-	uint8_t *grown;
-
-	while (cap < m->len + n)
-		cap = cap < MESSAGE_BODY_MAX / 2 || m->len + n > MESSAGE_BODY_MAX ? cap * 2 : MESSAGE_BODY_MAX;
-	if (cap > m->cap) {
-		if (!share_take(m->of->share, cap - m->cap)) {
-			errno = ENOMEM;
-			return -1;
-		}
-		m->charged += cap - m->cap;
-		if ((grown = realloc(m->body, cap)) == NULL)
-			return -1;
-		m->body = grown;
-		m->cap = cap;
-	}
-	memcpy(m->body + m->len, p, n);
-	m->len += n;
-	return 0;
-}
-
-/* Content as it was framed for a stream: only the data counts. */
-static int
-gather(struct mstream *m, const char *p, size_t n)
-{
-	struct http_out out;
-	const char *why;
-	long k;
-	int i;
-
-	while (n > 0 && !m->walk.done) {
-		out.n = 0;
-		if ((k = http_body_take(&m->walk, p, n, &out, &why)) < 0) {
-			errno = EPROTO;
-			return -1;
-		}
-		for (i = 0; i < out.n; i++)
-			if (append(m, out.iov[i].iov_base, out.iov[i].iov_len) == -1)
-				return -1;
-		p += k;
-		n -= (size_t)k;
-	}
-	return 0;
-}
-
 /* The head stands whole at the beginning of what is written first. Its length, or -1. */
 static long
 start(struct mstream *m, const struct iovec *iov)
@@ -176,7 +123,7 @@ start(struct mstream *m, const struct iovec *iov)
 		return -1;
 	}
 	m->bare = m->request.head.method.len == 4 && memcmp(m->request.head.method.p, "HEAD", 4) == 0;
-	http_body_init(&m->walk, &m->request.head, NULL, 1);
+	http_body_init(&m->content.walk, &m->request.head, NULL, 1);
 	m->started = 1;
 	return n;
 }
@@ -204,15 +151,15 @@ m_write(struct stream *s, const struct iovec *iov, int n, int fin, int64_t deadl
 	if (!m->started && n > 0 && (skip = start(m, iov)) == -1)
 		return -1;
 	for (i = 0; i < n; i++, skip = 0)
-		if (gather(m, (const char *)iov[i].iov_base + skip, iov[i].iov_len - (size_t)skip) == -1)
+		if (content_put(&m->content, (const char *)iov[i].iov_base + skip, iov[i].iov_len - (size_t)skip) == -1)
 			return -1;
-	if (!m->walk.done || m->sent)
+	if (!m->content.walk.done || m->sent)
 		return (long)total;
 	pthread_mutex_lock(&m->of->mtx);
 	m->sent = 1;		/* from here on an answer may come */
 	pthread_mutex_unlock(&m->of->mtx);
-	m->request.body = m->body;
-	m->request.len = m->len;
+	m->request.body = m->content.p;
+	m->request.len = m->content.len;
 	if (m->of->send(m->of->arg, &m->request, deadline) == -1)
 		return -1;
 	drop_request(m);
@@ -327,6 +274,8 @@ messages_open(struct messages *ms, uint64_t *tally)
 	m->base.type = &type;
 	m->of = ms;
 	m->tally = tally;
+	m->content.share = ms->share;
+	m->content.max = SIZE_MAX;	/* the exchange has limits of its own */
 	m->refs = 2;
 	pthread_mutex_lock(&ms->mtx);
 	if (ms->ended)

@@ -6,7 +6,7 @@
 
 enum { LENGTH_DIGITS = 14 };
 
-/* Requests. */
+/* Heads to messages. */
 
 static int
 is_one_of(struct str name, const char *const *names, size_t n)
@@ -58,6 +58,29 @@ msgfields_lower(struct buf *b, struct str s)
 		buf_char(b, s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] - 'A' + 'a') : s.p[i]);
 }
 
+void
+msgfields_latin1(struct buf *b, struct str s)
+{
+	size_t i;
+	unsigned char c;
+
+	for (i = 0; i < s.len; i++) {
+		c = (unsigned char)s.p[i];
+		if (c == '"' || c == '\\') {
+			buf_char(b, '\\');
+			buf_char(b, (char)c);
+		} else if (c < ' ' || c == 0x7f) {
+			buf_str(b, "\\u00");
+			buf_hex(b, &c, 1);
+		} else if (c < 0x80)
+			buf_char(b, (char)c);
+		else {
+			buf_char(b, (char)(0xc0 | c >> 6));
+			buf_char(b, (char)(0x80 | (c & 0x3f)));
+		}
+	}
+}
+
 int
 msgfields_next(const struct http_head *h, size_t *i)
 {
@@ -72,7 +95,7 @@ msgfields_next(const struct http_head *h, size_t *i)
 	return 0;
 }
 
-/* Answers. */
+/* Messages to heads. */
 
 int
 msgfields_inside(struct str value, struct str *out)
@@ -262,8 +285,34 @@ is_framing(struct str name)
 	return http_is(name, "Content-Length") || http_is(name, "Transfer-Encoding") || http_is(name, "Trailer");
 }
 
+/* A list's element. */
 static int
-put_fields(struct buf *b, struct msgfields *f)
+is_listed(struct str list, struct str name)
+{
+	size_t at, n;
+
+	for (at = 0; at < list.len; at += n + 1) {
+		for (n = 0; at + n < list.len && list.p[at + n] != ','; n++)
+			;
+		for (; n > 0 && (list.p[at] == ' ' || list.p[at] == '\t'); n--)
+			at++;
+		if (n >= name.len && http_same(list.p + at, name.p, name.len) &&
+		    strspn(list.p + at + name.len, " \t") >= n - name.len)
+			return 1;
+	}
+	return 0;
+}
+
+/* What a request's next hop is not told; hop is what Connection names. */
+static int
+is_of_hop(struct str name, struct str hop)
+{
+	return is_dropped(name) || http_is(name, "Proxy-Authorization") || http_is(name, "HTTP2-Settings") || is_listed(hop, name);
+}
+
+/* hop: of a request; p NULL: it is a response. */
+static int
+put_fields(struct buf *b, struct msgfields *f, struct str hop)
 {
 	struct jsonscan walk;
 	struct str none, name, value;
@@ -271,8 +320,10 @@ put_fields(struct buf *b, struct msgfields *f)
 
 	for (i = 0; i < f->n; i++) {
 		name = f->field[i].name;
-		if (is_framing(name))
+		if (hop.p != NULL ? is_of_hop(name, hop) : is_framing(name))
 			continue;
+		if (hop.p != NULL && http_is(name, "Cookie") && f->field[i].value.len == 2)
+			continue;	/* "": so that a client with a cookie jar adds none */
 		if (jsonscan_begin(&walk, f->field[i].value, '[') == -1) {
 			if (put_field(b, f, name, f->field[i].value, f->split && http_is(name, "Set-Cookie")) == -1)
 				return -1;
@@ -289,13 +340,14 @@ int
 msgfields_head(struct buf *b, struct msgfields *f, int status, int bare, size_t len)
 {
 	size_t own = msgfields_find(f, "Content-Length");
+	struct str none = { NULL, 0 };
 
 	buf_str(b, "HTTP/1.1 ");
 	buf_u64(b, (unsigned)status);
 	buf_str(b, " ");
 	buf_str(b, http_reason(status));
 	buf_str(b, "\r\n");
-	if (put_fields(b, f) == -1)
+	if (put_fields(b, f, none) == -1)
 		return -1;
 	bare |= status == 304;
 	if (status != 204 && (!bare || (own < f->n && msgfields_digits(f, f->field[own].value)))) {
@@ -304,6 +356,59 @@ msgfields_head(struct buf *b, struct msgfields *f, int status, int bare, size_t 
 			buf_str(b, f->scratch);
 		else
 			buf_u64(b, len);
+		buf_str(b, "\r\n");
+	}
+	buf_str(b, "\r\n");
+	return b->full ? -1 : 0;
+}
+
+/* A field that the request lacks. */
+static void
+put_lacking(struct buf *b, const struct msgfields *f, const char *name, const char *value)
+{
+	struct str n = { name, strlen(name) };
+
+	if (value[0] != '\0' && msgfields_find(f, name) == f->n)
+		put_line(b, n, value, strlen(value));
+}
+
+/* X-Forwarded-Host is Host, which the service may not see. */
+static int
+put_public_host(struct buf *b, struct msgfields *f, const struct msgfields_own *own)
+{
+	static const struct str name = { "X-Forwarded-Host", 16 };
+	size_t i = msgfields_find(f, "Host");
+
+	if (own->scheme[0] == '\0' || i == f->n || msgfields_find(f, name.p) < f->n)
+		return 0;
+	return put_field(b, f, name, f->field[i].value, 0);
+}
+
+int
+msgfields_request(struct buf *b, struct msgfields *f, struct str method, struct str target, const struct msgfields_own *own,
+    size_t len)
+{
+	size_t i = msgfields_find(f, "Connection");
+	char names[512] = "";
+	struct str hop = { names, 0 };
+	long n = 0;
+
+	if (i < f->n && ((n = msgfields_text(f, f->field[i].value)) < 0 || (size_t)n >= sizeof(names)))
+		return -1;
+	memcpy(names, f->scratch, (size_t)n);
+	hop.len = (size_t)n;
+	buf_put(b, method.p, method.len);
+	buf_str(b, " ");
+	buf_put(b, target.p, target.len);
+	buf_str(b, " HTTP/1.1\r\n");
+	put_lacking(b, f, "Host", own->host);
+	if (put_fields(b, f, hop) == -1 || put_public_host(b, f, own) == -1)
+		return -1;
+	put_lacking(b, f, "X-Forwarded-Proto", own->scheme);
+	put_lacking(b, f, "X-Forwarded-Prefix", own->prefix);
+	if (len > 0 || str_is(method, "POST") || str_is(method, "PUT") || str_is(method, "PATCH")) {
+		buf_str(b, "Content-Length: ");
+		buf_u64(b, len);
 		buf_str(b, "\r\n");
 	}
 	buf_str(b, "\r\n");

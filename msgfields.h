@@ -1,13 +1,13 @@
 /*
- * msgfields.h: fields in messages: what the dialects that carry requests whole, as JSON, have in common. Pure, no
- * allocation.
+ * msgfields.h: fields in messages: what the dialects that carry requests whole, as JSON, have in common: the daemon's side and
+ * the client's. Pure, no allocation.
  */
 #ifndef MSGFIELDS_H
 #define MSGFIELDS_H
 
 #include "http.h"
 
-/* Requests. */
+/* Heads to messages. */
 
 /*
  * Walk the fields that go on: *i is the next one's index, the first of its name; begin with *i = 0 and add 1 for the
@@ -19,8 +19,9 @@ int msgfields_next(const struct http_head *h, size_t *i);
 int msgfields_single(struct str name);
 int msgfields_same(struct str a, struct str b);	/* names, whatever their case */
 void msgfields_lower(struct buf *b, struct str name);
+void msgfields_latin1(struct buf *b, struct str s);	/* the inside of a JSON string: bytes as code points of the same number */
 
-/* Answers. */
+/* Messages to heads. */
 
 enum {
 	MSGFIELDS_HEAD = HTTP_HEAD_MAX,	/* a response head that is composed, bytes */
@@ -66,5 +67,18 @@ int msgfields_digits(struct msgfields *, struct str value);
  * Content-Length: len, or its own where no content may come (bare, 304); none in a 204. 0, or -1.
  */
 int msgfields_head(struct buf *b, struct msgfields *, int status, int bare, size_t len);
+
+struct msgfields_own {		/* what a client adds to a request that lacks it; "": nothing */
+	const char *host;	/* Host */
+	const char *scheme;	/* X-Forwarded-Proto; and X-Forwarded-Host is Host then */
+	const char *prefix;	/* X-Forwarded-Prefix */
+};
+
+/*
+ * The same for a request: without what belongs to one hop, the fields that Connection names among it, and an empty Cookie. Content-Length
+ * where there is content, or the method wants some. method and target are not judged. 0, or -1.
+ */
+int msgfields_request(struct buf *b, struct msgfields *, struct str method, struct str target, const struct msgfields_own *,
+    size_t len);
 
 #endif

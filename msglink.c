@@ -8,85 +8,24 @@
 #include "log.h"
 #include "msglink.h"
 
-enum { GROW_MIN = 65536 };
-
 /* Messages in, in the reader. */
-
-static void
-drop_input(struct msglink *m)
-{
-	free(m->in);
-	share_give(&m->share, m->cap);
-	m->in = NULL;
-	m->len = m->cap = 0;
-}
-
-static int
-gather(struct msglink *m, const uint8_t *p, size_t n)
-{
-	size_t cap = m->cap == 0 ? GROW_MIN : m->cap;
-	char *grown;
-
-	while (cap < m->len + n)
-		cap = cap < m->max / 2 ? cap * 2 : m->max;
-	if (cap > m->cap) {
-		if (!share_take(&m->share, cap - m->cap))
-			return -1;
-		if ((grown = realloc(m->in, cap)) == NULL) {
-			share_give(&m->share, cap - m->cap);
-			return -1;
-		}
-		m->in = grown;
-		m->cap = cap;
-	}
-	memcpy(m->in + m->len, p, n);
-	m->len += n;
-	return 0;
-}
-
-/* All has been gathered: what was taken to grow into is given back. */
-static void
-trim(struct msglink *m)
-{
-	char *fit = realloc(m->in, m->len);
-
-	if (fit == NULL)
-		return;
-	m->in = fit;
-	share_give(&m->share, m->cap - m->len);
-	m->cap = m->len;
-}
-
-/* There is no room for this answer: its request fails, and no other. */
-static void
-skip(struct msglink *m, const uint8_t *p, size_t n)
-{
-	char id[MESSAGE_ID_LEN + 1];
-
-	if (m->ops->id(m->len > 0 ? m->in : (const char *)p, m->len > 0 ? m->len : n, id))
-		messages_refuse(m->messages, id);
-	drop_input(m);
-	m->skip = 1;
-}
 
 static int
 on_data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why)
 {
 	struct msglink *m = arg;
+	char id[MESSAGE_ID_LEN + 1], *text;
+	enum msgin_verdict verdict = msgin_take(&m->in, buf, len, fin, &text, &len);
 
 	(void)opcode;		/* text or binary, all the same */
 	(void)why;
-	if (fin && m->len == 0 && !m->skip)
-		m->ops->take(m->arg, (char *)buf, len);
-	else if (!m->skip && gather(m, buf, len) == -1)
-		skip(m, buf, len);
-	else if (fin && !m->skip) {
-		trim(m);
-		m->ops->take(m->arg, m->in, m->len);
-		drop_input(m);
-	}
-	if (fin)
-		m->skip = 0;
+	if (verdict == MSGIN_MORE)
+		return 0;
+	if (verdict == MSGIN_WHOLE)
+		m->ops->take(m->arg, text, len);
+	else if (m->ops->id(text, len, id))	/* its request fails, and no other */
+		messages_refuse(m->messages, id);
+	msgin_drop(&m->in);
 	return 0;
 }
 
@@ -155,7 +94,8 @@ msglink_open(struct msglink *m, const struct msglink_ops *ops, void *arg, const 
 	m->ops = ops;
 	m->arg = arg;
 	m->share.of = budget;
-	m->max = (size_t)conf->message_max;
+	m->in.share = &m->share;
+	m->in.max = (size_t)conf->message_max;
 	if ((m->messages = messages_new(send_request, idle, m, streams, &m->share)) == NULL)
 		return -1;
 	return (m->link = link_new(conn, conf, &link_ops, m, early, nearly)) != NULL ? 0 : -1;
@@ -165,7 +105,7 @@ static void
 end(struct msglink *m)
 {
 	messages_end(m->messages);
-	drop_input(m);
+	msgin_drop(&m->in);
 }
 
 void

@@ -8,6 +8,7 @@
 #include "budget.h"
 #include "link.h"
 #include "message.h"
+#include "msgin.h"
 #include "registry.h"
 
 struct msglink_ops {		/* what the dialect knows of its messages */
@@ -26,9 +27,7 @@ struct msglink {		/* zero all at first */
 	struct link *link;
 	struct messages *messages;
 	struct share share;	/* of the daemon's memory for bodies */
-	char *in;		/* the reader's: a message in pieces, bytes [0..len) */
-	size_t len, cap, max;	/* cap is taken from the share */
-	int skip;		/* there was no room for it: the rest is dropped */
+	struct msgin in;	/* the reader's */
 };
 
 /*

@@ -15,7 +15,6 @@
 enum {
 	ANSWER_MAX = 104857600,	/* a message from a client, bytes */
 	REQUEST_MAX = 1048576,	/* a message that every client takes; a byte more ends it for good */
-	REQUEST_MIN = 65536,	/* who says that it takes less is not believed */
 	HEAD_ROOM = 512,	/* bytes of a message that are neither fields nor content, at least */
 	PING_MS = 20000,	/* or the daemon's own interval, if that is shorter */
 	WRITE_MS = 5000
@@ -193,27 +192,17 @@ identify(struct caller *c, struct identity *who, char name[1 + PIPEGATE_ID_MAX +
 	    judge(c->d, t, now, &claims, why) == 0) {
 		*why = "sub is no id: letters, digits, and what needs no escape in a path; health, healthz, relay and tunnel are taken";
 		if (pipegate_id_ok(claims.sub)) {
-			jwt_who(&claims, who->who);
+			auth_jwt(who, &claims);
 			who->expires = claims.exp + (c->d->conf.jwt.leeway_ms > 0 ? c->d->conf.jwt.leeway_ms / 1000 : 0);
 			name[0] = '/';
 			memcpy(name + 1, claims.sub, strlen(claims.sub) + 1);
-			rc = 0;
+			daemon_reload(c->d, 0);
+			*why = auth_lost(c->d->auth, who, now);
+			rc = *why == NULL ? 0 : -1;
 		}
 	}
 	free(t);
 	return rc;
-}
-
-/* How long a message its client takes; the original's library does not say, and has a limit that is known. */
-static size_t
-takes(const struct http_head *h)
-{
-	const struct str *field = http_field(h, "X-PipeGate-Max-Message");
-	size_t i, n = 0;
-
-	for (i = 0; field != NULL && i < field->len && i < 9 && field->p[i] >= '0' && field->p[i] <= '9'; i++)
-		n = 10 * n + (size_t)(field->p[i] - '0');
-	return field == NULL || i < field->len || n < REQUEST_MIN ? REQUEST_MAX : n;
 }
 
 static struct pipegate *
@@ -227,7 +216,7 @@ pipegate_new(struct caller *c, const struct identity *who)
 	if (p == NULL)
 		return NULL;
 	p->d = c->d;
-	p->request_max = takes(&c->head);
+	p->request_max = pipegate_takes(&c->head, REQUEST_MAX);
 	content = (p->request_max - HEAD_ROOM) / 4 * 3;
 	p->session.dialect = &dialect;
 	p->session.impl = p;
@@ -343,6 +332,10 @@ pipegate_accept(struct caller *c)
 	memcpy(p->name, name, sizeof(name));
 	buf_init(&out, text, sizeof(text));
 	ws_server_answer(&out, accept, NULL);
+	out.len -= 2;		/* the empty line: a client of ours is told what it may answer, by which it knows us, too */
+	buf_str(&out, "X-PipeGate-Max-Message: ");
+	buf_u64(&out, ANSWER_MAX);
+	buf_str(&out, "\r\n\r\n");
 	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
 	if ((why = admit(p, c)) == NULL)
 		log_line(LOG_INFO, "tunnel_open", "name", p->name, "who", p->session.identity.who,

@@ -78,9 +78,9 @@ take_status(struct str value)
 	return (int)d;
 }
 
-/* The content, decoded where its text stands. 0, or -1. White space is nothing; any other byte that is no base64 is no accident. */
-static int
-take_body(struct str value, struct str *out)
+/* White space is nothing; any other byte that is no base64 is no accident. */
+int
+pipegate_take_body(struct str value, struct str *out)
 {
 	struct str in = { NULL, 0 };
 	char *p;
@@ -219,7 +219,7 @@ compose(struct pipegate_answer *out, struct answer *a, int status, struct str he
 	a->fields.n = 0;
 	if (take_fields(&a->fields, headers) == -1)
 		return "its headers are no JSON object of strings";
-	if (take_body(a->value[BODY], &out->body) == -1)
+	if (pipegate_take_body(a->value[BODY], &out->body) == -1)
 		return "its body is not base64";
 	if (!is_head && status != 204 && status != 304)
 		cure_coding(&a->fields, status, out->body);

@@ -134,6 +134,17 @@ pipegate_token(struct str target, char *out, size_t cap)
 	return memchr(out, '\0', n) == NULL ? (long)n : -1;
 }
 
+size_t
+pipegate_takes(const struct http_head *h, size_t dflt)
+{
+	const struct str *field = http_field(h, "X-PipeGate-Max-Message");
+	size_t i, n = 0;
+
+	for (i = 0; field != NULL && i < field->len && i < 9 && field->p[i] >= '0' && field->p[i] <= '9'; i++)
+		n = 10 * n + (size_t)(field->p[i] - '0');
+	return field == NULL || i < field->len || n < PIPEGATE_TAKES_MIN ? dflt : n;
+}
+
 /* Requests. */
 
 static int
@@ -169,9 +180,8 @@ has_dots(struct str path)
 	return 0;
 }
 
-/* The path with its escapes, and what must not stand in one escaped: the client's library would take '?' and '#' for its own. */
-static void
-put_path(struct buf *b, struct str path)
+void
+pipegate_put_path(struct buf *b, struct str path)
 {
 	static const char digits[] = "0123456789ABCDEF";
 	size_t n;
@@ -338,7 +348,7 @@ put_request(struct buf *b, const struct message *m, struct buf *inner, char *scr
 	buf_str(b, "{\"correlation_id\":\"");
 	buf_str(b, m->id);
 	buf_str(b, "\",\"url_path\":\"");
-	put_path(b, behind(path, 1));
+	pipegate_put_path(b, behind(path, 1));	/* the client's library would take '?' and '#' for its own */
 	buf_str(b, "\",\"url_query\":");
 	put_query(inner, query, scratch);
 	json_put_str(b, inner->p, inner->len);

@@ -1,14 +1,17 @@
 /*
- * pipegatemsg.h: PipeGate's messages: requests to JSON, JSON to responses. Pure, but that it allocates what it returns.
+ * pipegatemsg.h: PipeGate's messages: requests to JSON, JSON to responses; and the other way round, for the client. Pure, but that
+ * it allocates what it returns.
  */
 #ifndef PIPEGATEMSG_H
 #define PIPEGATEMSG_H
 
+#include "clientmsg.h"
 #include "http.h"
 #include "message.h"
 
 enum {
-	PIPEGATE_ID_MAX = 128	/* bytes of a connection id */
+	PIPEGATE_ID_MAX = 128,	/* bytes of a connection id */
+	PIPEGATE_TAKES_MIN = 65536	/* who says that it takes less is not believed */
 };
 
 #define PIPEGATE_METHODS "GET, POST, PUT, DELETE, PATCH, OPTIONS, HEAD"	/* all that its clients know */
@@ -54,5 +57,19 @@ int pipegate_decode(struct pipegate_answer *a, char *text, size_t len,
 
 /* 1 and the id of an answer whose first bytes these are, if it stands among them; else 0. */
 int pipegate_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1]);
+
+/* A path with its escapes, and what must not stand in one escaped. */
+void pipegate_put_path(struct buf *b, struct str path);
+
+/* The content of a message, whose value is a string, decoded where its text stands. 0, or -1: it is not base64. */
+int pipegate_take_body(struct str value, struct str *out);
+
+/* A head's X-PipeGate-Max-Message: bytes of a message that its sender takes; dflt if it does not say, or less than anybody would. */
+size_t pipegate_takes(const struct http_head *h, size_t dflt);
+
+/* The client's side, pipegatecli.c; see clientmsg.h. */
+void pipegate_take_request(struct clientmsg_request *, char *text, size_t len, const struct clientmsg_server *);
+int pipegate_put_answer(const struct clientmsg_answer *, const struct clientmsg_server *, char **text, size_t *len);
+extern const struct clientmsg_dialect pipegate_client;
 
 #endif

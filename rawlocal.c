@@ -38,7 +38,7 @@ join(struct raw *r)
 	const char *why;
 	int fd;
 
-	if ((fd = local_dial(&r->pool->to.target, &why)) == -1)
+	if ((fd = local_dial(&r->pool->to.target, clock_ms(CLOCK_STEADY) + DIAL_MS, &why)) == -1)
 		return why;
 	conn_plain(&r->tcp.conn, fd);
 	if (send_header(r) == -1)

@@ -16,8 +16,6 @@
 
 enum { REASON_MS = 500 };
 
-const char reach_protocol[] = "tunnel.v1";
-
 /* What may help, once, and only before anything has worked. */
 static const char *
 advice(struct tunnel_client *c, const char *text)
@@ -81,37 +79,40 @@ static int
 send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 {
 	struct tunnel_client *c = lane->c;
-	char target[NAME_MAX_ + 16], *fields;
-	const char *name;	/* of the first tunnel, for load balancers to hash on; "": the daemon chooses */
-	size_t flen = strlen(c->token) + 128;	/* token_ok has bounded it */
+	size_t cap = strlen(c->token) + PATH_MAX_ + NAME_MAX_ + 256;	/* token_ok has bounded it */
+	char *text = malloc(2 * cap);
+	struct buf b, target, fields;
 	uint8_t nonce[16];
-	struct buf b;
 	int rc = -1;
 
-	k->tunnel = agent_first(c);
-	name = k->tunnel != -1 ? c->tunnel[k->tunnel].name : "";
-	snprintf(target, sizeof(target), "/_tunnel%s%s", name[0] != '\0' ? "/" : "", name);
-	if (random_bytes(nonce, sizeof(nonce)) == -1 || (fields = malloc(flen)) == NULL)
+	if (text == NULL)
 		return -1;
-	snprintf(fields, flen, "Authorization: Bearer %s\r\nUser-Agent: tunnel/%s\r\n", c->token, VERSION);
+	buf_init(&target, text, cap - 1);
+	buf_init(&fields, text + cap, cap - 1);
+	k->tunnel = 0;
+	c->dialect->request(lane, k, &target, &fields);
+	buf_str(&fields, "User-Agent: tunnel/" VERSION "\r\n");
+	target.p[target.len] = fields.p[fields.len] = '\0';
 	buf_init(&b, k->buf, sizeof(k->buf));
-	ws_client_request(&b, c->endpoint.authority, target, reach_protocol, fields, nonce, key);
-	if (!b.full)
-		rc = conn_write_all(&k->conn, k->buf, b.len, clock_ms(CLOCK_STEADY) + SHAKE_MS);
-	wipe(fields, flen);
+	if (random_bytes(nonce, sizeof(nonce)) == 0 && !target.full && !fields.full) {
+		ws_client_request(&b, c->endpoint.authority, target.p, c->dialect->protocol, fields.p, nonce, key);
+		if (!b.full)
+			rc = conn_write_all(&k->conn, k->buf, b.len, clock_ms(CLOCK_STEADY) + SHAKE_MS);
+	}
+	wipe(text, 2 * cap);
 	wipe(k->buf, b.len);
-	free(fields);
+	free(text);
 	return rc;
 }
 
-/* The other side, or the proxy, will not have us: over, unless it once did. 1: try again. */
+/* The other side, or the proxy, will not have us: over, unless it once did, or the dialect waits. 1: try again. */
 static int
 no_tunneld(struct tunnel_client *c, enum tunnel_end end, const char *why)
 {
 	int worked;
 
 	pthread_mutex_lock(&c->mtx);
-	worked = c->worked;
+	worked = c->worked || c->dialect->patient;
 	pthread_mutex_unlock(&c->mtx);
 	if (!worked)
 		agent_finish(c, end, why, 0);
@@ -214,9 +215,8 @@ unauthorized(struct tunnel_client *c, const struct shake *k)
 	agent_finish(c, TUNNEL_DENIED, why, 0);
 }
 
-/* What an answer but 101 means. 1: try again. */
-static int
-refused(struct lane *lane, const struct shake *k, char *why, size_t whylen)
+int
+reach_refused(struct lane *lane, const struct shake *k, char *why, size_t whylen)
 {
 	struct tunnel_client *c = lane->c;
 	int status = k->head.status;
@@ -317,11 +317,12 @@ bad_upgrade(struct tunnel_client *c, const struct http_head *h, const char *wron
 {
 	char who[64];
 
-	if (in_front(h, who, sizeof(who)) || http_list_has(h, "Sec-WebSocket-Protocol", reach_protocol))
+	if (in_front(h, who, sizeof(who)) ||
+	    (c->dialect->protocol != NULL && http_list_has(h, "Sec-WebSocket-Protocol", c->dialect->protocol)))
 		snprintf(why, whylen, "%.150s answered 101%s, but %s: a proxy in front of the daemon that does not pass "
 		    "WebSocket upgrades?", c->endpoint.authority, who, wrong);
 	else
-		snprintf(why, whylen, "%.150s is no tunneld: %s", c->endpoint.authority, wrong);
+		snprintf(why, whylen, "%.150s is no %s: %s", c->endpoint.authority, c->dialect->server, wrong);
 	return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
 }
 
@@ -346,9 +347,9 @@ reach(struct lane *lane, struct shake *k, char *why, size_t whylen)
 		return no_answer(c, k, wrong, why, whylen);
 	if (k->head.status != 101) {
 		read_reason(k, c->wake.rd);
-		return refused(lane, k, why, whylen) ? 0 : -1;
+		return c->dialect->refused(lane, k, why, whylen) ? 0 : -1;
 	}
-	if (ws_client_check(&k->head, key, reach_protocol, &wrong) == -1)
+	if (ws_client_check(&k->head, key, c->dialect->protocol, &wrong) == -1)
 		return bad_upgrade(c, &k->head, wrong, why, whylen);
 	return 1;
 }

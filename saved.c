@@ -114,6 +114,7 @@ check_use(const struct conf *c, const char *endpoint, const char *token)
 	memset(&o, 0, sizeof(o));
 	memset(&none, 0, sizeof(none));
 	o.endpoint = endpoint;
+	o.dialect = c->dialect[0] != '\0' ? c->dialect : NULL;
 	o.token = token;
 	o.target = "1";
 	give_pins(c, &o, pins);
@@ -126,20 +127,29 @@ check_use(const struct conf *c, const char *endpoint, const char *token)
 	tunnel_free(client);
 }
 
+/* A file that is there only if it says something. */
+static void
+save_or_remove(const char *leaf, const char *text)
+{
+	char path[CLI_PATH_MAX];
+
+	config_path(path, leaf);
+	if (text[0] != '\0')
+		save(leaf, text);
+	else if (unlink(path) == -1 && errno != ENOENT)
+		die(TUNNEL_FAILED, "cannot remove %s: %s", path, strerror(errno));
+}
+
 static void
 save_pins(const struct conf *c)
 {
-	char path[CLI_PATH_MAX], text[PINS_MAX * (PIN_SIZE + 1) + 1];
+	char text[PINS_MAX * (PIN_SIZE + 1) + 1] = "";
 	size_t n = 0;
 	int i;
 
 	for (i = 0; i < c->npins; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? " " : "", c->pin[i]);
-	config_path(path, "pins");
-	if (c->npins > 0)
-		save("pins", text);
-	else if (unlink(path) == -1 && errno != ENOENT)
-		die(TUNNEL_FAILED, "cannot remove %s: %s", path, strerror(errno));
+	save_or_remove("pins", text);
 }
 
 void
@@ -150,9 +160,21 @@ saved_use(const struct conf *c, const char *endpoint, const char *token)
 	save("endpoint", endpoint);
 	save("token", token);
 	save_pins(c);
+	save_or_remove("dialect", strcmp(c->dialect, "native") != 0 ? c->dialect : "");
 }
 
-/* The saved endpoint, with its pins unless others were given. */
+/* What the saved endpoint speaks, unless the command line says something else. */
+static void
+saved_dialect(struct conf *c)
+{
+	char path[CLI_PATH_MAX];
+
+	config_path(path, "dialect");
+	if (c->dialect[0] == '\0')
+		load(path, c->dialect, sizeof(c->dialect));
+}
+
+/* The saved endpoint, with its dialect, and its pins unless others were given. */
 static void
 saved_endpoint(struct conf *c)
 {
@@ -161,6 +183,7 @@ saved_endpoint(struct conf *c)
 	config_path(path, "endpoint");
 	if (load(path, c->endpoint, sizeof(c->endpoint)) == -1)
 		die(TUNNEL_USAGE, "no endpoint: run tunnel use ENDPOINT TOKEN, or give --endpoint");
+	saved_dialect(c);
 	config_path(path, "pins");
 	if (c->npins > 0 || c->ca[0] != '\0' || load(path, text, sizeof(text)) == -1)
 		return;

@@ -68,18 +68,26 @@ error(struct job *j, const char *what)
 }
 
 int
-local_dial(const struct local_target *t, const char **why)
+local_dial(const struct local_target *t, int64_t deadline, const char **why)
 {
 	enum net_fail fail;
 	int fd;
 
-	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) :
-	    net_dial(t->host, t->port, clock_ms(CLOCK_STEADY) + DIAL_MS, -1, &fail);
+	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) : net_dial(t->host, t->port, deadline, -1, &fail);
 	if (fd == -1)
 		*why = fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused";
 	else
 		net_tune(fd);
 	return fd;
+}
+
+/* When something that has ms is to be done, within the exchange's time. */
+static int64_t
+in(const struct job *j, int64_t ms)
+{
+	int64_t at = clock_ms(CLOCK_STEADY) + ms;
+
+	return at < j->until ? at : j->until;
 }
 
 /* A fresh connection to the service. */
@@ -91,11 +99,10 @@ dial(struct job *j)
 	int fd;
 
 	conn_close(&j->conn);
-	if ((fd = local_dial(t, &why)) == -1)
+	if ((fd = local_dial(t, in(j, DIAL_MS), &why)) == -1)
 		return error(j, why);
 	conn_plain(&j->conn, fd);
-	if (t->tls && tlsconn_connect(&j->conn, j->pool->to.tls, t->host, clock_ms(CLOCK_STEADY) + DIAL_MS,
-	    -1, j->detail) != TLS_OK)
+	if (t->tls && tlsconn_connect(&j->conn, j->pool->to.tls, t->host, in(j, DIAL_MS), -1, j->detail) != TLS_OK)
 		return error(j, "tls");
 	j->detail[0] = '\0';
 	return V_GO_ON;
@@ -125,8 +132,7 @@ send_head(struct job *j)
 		return V_RETRY;
 	if (sent == -1)
 		sent = 0;
-	if (conn_write_all(&j->conn, j->request + sent, head - (size_t)sent,
-	    clock_ms(CLOCK_STEADY) + WRITE_MS) == -1)
+	if (conn_write_all(&j->conn, j->request + sent, head - (size_t)sent, in(j, WRITE_MS)) == -1)
 		return errno == ETIMEDOUT ? error(j, "timeout") : V_RETRY;
 	pthread_mutex_lock(&j->s->mtx);
 	j->pump.attached = 1;
@@ -273,13 +279,22 @@ may_end(const struct job *j, const struct snapshot *now)
 	return j->headed && j->res.done && (now->req_done || now->fin || j->eof || now->drained == -1);
 }
 
+/* The stream takes no more of the response. */
+static enum verdict
+unwanted(struct job *j)
+{
+	if (errno == EMSGSIZE || errno == ENOMEM)	/* message dialects have limits */
+		j->error = errno == EMSGSIZE ? "too large" : "no memory";
+	return V_CUT;
+}
+
 /* Everything between the request's head and the response's end. */
 static enum verdict
 relay(struct job *j)
 {
 	struct snapshot now;
 	enum verdict v = V_GO_ON;
-	int64_t deadline = CONN_FOREVER;
+	int64_t deadline = j->until;
 	int state, events, fin, more = 1, finned = 0;
 
 	for (;;) {
@@ -292,7 +307,7 @@ relay(struct job *j)
 			return V_CUT;
 		fin = !finned && may_end(j, &now);
 		if ((state = pump_push(&j->pump, fin, CONN_FOREVER)) == -1)
-			return V_CUT;
+			return unwanted(j);
 		finned |= fin && state == 1;
 		if (state == 1 && j->at < j->len) {
 			if ((v = take_input(j, &more)) != V_GO_ON)
@@ -315,10 +330,10 @@ relay(struct job *j)
 			events |= POLLIN;
 		}
 		/* all of the response is in the stream: the rest of the request has so long */
-		if (state == 1 && j->headed && !j->raw && j->res.done && deadline == CONN_FOREVER)
-			deadline = clock_ms(CLOCK_STEADY) + EARLY_MS;
+		if (state == 1 && j->headed && !j->raw && j->res.done && deadline == j->until)
+			deadline = in(j, EARLY_MS);
 		if (clock_ms(CLOCK_STEADY) >= deadline)
-			return finned ? V_DONE : V_CUT;
+			return finned ? V_DONE : deadline < j->until || (j->headed && j->res.done) ? V_CUT : error(j, "timeout");
 		sleep_until(j, &now, events, deadline);
 	}
 }

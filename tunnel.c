@@ -51,6 +51,28 @@ SETTER(set_public, (c->public = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_proxy_protocol, (c->proxy_protocol = strcmp(v, "v1") == 0 ? 1 : 2, \
     strcmp(v, "v1") == 0 || strcmp(v, "v2") == 0 ? NULL : "is not v1 or v2"))
 
+/* Else it would be known only when everything else is. */
+static const char *
+set_dialect(void *arg, const char *v)
+{
+	static const char *const known[] = { "native", "pipegate", "bifrost" };
+	struct conf *c = arg;
+	size_t i;
+
+	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(v, known[i]) == 0)
+			return opt_copy(c->dialect, sizeof(c->dialect), v);
+	return "is not native, pipegate or bifrost";
+}
+
+static const char *
+set_timeout(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	return opt_seconds(v, &c->timeout_ms) == -1 || c->timeout_ms > 86400000 ? "is not a time up to a day, such as 30 or 2m" : NULL;
+}
+
 static const char *
 set_allow(void *arg, const char *v)
 {
@@ -75,6 +97,7 @@ set_pin(void *arg, const char *v)
 	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint }, \
 	{ "token-file", 't', OPT_VALUE, NULL, "FILE", "the token, in place of the saved one", set_token_file }, \
 	{ "ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates, in place of the system's", set_ca }
+#define DIALECT_OPT { "dialect", 0, OPT_VALUE, NULL, "NAME", "native, or what the server speaks: pipegate, bifrost", set_dialect }
 #define PROXY_OPT { "proxy", 0, OPT_VALUE, NULL, "URL|none", "http://[USER:PASSWORD@]HOST[:PORT] to go through", set_proxy }
 #define PIN_OPT { "pin", 0, OPT_LIST, NULL, "sha256:HASH", "the daemon's key; no CA is needed then", set_pin }
 #define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
@@ -84,7 +107,7 @@ static const struct opt top_opts[] = { HELP_OPT, VERSION_OPT };
 
 static const struct opt help_opts[] = { HELP_OPT };
 
-static const struct opt use_opts[] = { PIN_OPT, HELP_OPT };
+static const struct opt use_opts[] = { PIN_OPT, DIALECT_OPT, HELP_OPT };
 
 static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "name", 'n', OPT_VALUE, NULL, "NAME", "the tunnel's name; default: the token's only one", set_name },
@@ -103,6 +126,8 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	PIN_OPT,
 	{ "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure },
 	PROXY_OPT,
+	DIALECT_OPT,		/* from here on in the help's last line: it is as long as a terminal */
+	{ "timeout", 0, OPT_VALUE, NULL, "TIME", "for the service's answer, in dialects but native", set_timeout },
 	HELP_OPT,
 	VERSION_OPT,
 };
@@ -136,13 +161,13 @@ usage(void)
 {
 	char text[4096];
 
-	opt_help(opts, COUNT(opts) - 2, text, sizeof(text));	/* the last line has the others */
-	printf("usage: tunnel use ENDPOINT TOKEN [--pin sha256:HASH]   save them; TOKEN - reads it from stdin\n"
+	opt_help(opts, COUNT(opts) - 4, text, sizeof(text));	/* the last line has the others */
+	printf("usage: tunnel use [--pin sha256:HASH] [--dialect NAME] ENDPOINT TOKEN   TOKEN -: from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
 	    "       tunnel forward [OPTION...] PORT=TARGET... | completion bash|zsh|fish\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
-	    "  -h, --help; -V, --version; see tunnel(1)\n", text);
+	    "Other servers: --dialect pipegate|bifrost, --timeout TIME. -h, --help; -V, --version; tunnel(1)\n", text);
 	exit(0);
 }
 
@@ -239,6 +264,8 @@ new_client(const struct conf *c)
 	o.tunnels = spec;
 	o.ntunnels = c->tunnels.n;
 	o.endpoint = c->endpoint;
+	o.dialect = c->dialect[0] != '\0' ? c->dialect : NULL;
+	o.timeout_ms = c->timeout_ms;
 	o.token = c->token;
 	o.share = c->share;
 	o.connections = (int)c->connections;
@@ -422,6 +449,8 @@ cmd_forward(int argc, char **argv)
 	for (i = 0; i < nargs; i++)
 		take_port(&c.tunnels, argv[i]);
 	saved_read(&c);
+	if (c.dialect[0] != '\0' && strcmp(c.dialect, "native") != 0)
+		die(TUNNEL_USAGE, "the saved endpoint speaks %s, which has no TCP ports: give --endpoint", c.dialect);
 	saved_auth(&c);
 	if (c.nauth > 0)	/* it would let everybody in */
 		die(TUNNEL_USAGE, "TUNNEL_AUTH is set, but callers of a TCP port have no user and password: use --allow, or unset it");

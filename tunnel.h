@@ -64,8 +64,11 @@ struct tunnel_spec {		/* one of several tunnels */
 };
 
 struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
-	const char *endpoint;	/* "https://host[:port]", or wss, or without TLS http or ws */
+	const char *dialect;	/* what the server speaks: "native" (or NULL), "pipegate" or "bifrost"; the latter two have one tunnel, and
+				   no path, share, connections, auth and allow */
+	const char *endpoint;	/* "https://host[:port]", or wss, or without TLS http or ws; with a path, but for a native one */
 	const char *token;
+	long timeout_ms;	/* not native: for an answer of the local service; 0: what suits the dialect */
 	const struct tunnel_spec *tunnels;	/* several, over one session each of connections; NULL: the one of the next six members */
 	int ntunnels;		/* 1 to TUNNEL_MAX */
 	const char *target;	/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path" */

@@ -165,6 +165,34 @@ test_depth(void)
 	free(text);
 }
 
+/* The same as UTF-8. */
+static void
+test_utf8(void)
+{
+	static const struct { const char *text, *want; } rows[] = {
+		{ "", "" }, { "abc", "abc" }, { "\xc3\xa9\xff", "\xc3\xa9\xff" }, { "\\u00e9\\u00E9", "\xc3\xa9\xc3\xa9" },
+		{ "\\\"\\\\\\/\\b\\f\\n\\r\\t", "\"\\/\b\f\n\r\t" }, { "\\u0041\\u007f\\u0080\\u07ff", "A\x7f\xc2\x80\xdf\xbf" },
+		{ "\\u0800\\u20ac\\uffff", "\xe0\xa0\x80\xe2\x82\xac\xef\xbf\xbf" },
+		{ "\\ud800\\udc00\\uD83D\\uDE00\\udbff\\udfff", "\xf0\x90\x80\x80\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf" },
+		{ "\\ud800", "\xef\xbf\xbd" }, { "\\udc00\\ud800", "\xef\xbf\xbd\xef\xbf\xbd" }, { "\\ud83dx", "\xef\xbf\xbdx" },
+		{ "\\ud83d\\n", "\xef\xbf\xbd\n" }, { "\\ud83d\\u0041", "\xef\xbf\xbd" "A" }, { "\\ud83d\\ud83d\\ude00", "\xef\xbf\xbd\xf0\x9f\x98\x80" },
+	};
+	char out[64], *text;
+	struct str s;
+	size_t i;
+	long n;
+
+	for (i = 0; i < LEN(rows); i++) {
+		s.len = strlen(rows[i].text);
+		s.p = text = exact(rows[i].text, s.len);
+		n = jsonscan_utf8(s, out, sizeof(out));
+		check(n == (long)strlen(rows[i].want) && memcmp(out, rows[i].want, strlen(rows[i].want)) == 0, "as UTF-8", i);
+		check(n == 0 || jsonscan_utf8(s, out, (size_t)n - 1) == -1, "no room for UTF-8", i);
+		check(jsonscan_utf8(s, text, s.len) == n && memcmp(text, rows[i].want, strlen(rows[i].want)) == 0, "as UTF-8, in place", i);
+		free(text);
+	}
+}
+
 int
 main(void)
 {
@@ -172,5 +200,6 @@ main(void)
 	test_strings();
 	test_members();
 	test_depth();
+	test_utf8();
 	return test_end();
 }

@@ -21,12 +21,12 @@ trap 'exit 1' HUP INT TERM
 
 # Every program and script, the long ones first.
 all() {
-	for name in t_pass t_tls t_deb t_client t_native t_http t_bifrost t_daemon; do
+	for name in t_pass t_tls t_deb t_client t_msgclient t_native t_http t_bifrost t_daemon; do
 		[ ! -f "$here/$name.sh" ] || echo "$here/$name.sh"
 	done
 	for path in "$here"/t_*.sh; do
 		case ${path##*/} in
-		t_pass.sh|t_tls.sh|t_deb.sh|t_client.sh|t_native.sh|t_http.sh|t_bifrost.sh|t_daemon.sh) ;;
+		t_pass.sh|t_tls.sh|t_deb.sh|t_client.sh|t_msgclient.sh|t_native.sh|t_http.sh|t_bifrost.sh|t_daemon.sh) ;;
 		*) [ ! -f "$path" ] || echo "$path" ;;
 		esac
 	done

@@ -336,11 +336,44 @@ def issue_and_check(r):
              "/nonexistent: No such file"),
             ("two secrets", ("issue", "--name", "a", "--jwt-secret-file", secret_file(r)), env, 1, "both given"),
             ("no secret as an option", ("issue", "--name", "a", "--jwt-secret", "x"), {}, 2, "unknown option --jwt-secret"),
-            ("no word", (), env, 2, "issue or check"), ("another word", ("list",), env, 2, "unknown word 'list' after jwt")):
+            ("no word", (), env, 2, "issue, check or revoke"), ("another word", ("list",), env, 2, "unknown word 'list' after jwt")):
         code, said, err = run("jwt", *args, env=more)
         r.check(what, code == want and words in said + err, (code, said, err))
     code, _, err = run("jwt", "issue", "--name", "a", env={"TUNNELD_JWT_SECRET": "short"})
     r.check("a short secret is warned of", code == 0 and "event=jwt_secret_short" in err, err)
+
+
+@test
+def revoked(r):
+    """By its jti: at once for new sessions, within a second for one that runs; others go on."""
+    d = r.daemon(env={"TUNNELD_JWT_SECRET": SECRET}, scope="b")
+    one, two, bare = (hs256(claims("a", jti=j, tunnel=n)) for j, n in (("one \u20ac", "a"), ("two", "b"), (None, "c")))
+    c = r.client(d, "a", token=one, ready=False)
+    c.ready()
+    other = r.client(d, "b", token=two)
+    code, out, err = run("jwt", "revoke", "-", "--state", d.state, data=one + "\n")
+    r.equal("jwt revoke -", (code, out, err), (0, "revoked: one \u20ac\n", ""))
+    r.equal("its session ends", c.closed()["code"], 1008)
+    refused(r, d, "the revoked one", one, "jti is revoked")
+    r.equal("another of the same sub is good", status_of(r, d, hs256(claims("a", jti="three", tunnel="a"))), 101)
+    code, out, _ = run("jwt", "revoke", "two", "--state", d.state)
+    r.equal("by the jti alone", (code, out), (0, "revoked: two\n"))
+    r.equal("its session ends, too", other.closed()["code"], 1008)
+    with open(f"{d.state}/jwt-revoked", encoding="ascii") as f:
+        lines = f.read().split("\n")
+    r.check("a line each", len(lines) == 3 and all(re.fullmatch(r"[0-9a-f]{64} (\d+|-)", l) for l in lines[:2]), lines)
+    r.equal("for its owner alone", oct(os.stat(f"{d.state}/jwt-revoked").st_mode & 0o777), "0o600")
+    r.equal("one without jti", status_of(r, d, bare), 101)
+    code, _, err = run("jwt", "revoke", bare, "--state", d.state)
+    r.check("cannot be revoked", code == 1 and "no jti" in err, err)
+    mark = d.marks()
+    with open(f"{d.state}/jwt-revoked", "a", encoding="ascii") as f:
+        f.write("# a comment\n\nnonsense\n")
+    r.has("a damaged line is named", "jwt-revoked:5", d.log("event=tokens_bad", start=mark).string)
+    refused(r, d, "the last good set stays", one, "jti is revoked")
+    for what, args in (("nothing", ()), ("empty", ("",)), ("too long", ("x" * 300,))):
+        code, _, err = run("jwt", "revoke", *args, "--state", d.state)
+        r.check(f"revoke {what}", code == 2 and err.count("\n") == 1, err)
 
 
 @test

@@ -639,6 +639,17 @@ def expiry(r):
 
 
 @test
+def revoked(r):
+    """13.11: a list of revoked jti."""
+    d, text = relay(r), token("demo")
+    p = start(r, d, text=text)
+    r.equal("jwt revoke", d.tool("jwt", "revoke", text).returncode, 0)
+    r.equal("its session ends", p.event(event="closed")["code"], 1008)
+    refused(r, d, "and it does not come again", handshake(f"?token={text}"))
+    r.check("the log tells", d.log("event=refused.*revoked"))
+
+
+@test
 def takeover(r):
     """The next daemon knows the id; the client, as it is, must be started again."""
     d = relay(r)

@@ -679,7 +679,7 @@ def tables():
     found = {}
     for name, args in (("tunnel", []), ("tunneld", [])):
         out = subprocess.run([f"{BIN}/{name}", "--help", *args], env=ENV, capture_output=True, text=True, timeout=WAIT, check=True).stdout
-        found[name] = re.findall(r"(?:^      |-\w, )--([a-z-]+)", out, re.M)
+        found[name] = re.findall(r"(?:^      |-\w, |^Other servers: |bifrost, )--([a-z-]+)", out, re.M)
     return found
 
 
@@ -714,7 +714,7 @@ def completion_bash(r):
     r.equal("words", complete("tunnel", "connect", "--proxy", last="n"), ["none"])
     r.equal("a value nobody knows", complete("tunnel", "connect", "--name"), [])
     r.check("commands for --run", "bash" in complete("tunnel", "connect", "--run", last="bas"))
-    r.equal("use", complete("tunnel", "use", last="-"), ["--help", "--pin"])
+    r.equal("use", complete("tunnel", "use", last="-"), ["--dialect", "--help", "--pin"])
     r.equal("shells", complete("tunnel", "completion"), ["bash", "fish", "zsh"])
     r.equal("nothing for a word it does not know", complete("tunnel", "frob"), [])
     r.equal("tunneld: options", complete("tunneld", last="--"), sorted(f"--{n}" for n in known["tunneld"]))

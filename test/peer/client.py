@@ -17,10 +17,10 @@ TUNNEL = f"{BIN}/tunnel"
 class Client(Proc):
     """`tunnel connect`; at the end it is asked to stop, and must do so with status 0."""
 
-    def __init__(self, rig, argv, env):
+    def __init__(self, rig, argv, env, program=TUNNEL):
         self.rig, self.over = rig, False
         self.secret = env.get("TUNNEL_TOKEN") if env else None
-        super().__init__([TUNNEL, *argv], env)
+        super().__init__([program, *argv], env)
 
     def ready(self, wait=WAIT):
         """The URL of the line that says where callers can come."""
@@ -67,12 +67,12 @@ class Client(Proc):
             self.rig.check("no sanitizer report", False, text[max(0, found.start() - 200):][:6000])
 
 
-def client(rig, d, target, *args, token=None, env=None, ready=True):
+def client(rig, d, target, *args, token=None, env=None, ready=True, program=TUNNEL):
     """A client of ours on the daemon d, which may also be the URL of an endpoint."""
     endpoint = d if isinstance(d, str) else f"http://127.0.0.1:{d.port}"
     token = token or getattr(d, "token", None) or "tn_" + "x" * 43
     c = rig.keep(Client(rig, ["connect", str(target), "--endpoint", endpoint, *args],
-                        {"TUNNEL_TOKEN": token, **(env or {})}))
+                        {"TUNNEL_TOKEN": token, **(env or {})}, program))
     if ready:
         c.url = c.ready()
     return c

@@ -1,0 +1,44 @@
+/*
+ * clientmsg.h: what the client's side of the dialects that carry requests whole makes of a message, and of what. The
+ * functions are pure, but that they allocate what they return.
+ */
+#ifndef CLIENTMSG_H
+#define CLIENTMSG_H
+
+#include "http.h"
+#include "msgfields.h"
+
+enum { CLIENTMSG_ID_MAX = 128 };	/* bytes of an id as JSON has it, quotes included */
+
+struct clientmsg_server {	/* what is known of the other side */
+	struct msgfields_own own;
+	int ours;		/* it is a tunneld, which adds no fields of its own to answers */
+	size_t max;		/* bytes of a message that it takes */
+};
+
+struct clientmsg_request {
+	struct str id;		/* as JSON has it, in the text; p NULL: it has none, and cannot be answered */
+	struct str head, body;	/* an HTTP/1.1 request head, in memory; p NULL: it is no good. And what is behind it, in the text */
+	int bare;		/* a HEAD request */
+	char *memory;		/* to free; NULL: none */
+	const char *why;	/* what is wrong with it, a constant string */
+};
+
+struct clientmsg_answer {
+	struct str id;		/* as it came */
+	const struct http_head *head;	/* without what belongs to one hop */
+	const uint8_t *body;
+	size_t len;
+};
+
+struct clientmsg_dialect {
+	/* A message, which is written to: the content is decoded where it stands. */
+	void (*decode)(struct clientmsg_request *, char *text, size_t len, const struct clientmsg_server *);
+	/* *text is the caller's to free, *len bytes. 0; or -1 with errno: EMSGSIZE for more than the server takes, ENOMEM. */
+	int (*encode)(const struct clientmsg_answer *, const struct clientmsg_server *, char **text, size_t *len);
+};
+
+/* A request's id: the value as it stands, if it is a string, not empty nor longer than can be kept, and UTF-8; else p is NULL. */
+struct str clientmsg_id(struct str value);
+
+#endif
