@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "handshake.h"
 #include "log.h"
+#include "query.h"
 #include "sink.h"
 
 static void
@@ -69,50 +70,51 @@ put_time(struct buf *b, int64_t wall)
 	buf_str(b, text);
 }
 
-/* Whose request it is: of those that trusted proxies tell of, the last that is none of them. */
+/* Whose request it is. */
 static void
 put_host(struct buf *b, const struct caller *c, int sound)
 {
-	const struct daemon_conf *conf = &c->d->conf;
-	char text[NET_ADDR_MAX], host[NET_ADDR_MAX];
-	struct addr a;
-	struct str tok;
-	size_t at = 0;
-	int i;
+	static const struct addr none;
+	char text[NET_ADDR_MAX];
+	struct addr a = none;
 
-	memcpy(host, c->host, sizeof(host));
-	while (sound && c->trusted && http_list_next(&c->head, "X-Forwarded-For", &at, &tok)) {
-		text[0] = '\0';
-		if (tok.len < sizeof(text)) {
-			memcpy(text, tok.p, tok.len);
-			text[tok.len] = '\0';
-		}
-		if (strlen(text) != tok.len || addr_parse(&a, text) == -1) {
-			memcpy(host, c->host, sizeof(host));	/* what came before is hearsay */
-			continue;
-		}
-		for (i = 0; i < conf->ntrust && !cidr_match(&conf->trust[i], &a); i++)
-			;
-		if (i == conf->ntrust)
-			memcpy(host, text, sizeof(host));
+	if (sound)
+		caller_address(c, &a);
+	/* hearsay that makes no sense, no address, or our proxies alone */
+	if (memcmp(&a, &none, sizeof(a)) == 0 || caller_trusts(c->d, &a)) {
+		buf_str(b, c->host);
+		return;
 	}
-	buf_str(b, host);
+	addr_format(&a, text, sizeof(text));
+	buf_str(b, text);
 }
 
-/* Where a PipeGate client's token stands, which is a secret: it is meant for "/", and may have gone elsewhere. NULL: nowhere. */
+/* Where the first secret in a target stands: a PipeGate client's token is meant for "/", and may have gone elsewhere. NULL: nowhere. */
 static const char *
-token_in(struct str target)
+secret_in(struct str target)
 {
-	static const char key[] = "token=";
-	size_t i, n = sizeof(key) - 1;
+	static const char *const keys[] = { "token=", "cf_id=", "cf_secret=" };
+	size_t i, k, n;
 
-	for (i = 0; i + n <= target.len; i++)
-		if (memcmp(target.p + i, key, n) == 0)
-			return target.p + i + n;
+	for (i = 0; i < target.len; i++)
+		for (k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
+			n = strlen(keys[k]);
+			if (n <= target.len - i && memcmp(target.p + i, keys[k], n) == 0)
+				return target.p + i + n;
+		}
 	return NULL;
 }
 
-/* The request line as it came, but for such a token and what follows; of a bad request its first bytes. */
+/* Is the target one that clients send secrets to? */
+static int
+has_secrets(const struct http_head *h)
+{
+	struct str query, path = str_split(h->target, '?', &query);
+
+	return ws_is_upgrade(h) || str_is(path, "/relay") || str_is(path, "/tunnel");
+}
+
+/* The request line as it came, but for a secret and what follows; of a bad request its first bytes. */
 static struct str
 request_line(const struct caller *c, int sound)
 {
@@ -128,7 +130,7 @@ request_line(const struct caller *c, int sound)
 	for (line.len = 0; line.p + line.len < end; line.len++)
 		if (line.p[line.len] == '\r' || line.p[line.len] == '\n')
 			break;
-	if (sound && ws_is_upgrade(&c->head) && (secret = token_in(c->head.target)) != NULL)
+	if (sound && has_secrets(&c->head) && (secret = secret_in(c->head.target)) != NULL)
 		line.len = (size_t)(secret - line.p);
 	return line;
 }
@@ -194,4 +196,54 @@ access_end(struct caller *c)
 	buf_str(&b, c->request_id);
 	buf_char(&b, '\n');
 	sink_write(c->d->access, LOG_INFO, c->access_text, b.len);
+}
+
+/* The status that an exchange would have had. */
+static unsigned
+port_status(const char *why)
+{
+	static const struct {
+		const char *why;
+		unsigned status;
+	} table[] = {
+		{ "caller_left", ACCESS_LEFT }, { "connection_lost", ACCESS_LEFT }, { "guard_address", 403 }, { "session_lost", 502 },
+		{ "stream_reset", 502 }, { "unacknowledged", 504 }, { "shutdown", 504 }
+	};
+	size_t i;
+
+	if (why == NULL)
+		return 200;
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strcmp(table[i].why, why) == 0)
+			return table[i].status;
+	return 503;
+}
+
+void
+access_port(const struct daemon *d, const char *host, const char *name, int64_t began, const char *why, uint64_t bytes)
+{
+	int64_t ms = clock_ms(CLOCK_STEADY) - began;
+	char text[512];
+	struct str request;
+	struct buf b;
+
+	if (d->access == NULL)
+		return;
+	request.p = name;
+	request.len = strlen(name);
+	buf_init(&b, text, sizeof(text));
+	buf_str(&b, host);
+	buf_str(&b, " - - ");
+	put_time(&b, clock_ms(CLOCK_WALL) - ms);
+	put_value(&b, request);
+	buf_char(&b, ' ');
+	buf_u64(&b, port_status(why));
+	buf_char(&b, ' ');
+	buf_u64(&b, bytes);
+	buf_str(&b, " \"-\" \"-\" ");
+	buf_str(&b, name);
+	buf_char(&b, ' ');
+	buf_u64(&b, ms > 0 ? (unsigned long long)ms : 0);
+	buf_str(&b, " -\n");
+	sink_write(d->access, LOG_INFO, text, b.len);
 }

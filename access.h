@@ -16,6 +16,7 @@
 #include "scope.h"
 
 struct caller;
+struct daemon;
 
 enum {
 	ACCESS_VALUE_MAX = 1024,
@@ -43,5 +44,11 @@ void access_tunnel(struct caller *c, const char *name);
 
 /* It is over: write the line. None of these does anything without an access log. */
 void access_end(struct caller *c);
+
+/*
+ * A connection to the raw port called name, from host, is over: its line, likewise. began: clock_ms, steady; why: as in the log, NULL: it has
+ * ended in order; bytes: that went to the caller.
+ */
+void access_port(const struct daemon *, const char *host, const char *name, int64_t began, const char *why, uint64_t bytes);
 
 #endif

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "handshake.h"
 #include "log.h"
+#include "login.h"
 #include "msglink.h"
 
 enum {
@@ -239,9 +240,9 @@ holder_lives(struct bifrost *b)
 
 /* May this credential serve the name, and is it free? NULL, or why not, and *code. */
 static const char *
-admit(struct bifrost *b, const struct http_head *h, int *code)
+admit(struct bifrost *b, struct caller *c, int *code)
 {
-	const struct str *field = http_field(h, "Authorization");
+	const struct str *field = http_field(&c->head, "Authorization");
 	struct daemon *d = b->d;
 	char held[64];
 	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL, NULL, 0 };
@@ -252,7 +253,7 @@ admit(struct bifrost *b, const struct http_head *h, int *code)
 	/* its own platform takes one blank, and the scheme as it is written */
 	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
 		return unauthorized;
-	if ((status = daemon_auth(d, field, b->session.peer, &b->session.identity)) == 503) {
+	if ((status = login_bearer(c, &b->session.identity)) == 503 || status == 429) {
 		*code = WS_TRY_AGAIN;
 		return "not now";
 	}
@@ -314,14 +315,17 @@ bifrost_accept(struct caller *c)
 		why = "no tunnel can have this name";
 		status = 400;
 	}
+	if (status == 101 && login_waits(c)) {
+		why = login_later;
+		status = 429;
+	}
 	if (status == 101 && (b = bifrost_new(c)) == NULL) {
 		why = "no memory or descriptors are left";
 		status = 503;
 	}
 	if (status != 101) {
 		c->close = 1;
-		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
-		    status == 503 ? "Retry-After: 1\r\n" : "");
+		caller_error(c, status, why, NULL, caller_fields(c, status));
 		return NULL;
 	}
 	memcpy(b->name, name, sizeof(name));
@@ -331,7 +335,7 @@ bifrost_accept(struct caller *c)
 	if (daemon_draining(c->d)) {
 		b->session.refused = 1;
 		link_close(b->ml.link, WS_GOING_AWAY, "shutting down");
-	} else if ((why = admit(b, &c->head, &code)) != NULL) {
+	} else if ((why = admit(b, c, &code)) != NULL) {
 		b->session.refused = 1;
 		log_line(LOG_INFO, "refused", "status", code == WS_POLICY ? "1008" : "1013", "reason", why, "peer", c->peer,
 		    "id", c->request_id, (char *)NULL);

@@ -16,6 +16,7 @@
 #include "native.h"
 #include "pipegate.h"
 #include "route.h"
+#include "webgate.h"
 
 enum {
 	WRITE_MS = 5000,	/* for an answer of our own */
@@ -118,13 +119,52 @@ caller_error(struct caller *c, int status, const char *text, const char *reason,
 	answer(c, status, c->json ? "application/json" : "text/plain; charset=utf-8", fields, content);
 }
 
+const char *
+caller_fields(struct caller *c, int status)
+{
+	if (status == 426)
+		return "Sec-WebSocket-Version: 13\r\n";
+	if (status == 401)
+		return "WWW-Authenticate: Bearer\r\n";
+	if (status != 429 && status != 503)
+		return "";
+	snprintf(c->fields, sizeof(c->fields), "Retry-After: %ld\r\n", c->retry > 1 ? c->retry : 1);
+	return c->fields;
+}
+
+void
+caller_plain(struct caller *c, int status, const char *text, const char *fields)
+{
+	char body[512];
+	struct str content;
+	struct buf b;
+
+	if (status >= 400)
+		log_refusal(c, status, text);
+	buf_init(&b, body, sizeof(body));
+	buf_str(&b, text);
+	buf_str(&b, "\n");
+	content.p = body;
+	content.len = b.len;
+	answer(c, status, "text/plain; charset=utf-8", fields, content);
+}
+
+/* With --origin as wsproxy has it, to the letter. */
 static void
 health(struct caller *c)
 {
-	struct str ok = { "ok\n", 3 };
+	int web = c->d->conf.web;
+	struct str ok = { "ok\n", web ? 2 : 3 };
+	char fields[1024];
+	struct buf b;
 
-	answer(c, str_is(c->head.method, "OPTIONS") ? 204 : 200, "text/plain; charset=utf-8",
-	    "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n", ok);
+	buf_init(&b, fields, sizeof(fields) - 1);
+	if (web)
+		webgate_cors(c, &b);
+	else
+		buf_str(&b, "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n");
+	fields[b.len] = '\0';
+	answer(c, str_is(c->head.method, "OPTIONS") ? 204 : 200, "text/plain; charset=utf-8", fields, ok);
 }
 
 static void
@@ -322,40 +362,6 @@ read_head(struct caller *c, int64_t deadline, const char **why)
 	}
 }
 
-static int
-trusted(const struct daemon *d, const struct addr *a)
-{
-	int i, yes = 0;
-
-	for (i = 0; i < d->conf.ntrust; i++)
-		yes |= cidr_match(&d->conf.trust[i], a);
-	return yes;
-}
-
-/* The last of X-Forwarded-For that is no proxy of ours: what stands before it anybody may have written. */
-void
-caller_address(const struct caller *c, struct addr *out)
-{
-	struct addr a;
-	struct str tok;
-	char text[NET_ADDR_MAX];
-	size_t at = 0;
-	int any = 0;
-
-	*out = c->addr;
-	while (c->trusted && http_list_next(&c->head, "X-Forwarded-For", &at, &tok)) {
-		memset(&a, 0, sizeof(a));
-		if (tok.len < sizeof(text)) {
-			memcpy(text, tok.p, tok.len);
-			text[tok.len] = '\0';
-			if (addr_parse(&a, text) == -1)
-				memset(&a, 0, sizeof(a));
-		}
-		if (!any++ || !trusted(c->d, &a))
-			*out = a;
-	}
-}
-
 /* A proxy we trust may have named the request already. */
 static void
 take_request_id(struct caller *c)
@@ -401,6 +407,7 @@ serve(struct caller *c)
 	c->is_head = str_is(c->head.method, "HEAD");
 	c->json = wants_json(&c->head);
 	c->minor = c->head.minor;
+	c->retry = 0;
 	c->close = !c->head.keep_alive || daemon_draining(c->d);
 	take_request_id(c);
 	r = route(c, name, &prefix);
@@ -419,6 +426,8 @@ serve(struct caller *c)
 		return bifrost_accept(c);
 	if (r == ROUTE_PIPEGATE)
 		return pipegate_accept(c);
+	if ((r == ROUTE_RELAY || r == ROUTE_WSPROXY) && !webgate_enter(c))
+		return NULL;
 	if (c->head.framing != HTTP_NO_BODY)
 		c->close = 1;	/* its content is nobody's */
 	switch (r) {
@@ -437,6 +446,8 @@ serve(struct caller *c)
 	case ROUTE_ASK:
 		ask(c);
 		break;
+	case ROUTE_RELAY:
+	case ROUTE_WSPROXY:
 	case ROUTE_OFF:
 		caller_error(c, 404, "this endpoint is off", NULL, "");
 		break;
@@ -481,12 +492,8 @@ init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *
 	c->d = d;
 	net_tune(fd);
 	conn_plain(&c->conn, fd);
-	net_format(peer, c->peer);
-	net_format_host(peer, c->host);
-	c->trusted = c->secure = 0;
-	memset(&c->addr, 0, sizeof(c->addr));
-	if (addr_parse(&c->addr, c->host) == 0)
-		c->trusted = trusted(d, &c->addr);
+	caller_from(c, peer);
+	c->secure = 0;
 	c->at = c->len = 0;
 	c->close = c->cut = c->abort = 0;
 }
@@ -561,7 +568,7 @@ secure(struct caller *c)
 	enum tls_result rc;
 	char why[TLS_WHY_MAX];
 
-	if (!c->trusted && !limit_take(d->handshakes, &c->addr)) {
+	if (!c->trusted && !limit_take(d->handshakes, &c->addr, 0)) {
 		log_line(LOG_WARN, "handshakes_full", "peer", c->peer, (char *)NULL);
 		return 0;
 	}
@@ -585,7 +592,7 @@ secure(struct caller *c)
 }
 
 void
-caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer)
+caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const struct sockaddr_storage *peer)
 {
 	struct caller *c;
 	struct session *s = NULL;
@@ -593,11 +600,11 @@ caller_run(struct daemon *d, int fd, int tls, const struct sockaddr_storage *pee
 	int rc, wait, refused;
 
 	if ((c = enter(d)) == NULL) {
-		caller_refuse(fd, tls);
+		caller_refuse(fd, l->tls);
 		return;
 	}
 	init(c, d, fd, peer);
-	if (tls && !secure(c))
+	if ((l->proxy && !caller_proxied(c)) || (l->tls && !secure(c)))
 		c->close = 1;
 	for (wait = 0; s == NULL && !c->close; wait = 1) {
 		rc = read_head(c, clock_ms(CLOCK_STEADY) +

@@ -34,19 +34,28 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	int is_head;		/* the request's method is HEAD */
 	int json;		/* errors as JSON */
 	int minor;		/* HTTP/1.minor */
+	long retry;		/* seconds for Retry-After, if more than one */
 	int close;		/* no further request on this connection */
 	int cut;		/* what was sent is no whole answer: over TLS, no close_notify */
 	int abort;		/* and only a reset can tell: close it with one */
 	struct access access;	/* of the request, for the access log */
 	struct exchange exchange;
+	char fields[64];	/* caller_fields' */
 	char access_text[ACCESS_LINE];	/* untouched without one */
 };
 
 /* Serve the connection fd to its end. peer is copied. */
-void caller_run(struct daemon *, int fd, int tls, const struct sockaddr_storage *peer);
+void caller_run(struct daemon *, int fd, const struct daemon_listener *, const struct sockaddr_storage *peer);
 
 /* Answer 503 (without TLS) and close, from the acceptor, when there is no thread for it. Does not wait. */
 void caller_refuse(int fd, int tls);
+
+/* For caller.c, in callerfrom.c: whose the connection is, as the system says; as the PROXY protocol's header on it says: 1, or 0: there is none that can be believed. */
+void caller_from(struct caller *, const struct sockaddr_storage *peer);
+int caller_proxied(struct caller *);
+
+/* Is it the address of a proxy of ours? */
+int caller_trusts(const struct daemon *, const struct addr *);
 
 /* Whom the request is from: the connection's address, or what trusted proxies say. All 0 if they make no sense. */
 void caller_address(const struct caller *, struct addr *);
@@ -57,6 +66,12 @@ void caller_address(const struct caller *, struct addr *);
  */
 void caller_error(struct caller *, int status, const char *text, const char *reason,
     const char *fields);
+
+/* The field lines that every refusal with this status has: Retry-After, WWW-Authenticate for a token, Sec-WebSocket-Version. c's memory, or constant. */
+const char *caller_fields(struct caller *, int status);
+
+/* Answer with text and a newline as plain text, or without any if status is 204; one that refuses stands in the log. fields as above. */
+void caller_plain(struct caller *, int status, const char *text, const char *fields);
 
 /* 1 if the request came over TLS, be it to a proxy we trust. */
 int caller_secure(const struct caller *);

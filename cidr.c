@@ -24,6 +24,24 @@ addr_parse(struct addr *a, const char *text)
 	return -1;
 }
 
+/* IPv4, as IPv4-mapped. */
+static int
+is_v4(const struct addr *a)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	return memcmp(a->ip, mapped, sizeof(mapped)) == 0;
+}
+
+void
+addr_format(const struct addr *a, char *out, size_t cap)
+{
+	int v4 = is_v4(a);
+
+	if (inet_ntop(v4 ? AF_INET : AF_INET6, a->ip + (v4 ? 12 : 0), out, (socklen_t)cap) == NULL)
+		out[0] = '\0';
+}
+
 /* A prefix length as it is always written: digits, no leading zero. -1 if it is none. */
 static int
 bits_parse(const char *s, int max)
@@ -84,6 +102,16 @@ cidr_parse(struct cidr *c, const char *text, const char **why)
 	c->net = a;
 	c->bits = base + (unsigned)bits;
 	return 0;
+}
+
+struct addr
+addr_network(const struct addr *a)
+{
+	struct addr net = *a;
+
+	if (!is_v4(a))
+		memset(net.ip + 8, 0, 8);
+	return net;
 }
 
 int

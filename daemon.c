@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backoff.h"
 #include "caller.h"
 #include "clock.h"
 #include "control.h"
@@ -71,7 +72,8 @@ struct listener {		/* an acceptor's own */
 
 struct job {			/* a connection on its way to a thread */
 	struct daemon *d;
-	int fd, tls;
+	const struct daemon_listener *l;
+	int fd;
 	struct sockaddr_storage peer;
 };
 
@@ -81,7 +83,7 @@ run_caller(void *arg)
 	struct job j = *(struct job *)arg;
 
 	free(arg);
-	caller_run(j.d, j.fd, j.tls, &j.peer);
+	caller_run(j.d, j.fd, j.l, &j.peer);
 }
 
 void
@@ -132,14 +134,14 @@ daemon_accept_failed(void)
 }
 
 static void
-hand_over(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer)
+hand_over(struct daemon *d, int fd, const struct daemon_listener *l, const struct sockaddr_storage *peer)
 {
 	struct job *j = malloc(sizeof(*j));
 
 	if (j != NULL) {
 		j->d = d;
 		j->fd = fd;
-		j->tls = tls;
+		j->l = l;
 		j->peer = *peer;
 		daemon_arriving(d, 1);
 		if (workers_run(d->workers, run_caller, j) == 0)
@@ -148,7 +150,7 @@ hand_over(struct daemon *d, int fd, int tls, const struct sockaddr_storage *peer
 		free(j);
 	}
 	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
-	caller_refuse(fd, tls);
+	caller_refuse(fd, l->tls);
 }
 
 static void *
@@ -156,7 +158,7 @@ acceptor(void *arg)
 {
 	struct listener *l = arg;
 	struct daemon *d = l->d;
-	int fd, own = l->l->fd, tls = l->l->tls;
+	int fd, own = l->l->fd;
 	struct sockaddr_storage peer;
 	struct pollfd pfd[2];
 
@@ -167,7 +169,7 @@ acceptor(void *arg)
 		if (poll(pfd, 2, -1) <= 0)
 			continue;
 		while (daemon_draining(d) == 0 && (fd = net_accept(own, &peer)) != -1)
-			hand_over(d, fd, tls, &peer);
+			hand_over(d, fd, l->l, &peer);
 		daemon_accept_failed();
 	}
 	pthread_mutex_lock(&d->mtx);
@@ -238,19 +240,16 @@ daemon_reload(struct daemon *d, int force)
 }
 
 int
-daemon_auth(struct daemon *d, const struct str *field, const char *peer, struct identity *who)
+daemon_auth(struct daemon *d, const struct str *text, int scopeless, const char *peer, struct identity *who)
 {
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
 	const char *why;
-	struct str text;
 	int status;
 
-	if (!auth_bearer(field, &text))
-		return 401;
 	daemon_reload(d, 0);	/* a token counts, or does not, from the moment it was issued or revoked */
-	if (d->jwt == NULL || !jwt_shaped(text.p, text.len))
-		return auth_check(d->auth, &text, now, who);
-	if ((status = jwtauth_check(d->jwt, &text, now, peer, who)) != 0 || (why = auth_lost(d->auth, who, now)) == NULL)
+	if (d->jwt == NULL || !jwt_shaped(text->p, text->len))
+		return auth_check(d->auth, text, now, who);
+	if ((status = jwtauth_check(d->jwt, text, now, scopeless, peer, who)) != 0 || (why = auth_lost(d->auth, who, now)) == NULL)
 		return status;
 	log_line(LOG_WARN, "jwt_refused", "reason", strcmp(why, "revoked") == 0 ? "jti is revoked" : why, "peer", peer, "who", who->who, (char *)NULL);
 	return 401;
@@ -302,8 +301,13 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	d->pending = pending_new((int)conf->slots);
 	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions));
 	d->handshakes = limit_new(conf->handshakes);
+	d->conns_addr = limit_new(conf->conns_per_ip);
+	d->conns_user = limit_new(conf->conns_per_user);
+	d->exchanges = conf->exchanges_per_ip > 0 ? limit_new(conf->exchanges_per_ip) : NULL;
+	d->logins = backoff_new(conf->login_failures);
 	d->ports = conf->no_ports ? NULL : ports_new(d);
 	if (d->registry != NULL && d->pending != NULL && d->workers != NULL && d->handshakes != NULL &&
+	    d->conns_addr != NULL && d->conns_user != NULL && (conf->exchanges_per_ip == 0 || d->exchanges != NULL) && d->logins != NULL &&
 	    (conf->no_ports || d->ports != NULL))
 		return 0;
 	snprintf(why, whylen, "no memory");

@@ -12,6 +12,7 @@
 #include "jwtauth.h"
 #include "limit.h"
 #include "mux.h"
+#include "origin.h"
 #include "pending.h"
 #include "registry.h"
 #include "tlsconn.h"
@@ -37,17 +38,25 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	struct cidr trust[TRUST_MAX];
 	int ntrust;
 	struct jwt_conf jwt;
+	int web;			/* /relay, /tunnel and /health are wsproxy's in all they answer, not in their handshakes alone */
+	int open_wsproxy;		/* they want no credential */
+	char origin[ORIGINS_MAX][ORIGIN_MAX + 1];	/* rules for the pages that use them */
+	int norigins;
+	long conns_per_ip, conns_per_user;	/* open there at once */
+	long exchanges_per_ip;		/* 0: any number */
+	long login_failures;		/* of an address, free of waiting */
 	int no_ports;			/* raw TCP ports are not offered */
 	char ports[STORE_SCOPE_MAX + 1];	/* the pool, as scope.h has ports; "": none */
 	struct sockaddr_storage bind[NET_LISTEN_MAX];	/* where public ones are bound, whatever the port in it */
 	int nbind;			/* 0: none are public */
 	long ports_max;			/* open at once */
-	long port_callers;		/* of one port */
+	long port_callers, port_callers_all;	/* of one port, and of all of them */
 };
 
 struct daemon_listener {
 	int fd;
 	int tls;		/* it speaks TLS, and plain HTTP if 0 */
+	int proxy;		/* a header of the PROXY protocol comes first */
 	int any;		/* its port was the system's choice */
 	int given;		/* a supervisor has opened it */
 };
@@ -62,6 +71,9 @@ struct daemon {
 	struct budget budget;		/* of windows */
 	struct budget bodies;		/* of requests and answers that are gathered */
 	struct limit *handshakes;
+	struct limit *conns_addr, *conns_user;	/* of /relay and /tunnel */
+	struct limit *exchanges;	/* NULL: an address may have any number */
+	struct backoff *logins;		/* that have failed */
 	struct ports *ports;		/* NULL: none are offered */
 	const struct sink *access;	/* the access log; NULL: none */
 	char boot[9];			/* first half of request ids: random hex */
@@ -105,10 +117,10 @@ struct tls_server *daemon_tls(struct daemon *);
 void daemon_reload(struct daemon *, int force);
 
 /*
- * Who sent this Authorization field's value (NULL: none)? 0 and *who; or a status: 401, 403 for one with no scope at
- * all, 503 if its key cannot be had now. It may wait for keys of JWTs: not in a thread that others wait for.
+ * Whose credential is this? 0 and *who; or a status: 401, 403 for one with no scope at all (a JWT's; unless scopeless ones will
+ * do, too), 503 if its key cannot be had now. It may wait for keys of JWTs. Callers' are for login.h, which counts the bad ones.
  */
-int daemon_auth(struct daemon *, const struct str *authorization, const char *peer, struct identity *who);
+int daemon_auth(struct daemon *, const struct str *credential, int scopeless, const char *peer, struct identity *who);
 
 /* A connection is on its way to a thread (n: 1); there is none for it (-1). */
 void daemon_arriving(struct daemon *, int n);

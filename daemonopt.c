@@ -32,18 +32,25 @@ static const char *
 set_listen(void *arg, const char *v)
 {
 	struct conf *c = arg;
-	char text[NET_HOST_MAX + 12], host[NET_HOST_MAX], port[6];
-	size_t n = strlen(v);
-	int tls = n > 4 && strcmp(v + n - 4, ",tls") == 0;
+	char text[NET_HOST_MAX + 18], host[NET_HOST_MAX], port[6], *comma;
+	int tls = 0, proxy = 0;
 
 	if (opt_copy(text, sizeof(text), v) != NULL)
 		return "is too long";
-	text[tls ? n - 4 : n] = '\0';
+	for (; (comma = strrchr(text, ',')) != NULL; *comma = '\0') {
+		if (!tls && strcmp(comma, ",tls") == 0)
+			tls = 1;
+		else if (!proxy && strcmp(comma, ",proxy") == 0)
+			proxy = 1;
+		else
+			break;
+	}
 	if (net_split(text, host, port) == -1)
-		return "is not [HOST:]PORT[,tls]";
+		return "is not [HOST:]PORT[,tls][,proxy]";
 	if (c->nlisten == LISTEN_TEXTS)
 		return "is one listener too many";
 	c->tls[c->nlisten] = tls;
+	c->proxy[c->nlisten] = proxy;
 	return opt_copy(c->listen[c->nlisten++], sizeof(c->listen[0]), text);
 }
 
@@ -135,6 +142,29 @@ set_ports(void *arg, const char *v)
 	return scope_only_ports(v) ? opt_copy(c->d.ports, sizeof(c->d.ports), v) : "is not PORT, PORT-PORT, a list of these, or none";
 }
 
+static const char *
+set_open(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	if (strcmp(v, "wsproxy") != 0)
+		return "is not wsproxy, the only dialect that can do without credentials";
+	c->d.open_wsproxy = c->d.web = 1;
+	return NULL;
+}
+
+static const char *
+set_origin(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	const char *why;
+
+	c->d.web = 1;
+	if (c->d.norigins == ORIGINS_MAX)
+		return "is one origin too many";
+	return origin_rule_ok(v, &why) ? opt_copy(c->d.origin[c->d.norigins++], sizeof(c->d.origin[0]), v) : why;
+}
+
 #define SETTER(name, call) \
 	static const char *name(void *arg, const char *v) \
 	{ struct conf *c = arg; return call; }
@@ -156,12 +186,17 @@ SETTER(set_cert, add_file(c->cert, &c->ncerts, TLS_PAIRS_MAX, v))
 SETTER(set_key, add_file(c->key, &c->nkeys, TLS_PAIRS_MAX, v))
 SETTER(set_redirect, (c->d.redirect = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
+SETTER(set_conns_per_ip, count(&c->d.conns_per_ip, v, 1000000))
+SETTER(set_conns_per_user, count(&c->d.conns_per_user, v, 1000000))
+SETTER(set_exchanges_per_ip, opt_number(v, 0, 1000000, &c->d.exchanges_per_ip) == -1 ? "is not a number in range" : NULL)
+SETTER(set_login_failures, count(&c->d.login_failures, v, 1000000))
 SETTER(set_streams, count(&c->d.streams, v, 1000000))
 SETTER(set_callers, count(&c->d.callers, v, 1000000))
 SETTER(set_sessions, count(&c->d.sessions, v, 1000000))
 SETTER(set_ports_bind, opt_copy(c->ports_bind, sizeof(c->ports_bind), v))
 SETTER(set_ports_max, count(&c->d.ports_max, v, 65535))
 SETTER(set_port_callers, count(&c->d.port_callers, v, 1000000))
+SETTER(set_port_callers_all, count(&c->d.port_callers_all, v, 1000000))
 SETTER(set_window, bytes(&c->d.window, v, 262144, 1L << 30))
 SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
 SETTER(set_content, bytes(&c->d.content, v, 1, 64L << 20))
@@ -206,7 +241,7 @@ SETTER(set_expires, seconds(&c->expires_ms, v, 1000))
 #define HELP_OPT { "help", 'h', OPT_FLAG, NULL, NULL, "show this help", set_help }
 
 static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_NAME */
-	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT[,tls]", "public address; port 0: any free", set_listen },
+	{ "listen", 'l', OPT_LIST, "127.0.0.1:9001", "[HOST:]PORT[,tls][,proxy]", "public address; port 0: any free", set_listen },
 	{ "cert", 0, OPT_LIST, NULL, "FILE", "certificate and its chain, for listeners with ,tls", set_cert },
 	{ "key", 0, OPT_LIST, NULL, "FILE", "its key; default: in the same file", set_key },
 	{ "redirect", 0, OPT_FLAG, NULL, NULL, "send plain HTTP callers to https", set_redirect },
@@ -215,6 +250,8 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "ports", 0, OPT_VALUE, NULL, "PORT-PORT|none", "raw TCP ports for clients that name none", set_ports },
 	{ "ports-bind", 0, OPT_VALUE, NULL, "HOST", "where clients may have ports in public", set_ports_bind },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
+	{ "open", 0, OPT_LIST, NULL, "wsproxy", "serve /relay and /tunnel to anybody", set_open },
+	{ "origin", 0, OPT_LIST, NULL, "ORIGIN", "pages that may use them: *.example.com, *", set_origin },
 	{ "grace", 0, OPT_VALUE, "10", "TIME", "a lost session keeps its names", set_grace },
 	{ "drain", 0, OPT_VALUE, "20", "TIME", "to finish running exchanges at the end", set_drain },
 	{ "timeout", 0, OPT_VALUE, "30", "TIME", "for a response head", set_timeout },
@@ -231,7 +268,12 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "sessions", 0, OPT_VALUE, "16384", "N", "client sessions", set_sessions },
 	{ "ports-max", 0, OPT_VALUE, "1024", "N", "sockets of raw ports", set_ports_max },
 	{ "port-callers", 0, OPT_VALUE, "256", "N", "connections to one raw port", set_port_callers },
+	{ "port-callers-all", 0, OPT_VALUE, "2048", "N", "and to all of them", set_port_callers_all },
 	{ "handshakes", 0, OPT_VALUE, "64", "N", "TLS handshakes of one address at once", set_handshakes },
+	{ "conns-per-ip", 0, OPT_VALUE, "10", "N", "open /relay and /tunnel of one address", set_conns_per_ip },
+	{ "conns-per-user", 0, OPT_VALUE, "20", "N", "and of one credential", set_conns_per_user },
+	{ "exchanges-per-ip", 0, OPT_VALUE, "0", "N", "running exchanges of one address; 0: any number", set_exchanges_per_ip },
+	{ "login-failures", 0, OPT_VALUE, "30", "N", "bad logins of one address before it has to wait", set_login_failures },
 	{ "window", 0, OPT_VALUE, "8M", "BYTES", "a stream's window may grow to", set_window },
 	{ "buffer", 0, OPT_VALUE, "32M", "BYTES", "all windows may grow by", set_buffer },
 	{ "bodies", 0, OPT_VALUE, "256M", "BYTES", "messages with whole bodies, all together", set_bodies },
@@ -313,7 +355,7 @@ completion(const char *shell)
 void
 usage(void)
 {
-	char text[8192];
+	char text[16384];
 
 	opt_help(opts, COUNT(opts), text, sizeof(text));
 	printf("usage: tunneld [OPTION...]\n"

@@ -17,6 +17,7 @@
 
 enum {
 	LOOK_MS = 250,		/* how often a waiting thread looks whether the daemon drains */
+	COUNT_MS = 100,		/* for an exchange of the same address that is just ending */
 	LAZY_MS = 50		/* how long a finished exchange may go on unnoticed by its thread */
 };
 
@@ -56,6 +57,21 @@ caller_left(struct exchange *x)
 	if (look_at_caller(x))
 		return 1;
 	return x->eof != 0 && clock_ms(CLOCK_STEADY) - x->eof >= x->c->d->conf.half_close_ms;
+}
+
+/* May its address have another? */
+static struct ending
+count_it(struct exchange *x)
+{
+	struct limit *l = x->c->d->exchanges;
+
+	x->counted = 0;
+	if (l == NULL)
+		return ending(V_GO_ON, 0, NULL, NULL);
+	caller_address(x->c, &x->addr);
+	if (!(x->counted = limit_take(l, &x->addr, COUNT_MS)))
+		return ending(V_ERROR, 429, "too many requests from this address", "address_full");
+	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
 /* A holder of the name, waiting while it is in its grace period. */
@@ -217,7 +233,7 @@ may_sleep(struct exchange *x, const struct snapshot *was)
 	    !x->pump.failed && !x->opened && !(was->drained == 1 && x->pump.q.len > 0);
 	x->pump.sleeping = same;
 	x->lazy = same && !x->slept && x->res == RES_HEAD && request_out(x) && x->keep &&
-	    x->watch && x->eof == 0 && x->c->at == x->c->len && x->alone;
+	    x->watch && x->eof == 0 && x->c->at == x->c->len && x->alone && !x->counted;
 	x->slept |= same && x->res == RES_HEAD && request_out(x);
 	pthread_mutex_unlock(&x->s->mtx);
 	return same;
@@ -492,7 +508,9 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	int unsent = 0;
 
 	start(x, c);
-	e = find_holder(x, name, prefix.len > 0);
+	e = count_it(x);
+	if (e.v == V_GO_ON)
+		e = find_holder(x, name, prefix.len > 0);
 	if (e.v == V_GO_ON && x->holder->guard != NULL)
 		e = check_guard(x);
 	if (e.v == V_GO_ON && x->holder->session->dialect->whole)
@@ -511,6 +529,8 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		fields = error_fields(x, e.status);	/* while it is known whose they are */
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
+	if (x->counted)
+		limit_give(c->d->exchanges, &x->addr);
 	if (e.v == V_ERROR && (x->status != 0 || unsent))
 		e.v = V_CUT;	/* a head has gone out, or a part of one: an error behind it would be another's answer */
 	if (e.why != NULL && e.v != V_ERROR)

@@ -44,6 +44,8 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int slept;		/* for the response, once already */
 	int raw;		/* upgraded, and known to be */
 	char told[128];		/* what an error says */
+	struct addr addr;	/* whom it is counted for, if counted: --exchanges-per-ip */
+	int counted;
 
 	enum response res;	/* [s] */
 	int req_done;		/* [s] the whole request has come from the caller */

@@ -415,7 +415,7 @@ jwtauth_sign(struct jwtauth *a, const char *claims, size_t len, char out[JWT_MAX
 }
 
 int
-jwtauth_check(struct jwtauth *a, const struct str *token, int64_t now, const char *peer, struct identity *who)
+jwtauth_check(struct jwtauth *a, const struct str *token, int64_t now, int scopeless, const char *peer, struct identity *who)
 {
 	struct jwt *t = malloc(sizeof(*t));
 	const char *why = "no memory";
@@ -428,7 +428,7 @@ jwtauth_check(struct jwtauth *a, const struct str *token, int64_t now, const cha
 		auth_jwt(who, &c);
 		memcpy(who->scope, c.scope, sizeof(who->scope));
 		who->expires = c.exp + leeway(a, 0);
-		status = c.scope[0] != '\0' ? 0 : 403;
+		status = scopeless || c.scope[0] != '\0' ? 0 : 403;
 		why = "it has no claim tunnel, and sub is no name";
 	}
 	if (t != NULL)

@@ -52,8 +52,8 @@ int jwtauth_sign(struct jwtauth *, const char *claims, size_t len, char out[JWT_
 
 /*
  * All of it, for the native dialect and its like: 0 and who bears this token; or a status, 401, 403 where the token is good
- * and holds no name at all, or 503: JWTAUTH_LATER. peer, for the log, which tells why. Its session ends with the token, leeway and all.
+ * and holds no name at all (unless scopeless ones will do), or 503: JWTAUTH_LATER. peer, for the log, which tells why. Its session ends with the token, leeway and all.
  */
-int jwtauth_check(struct jwtauth *, const struct str *token, int64_t now, const char *peer, struct identity *);
+int jwtauth_check(struct jwtauth *, const struct str *token, int64_t now, int scopeless, const char *peer, struct identity *);
 
 #endif

@@ -1,21 +1,26 @@
-/* limit.c: how much of something one address may have; see limit.h. */
+/* limit.c: how much of something somebody may have; see limit.h. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "deadline.h"
 #include "limit.h"
 
 enum { BUCKETS = 1024 };
 
-struct count {			/* an address that has something */
+struct count {			/* somebody who has something */
 	struct count *next;
-	struct addr addr;
 	long n;
+	size_t len;
+	unsigned char key[];
 };
 
 struct limit {
 	long max;
-	pthread_mutex_t mtx;	/* guards the table */
+	pthread_mutex_t mtx;	/* guards what follows */
+	pthread_cond_t given;
+	int waiting;		/* for that */
 	struct count *bucket[BUCKETS];
 };
 
@@ -28,6 +33,7 @@ limit_new(long max)
 		return NULL;
 	l->max = max;
 	pthread_mutex_init(&l->mtx, NULL);
+	cond_init(&l->given);
 	return l;
 }
 
@@ -35,67 +41,105 @@ void
 limit_free(struct limit *l)
 {
 	pthread_mutex_destroy(&l->mtx);
+	pthread_cond_destroy(&l->given);
 	free(l);
 }
 
-/* Who is counted: an IPv6 host has all of its /64. */
-static struct addr
-whole(const struct addr *a)
-{
-	static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
-	struct addr w = *a;
-
-	if (memcmp(a->ip, v4, sizeof(v4)) != 0)
-		memset(w.ip + 8, 0, 8);
-	return w;
-}
-
 static struct count **
-find_locked(struct limit *l, const struct addr *a)
+find_locked(struct limit *l, const void *key, size_t len)
 {
+	const unsigned char *k = key;
 	struct count **p;
 	uint32_t h = 2166136261u;	/* FNV-1a */
 	size_t i;
 
-	for (i = 0; i < sizeof(a->ip); i++)
-		h = (h ^ a->ip[i]) * 16777619u;
+	for (i = 0; i < len; i++)
+		h = (h ^ k[i]) * 16777619u;
 	for (p = &l->bucket[h % BUCKETS]; *p != NULL; p = &(*p)->next)
-		if (memcmp((*p)->addr.ip, a->ip, sizeof(a->ip)) == 0)
+		if ((*p)->len == len && memcmp((*p)->key, key, len) == 0)
 			break;
 	return p;
 }
 
-int
-limit_take(struct limit *l, const struct addr *addr)
+static int
+take_locked(struct limit *l, const void *key, size_t len)
 {
-	struct addr a = whole(addr);
-	struct count **p, *c;
-	int ok = 0;
+	struct count **p = find_locked(l, key, len), *c = *p;
 
-	pthread_mutex_lock(&l->mtx);
-	p = find_locked(l, &a);
-	if ((c = *p) == NULL && (c = calloc(1, sizeof(*c))) != NULL) {
-		c->addr = a;
+	if (c == NULL) {	/* n is 0, and max is more */
+		if ((c = calloc(1, sizeof(*c) + len)) == NULL)
+			return 0;
+		c->len = len;
+		memcpy(c->key, key, len);
 		*p = c;
 	}
-	if (c != NULL && (ok = c->n < l->max))
-		c->n++;
+	if (c->n == l->max)
+		return 0;
+	c->n++;
+	return 1;
+}
+
+static int
+take(struct limit *l, const void *key, size_t len, long wait_ms)
+{
+	struct timespec until;
+	int ok, rc = wait_ms > 0 ? 0 : ETIMEDOUT;
+
+	pthread_mutex_lock(&l->mtx);
+	if (!(ok = take_locked(l, key, len)) && rc == 0) {
+		deadline_in(&until, wait_ms);
+		l->waiting++;
+		while (!ok && rc == 0) {
+			rc = pthread_cond_timedwait(&l->given, &l->mtx, &until);
+			ok = take_locked(l, key, len);
+		}
+		l->waiting--;
+	}
 	pthread_mutex_unlock(&l->mtx);
 	return ok;
 }
 
-void
-limit_give(struct limit *l, const struct addr *addr)
+static void
+give(struct limit *l, const void *key, size_t len)
 {
-	struct addr a = whole(addr);
 	struct count **p, *c;
 
 	pthread_mutex_lock(&l->mtx);
-	p = find_locked(l, &a);
+	p = find_locked(l, key, len);
 	c = *p;
 	if (--c->n == 0) {
 		*p = c->next;
 		free(c);
 	}
+	if (l->waiting > 0)
+		pthread_cond_broadcast(&l->given);
 	pthread_mutex_unlock(&l->mtx);
+}
+
+int
+limit_take(struct limit *l, const struct addr *addr, long wait_ms)
+{
+	struct addr a = addr_network(addr);
+
+	return take(l, a.ip, sizeof(a.ip), wait_ms);
+}
+
+void
+limit_give(struct limit *l, const struct addr *addr)
+{
+	struct addr a = addr_network(addr);
+
+	give(l, a.ip, sizeof(a.ip));
+}
+
+int
+limit_take_name(struct limit *l, const char *name, long wait_ms)
+{
+	return take(l, name, strlen(name), wait_ms);
+}
+
+void
+limit_give_name(struct limit *l, const char *name)
+{
+	give(l, name, strlen(name));
 }

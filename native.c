@@ -10,6 +10,7 @@
 #include "handshake.h"
 #include "json.h"
 #include "log.h"
+#include "login.h"
 #include "native.h"
 #include "ports.h"
 #include "route.h"
@@ -575,8 +576,11 @@ judge(struct caller *c, struct identity *who, char accept[WS_ACCEPT_LEN + 1], co
 	if (status != 101)
 		return status;
 	*why = "no valid token came with the request";
-	status = daemon_auth(c->d, http_field(&c->head, "Authorization"), c->peer, who);
+	status = login_bearer(c, who);
 	if (status == 401)
+		return status;
+	*why = login_later;
+	if (status == 429)
 		return status;
 	*why = "the keys that would tell whether the token is good cannot be had";
 	if (status == 503)
@@ -654,9 +658,7 @@ native_accept(struct caller *c)
 	if (status != 0) {
 		if (n != NULL)
 			session_unref(c->d->registry, &n->session);
-		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
-		    status == 401 ? "WWW-Authenticate: Bearer\r\n" :
-		    status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
+		caller_error(c, status, why, NULL, caller_fields(c, status));
 		return NULL;
 	}
 	buf_init(&b, text, sizeof(text));

@@ -34,9 +34,9 @@ struct opt {
 
 struct opt_set {		/* where values came from so far; the caller's memory */
 	const struct opt *opts;
-	size_t n;		/* entries in opts; at most 64 */
+	size_t n;		/* entries in opts; at most 128 */
 	const char *prefix;	/* environment: "TUNNELD" */
-	unsigned char from[64];	/* per option: the highest source seen */
+	unsigned char from[128];	/* per option: the highest source seen */
 	char err[256];		/* the last error */
 };
 

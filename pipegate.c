@@ -8,6 +8,7 @@
 #include "handshake.h"
 #include "jwtauth.h"
 #include "log.h"
+#include "login.h"
 #include "msglink.h"
 #include "pipegate.h"
 #include "pipegatemsg.h"
@@ -185,11 +186,19 @@ identify(struct caller *c, struct identity *who, char name[1 + PIPEGATE_ID_MAX +
 	struct jwt_claims claims;
 	int64_t now = clock_ms(CLOCK_WALL) / 1000;
 	long n = pipegate_token(c->head.target, token, JWT_MAX + 1);
-	int rc = -1;
+	struct str credential;
+	int rc = JWTAUTH_LATER;
 
 	*why = t == NULL ? "no memory" : n == -1 ? "no token" : "no JWT is believed here";
-	if (t != NULL && n >= 0 && c->d->jwt != NULL && jwtauth_verify(c->d->jwt, t, token, (size_t)n, why) == 0 &&
-	    judge(c->d, t, now, &claims, why) == 0) {
+	if (t != NULL && n >= 0 && c->d->jwt != NULL && (rc = jwtauth_verify(c->d->jwt, t, token, (size_t)n, why)) == 0)
+		rc = judge(c->d, t, now, &claims, why);
+	if (rc == -1) {
+		credential.p = token;
+		credential.len = (size_t)n;
+		login_failed(c, &credential);
+	}
+	if (rc == 0) {
+		rc = -1;
 		*why = "sub is no id: letters, digits, and what needs no escape in a path; health, healthz, relay and tunnel are taken";
 		if (pipegate_id_ok(claims.sub)) {
 			auth_jwt(who, &claims);
@@ -202,7 +211,7 @@ identify(struct caller *c, struct identity *who, char name[1 + PIPEGATE_ID_MAX +
 		}
 	}
 	free(t);
-	return rc;
+	return rc == 0 ? 0 : -1;
 }
 
 static struct pipegate *
@@ -248,6 +257,9 @@ refuse(struct caller *c, struct identity *who, char *name, char accept[WS_ACCEPT
 
 	if (status != 101)
 		return status;
+	*why = login_later;
+	if (login_waits(c))
+		return 429;
 	if (identify(c, who, name, why) == -1)
 		return 403;
 	*why = "another client has this path";
@@ -309,8 +321,7 @@ refused(struct caller *c, int status, const char *why)
 	if (status == 403)
 		caller_refuse_client(c, status, why);
 	else
-		caller_error(c, status, why, NULL, status == 426 ? "Sec-WebSocket-Version: 13\r\n" :
-		    status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
+		caller_error(c, status, why, NULL, caller_fields(c, status));
 	return NULL;
 }
 

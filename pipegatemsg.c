@@ -7,48 +7,9 @@
 #include "json.h"
 #include "msgfields.h"
 #include "pipegatemsg.h"
+#include "query.h"
 
 /* Paths. */
-
-static int
-hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* The byte at the start of s, decoded; *n is how many bytes stand for it. */
-static char
-decoded(struct str s, size_t *n)
-{
-	*n = 1;
-	if (s.p[0] != '%' || s.len < 3 || hex(s.p[1]) == -1 || hex(s.p[2]) == -1)
-		return s.p[0];
-	*n = 3;
-	return (char)(hex(s.p[1]) << 4 | hex(s.p[2]));
-}
-
-static struct str
-behind(struct str s, size_t n)
-{
-	s.p += n;
-	s.len -= n;
-	return s;
-}
-
-/* What stands in front of the first c, or all; *rest is what is behind it, p NULL if there is none. */
-static struct str
-split(struct str s, char c, struct str *rest)
-{
-	const char *at = s.len > 0 ? memchr(s.p, c, s.len) : NULL;
-
-	rest->p = NULL;
-	rest->len = 0;
-	if (at == NULL)
-		return s;
-	*rest = behind(s, (size_t)(at - s.p) + 1);
-	s.len = (size_t)(at - s.p);
-	return s;
-}
 
 /* A byte of a path segment that needs no escape, RFC 3986 section 3.3. */
 static int
@@ -78,7 +39,7 @@ pipegate_id_ok(const char *id)
 size_t
 pipegate_path_id(struct str target, char id[PIPEGATE_ID_MAX + 1], int *slash)
 {
-	struct str none, path = split(target, '?', &none);
+	struct str none, path = str_split(target, '?', &none);
 	size_t at, n, len = 0;
 	char c;
 
@@ -86,7 +47,7 @@ pipegate_path_id(struct str target, char id[PIPEGATE_ID_MAX + 1], int *slash)
 	if (path.len < 2 || path.p[0] != '/')
 		return 0;
 	for (at = 1; at < path.len && !*slash; at += n) {
-		c = decoded(behind(path, at), &n);
+		c = query_byte(str_behind(path, at), &n);
 		if (c == '/') {
 			*slash = 1;
 			n = n == 1 ? 0 : n;
@@ -100,38 +61,12 @@ pipegate_path_id(struct str target, char id[PIPEGATE_ID_MAX + 1], int *slash)
 	return len > 0 ? at : 0;
 }
 
-/* A form's text decoded: '+' is a blank. Its length; it is never longer. */
-static size_t
-form_decode(struct str s, char *out)
-{
-	size_t n, len = 0;
-
-	for (; s.len > 0; s = behind(s, n)) {
-		out[len] = decoded(s, &n);
-		if (n == 1 && out[len] == '+')
-			out[len] = ' ';
-		len++;
-	}
-	return len;
-}
-
 long
 pipegate_token(struct str target, char *out, size_t cap)
 {
-	struct str query, pair, value, last = { NULL, 0 };
-	size_t n;
+	long n = query_get(target, "token", QUERY_LAST, out, cap);
 
-	split(target, '?', &query);
-	while (query.p != NULL) {
-		pair = split(query, '&', &query);
-		if (str_is(split(pair, '=', &value), "token"))
-			last = value.p != NULL ? value : behind(pair, pair.len);
-	}
-	if (last.p == NULL || last.len >= cap)
-		return -1;
-	n = form_decode(last, out);
-	out[n] = '\0';
-	return memchr(out, '\0', n) == NULL ? (long)n : -1;
+	return n >= 0 ? n : -1;
 }
 
 size_t
@@ -165,8 +100,8 @@ is_dots(struct str segment)
 {
 	size_t n, dots = 0;
 
-	for (; segment.len > 0; segment = behind(segment, n), dots++)
-		if (decoded(segment, &n) != '.')
+	for (; segment.len > 0; segment = str_behind(segment, n), dots++)
+		if (query_byte(segment, &n) != '.')
 			return 0;
 	return dots == 1 || dots == 2;
 }
@@ -175,7 +110,7 @@ static int
 has_dots(struct str path)
 {
 	while (path.p != NULL)
-		if (is_dots(split(path, '/', &path)))
+		if (is_dots(str_split(path, '/', &path)))
 			return 1;
 	return 0;
 }
@@ -186,8 +121,8 @@ pipegate_put_path(struct buf *b, struct str path)
 	static const char digits[] = "0123456789ABCDEF";
 	size_t n;
 
-	for (; path.len > 0; path = behind(path, n)) {
-		decoded(path, &n);
+	for (; path.len > 0; path = str_behind(path, n)) {
+		query_byte(path, &n);
 		if (n == 3 || is_pchar(path.p[0]) || path.p[0] == '/') {
 			buf_put(b, path.p, n);
 			continue;
@@ -208,17 +143,17 @@ put_query(struct buf *b, struct str query, char *scratch)
 
 	buf_str(b, "[");
 	while (query.p != NULL) {
-		pair = split(query, '&', &query);
+		pair = str_split(query, '&', &query);
 		if (pair.len == 0)
 			continue;
 		buf_str(b, comma);
 		comma = ",";
-		pair = split(pair, '=', &value);
-		n = form_decode(pair, scratch);
+		pair = str_split(pair, '=', &value);
+		n = query_decode(pair, scratch);
 		buf_str(b, "[");
 		json_put_str(b, scratch, n);
 		buf_str(b, ",");
-		n = form_decode(value, scratch);
+		n = query_decode(value, scratch);
 		json_put_str(b, scratch, n);
 		buf_str(b, "]");
 	}
@@ -240,7 +175,7 @@ is_ascii(struct str s)
 static void
 put_value(struct buf *b, struct str s)
 {
-	for (; s.len > 0; s = behind(s, 1)) {
+	for (; s.len > 0; s = str_behind(s, 1)) {
 		if (*s.p == '"' || *s.p == '\\')
 			buf_char(b, '\\');
 		buf_char(b, *s.p == '\t' ? ' ' : *s.p);
@@ -343,12 +278,12 @@ room(const struct http_head *h)
 static void
 put_request(struct buf *b, const struct message *m, struct buf *inner, char *scratch)
 {
-	struct str query, path = split(m->head.target, '?', &query);
+	struct str query, path = str_split(m->head.target, '?', &query);
 
 	buf_str(b, "{\"correlation_id\":\"");
 	buf_str(b, m->id);
 	buf_str(b, "\",\"url_path\":\"");
-	pipegate_put_path(b, behind(path, 1));	/* the client's library would take '?' and '#' for its own */
+	pipegate_put_path(b, str_behind(path, 1));	/* the client's library would take '?' and '#' for its own */
 	buf_str(b, "\",\"url_query\":");
 	put_query(inner, query, scratch);
 	json_put_str(b, inner->p, inner->len);
@@ -364,7 +299,7 @@ put_request(struct buf *b, const struct message *m, struct buf *inner, char *scr
 int
 pipegate_encode(const struct message *m, size_t max, char **text, size_t *len)
 {
-	struct str query, path = split(m->head.target, '?', &query);
+	struct str query, path = str_split(m->head.target, '?', &query);
 	size_t cap = room(&m->head);
 	struct buf b, inner;
 	char *scratch;

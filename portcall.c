@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "clock.h"
 #include "guard.h"
 #include "log.h"
@@ -92,6 +93,8 @@ open_stream(struct call *c, struct str *lead)
 static void
 serve(struct call *c)
 {
+	int64_t began = clock_ms(CLOCK_STEADY);
+	char host[NET_ADDR_MAX];
 	struct str lead;
 	const char *why;
 
@@ -102,6 +105,8 @@ serve(struct call *c)
 		registry_done(c->d->registry, c->holder);
 	if (why != NULL)
 		log_line(LOG_INFO, "call_failed", "name", c->name, "reason", why, "peer", c->peer, (char *)NULL);
+	net_format_host(&c->from, host);
+	access_port(c->d, host, c->name, began, why, c->tcp.s != NULL ? c->tcp.pump.sent : 0);
 }
 
 static struct call *

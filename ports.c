@@ -46,6 +46,7 @@ struct ports {
 	pthread_cond_t closed;	/* a port is */
 	struct port *first;
 	long nopen;		/* sockets */
+	long ncallers;		/* of all ports */
 	unsigned last;		/* of the pool, given last */
 	int ended;		/* the acceptor has gone: nothing is open, nothing can be */
 };
@@ -125,6 +126,7 @@ port_left(struct port *q)
 	int gone;
 
 	pthread_mutex_lock(&p->mtx);
+	p->ncallers--;
 	gone = --q->callers == 0 && q->nfds == 0 && q->refs == 0;
 	pthread_mutex_unlock(&p->mtx);
 	if (gone)
@@ -148,18 +150,23 @@ close_locked(struct ports *p, struct port **at)
 
 /* Accepting. */
 
-/* A caller for q, if it may have another. */
-static int
+/* A caller for q, if it may have another. NULL, or what to log. */
+static const char *
 admit(struct port *q)
 {
-	int ok;
+	const struct daemon_conf *conf = &q->ports->d->conf;
+	struct ports *p = q->ports;
+	const char *full;
 
-	pthread_mutex_lock(&q->ports->mtx);
-	ok = q->callers < q->ports->d->conf.port_callers && q->refs > 0;
-	if (ok)
+	pthread_mutex_lock(&p->mtx);
+	full = q->callers >= conf->port_callers || q->refs == 0 ? "port_full" :
+	    p->ncallers >= conf->port_callers_all ? "ports_full" : NULL;
+	if (full == NULL) {
 		q->callers++;
-	pthread_mutex_unlock(&q->ports->mtx);
-	return ok;
+		p->ncallers++;
+	}
+	pthread_mutex_unlock(&p->mtx);
+	return full;
 }
 
 /* No stream for this one: it sees a reset, as from a port where nobody listens. */
@@ -181,9 +188,10 @@ hand_over(struct port *q, int fd, const struct sockaddr_storage *peer)
 {
 	struct daemon *d = q->ports->d;
 	struct port_job *j;
+	const char *full;
 
-	if (!admit(q)) {
-		turn_away(fd, q, "port_full");
+	if ((full = admit(q)) != NULL) {
+		turn_away(fd, q, full);
 		return;
 	}
 	if ((j = malloc(sizeof(*j))) != NULL) {

@@ -9,7 +9,9 @@
 
 #include "proxyproto.h"
 
-enum { V4_AT = 12, V4_LEN = 4, V6_LEN = 16, PORTS_LEN = 4 };
+enum { V4_AT = 12, V4_LEN = 4, V6_LEN = 16, PORTS_LEN = 4, TEXT_MAX = 107, FIXED_LEN = 16 };
+
+static const unsigned char signature[] = "\r\n\r\n\0\r\nQUIT\n";	/* of version 2 */
 
 static int
 is_v4(const struct addr *a)
@@ -34,7 +36,6 @@ write_text(char *out, const struct proxyproto_end *src, const struct proxyproto_
 static size_t
 write_binary(unsigned char *out, const struct proxyproto_end *src, const struct proxyproto_end *dst, int v4)
 {
-	static const unsigned char signature[] = "\r\n\r\n\0\r\nQUIT\n";
 	size_t len = v4 ? V4_LEN : V6_LEN, skip = v4 ? V4_AT : 0, n = sizeof(signature) - 1;
 
 	memcpy(out, signature, n);
@@ -96,4 +97,138 @@ proxyproto_end(struct proxyproto_end *e, const char *text)
 	host[len] = '\0';
 	e->port = port;
 	return addr_parse(&e->addr, host);
+}
+
+/* Reading. */
+
+static int
+bad(const char **why, const char *what)
+{
+	*why = what;
+	return -1;
+}
+
+/* The word at *p up to end or a blank, which is left behind, as text. 0, or -1: it is empty, or too long. */
+static int
+word(const char **p, const char *end, char *out, size_t cap)
+{
+	const char *blank = memchr(*p, ' ', (size_t)(end - *p));
+	size_t len = (size_t)((blank != NULL ? blank : end) - *p);
+
+	if (len == 0 || len >= cap)
+		return -1;
+	memcpy(out, *p, len);
+	out[len] = '\0';
+	*p = blank != NULL ? blank + 1 : end;
+	return 0;
+}
+
+/* An address of the family. 0, or -1. */
+static int
+take_address(struct addr *a, const char *text, int v4)
+{
+	return (strchr(text, ':') == NULL) == v4 && addr_parse(a, text) == 0 ? 0 : -1;
+}
+
+/* 0 to 65535 without leading zeros. -1: it is none. */
+static long
+take_port(const char *text)
+{
+	long n = 0;
+
+	if (text[0] == '0' && text[1] != '\0')
+		return -1;
+	for (; *text >= '0' && *text <= '9' && n <= 65535; text++)
+		n = n * 10 + (*text - '0');
+	return *text == '\0' && n <= 65535 ? n : -1;
+}
+
+/* The line of version 1, from behind "PROXY ". */
+static int
+take_line(struct proxyproto_end *src, int *known, const char *p, const char *end)
+{
+	char kind[8], from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN], sport[6], dport[6];
+	struct addr dst;
+	int v4;
+
+	if (word(&p, end, kind, sizeof(kind)) == -1)
+		return -1;
+	*known = strcmp(kind, "UNKNOWN") != 0;
+	if (!*known)
+		return 0;	/* whatever is behind it */
+	v4 = strcmp(kind, "TCP4") == 0;
+	if ((!v4 && strcmp(kind, "TCP6") != 0) || word(&p, end, from, sizeof(from)) == -1 || word(&p, end, to, sizeof(to)) == -1 ||
+	    word(&p, end, sport, sizeof(sport)) == -1 || word(&p, end, dport, sizeof(dport)) == -1 || p != end || end[-1] == ' ')
+		return -1;
+	if (take_address(&src->addr, from, v4) == -1 || take_address(&dst, to, v4) == -1 || take_port(sport) == -1 || take_port(dport) == -1)
+		return -1;
+	src->port = (unsigned)take_port(sport);
+	return 0;
+}
+
+static int
+parse_text(struct proxyproto_end *src, int *known, const char *buf, size_t len, const char **why)
+{
+	static const char start[] = "PROXY ";
+	size_t n = sizeof(start) - 1, max = len < TEXT_MAX ? len : TEXT_MAX;
+	const char *lf;
+
+	if (memcmp(buf, start, len < n ? len : n) != 0)
+		return bad(why, "there is no PROXY header");
+	lf = memchr(buf, '\n', max);
+	if (lf == NULL)
+		return len < TEXT_MAX ? 0 : bad(why, "its line is too long");
+	if (lf[-1] != '\r' || lf - 1 < buf + n || take_line(src, known, buf + n, lf - 1) == -1)
+		return bad(why, "its line is malformed");
+	return (int)(lf + 1 - buf);
+}
+
+/* Version 2, all of it there: the addresses. */
+static void
+take_binary(struct proxyproto_end *src, int v4, const unsigned char *p)
+{
+	size_t len = v4 ? V4_LEN : V6_LEN;
+
+	memset(&src->addr, 0, sizeof(src->addr));
+	if (v4)
+		src->addr.ip[10] = src->addr.ip[11] = 0xff;
+	memcpy(src->addr.ip + (v4 ? V4_AT : 0), p, len);
+	src->port = (unsigned)p[2 * len] << 8 | p[2 * len + 1];
+}
+
+static int
+parse_binary(struct proxyproto_end *src, int *known, const unsigned char *buf, size_t len, const char **why)
+{
+	size_t n, need;
+	int v4, v6;
+
+	if (memcmp(buf, signature, len < sizeof(signature) - 1 ? len : sizeof(signature) - 1) != 0)
+		return bad(why, "there is no PROXY header");
+	if (len < FIXED_LEN)
+		return 0;
+	if (buf[12] != 0x20 && buf[12] != 0x21)
+		return bad(why, "its version or command is not known");
+	n = FIXED_LEN + ((size_t)buf[14] << 8 | buf[15]);
+	if (n > PROXYPROTO_READ_MAX)
+		return bad(why, "it is too long");
+	v4 = buf[13] == 0x11;
+	v6 = buf[13] == 0x21;
+	need = v4 ? 2 * V4_LEN + PORTS_LEN : v6 ? 2 * V6_LEN + PORTS_LEN : 0;
+	if (buf[12] == 0x21 && n - FIXED_LEN < need)
+		return bad(why, "it is too short for its addresses");
+	if (len < n)
+		return 0;
+	*known = buf[12] == 0x21 && (v4 || v6);
+	if (*known)
+		take_binary(src, v4, buf + FIXED_LEN);
+	return (int)n;
+}
+
+int
+proxyproto_parse(struct proxyproto_end *src, int *known, const unsigned char *buf, size_t len, const char **why)
+{
+	*known = 0;
+	if (len == 0)
+		return 0;
+	return buf[0] == signature[0] ? parse_binary(src, known, buf, len, why) : parse_text(src, known, (const char *)buf, len, why);
 }

@@ -125,6 +125,13 @@ is_local(const struct caller *c)
 	    http_field(&c->head, "X-Forwarded-For") == NULL && http_field(&c->head, "Forwarded") == NULL;
 }
 
+/* wsproxy's endpoints, to the letter. */
+static enum route
+route_web(struct str path)
+{
+	return str_is(path, "/relay") ? ROUTE_RELAY : str_is(path, "/tunnel") ? ROUTE_WSPROXY : ROUTE_NOBODY;
+}
+
 /* Rule 2: the endpoints. ROUTE_NOBODY if it is none. */
 static enum route
 route_endpoint(const struct caller *c, struct str path)
@@ -145,9 +152,7 @@ route_endpoint(const struct caller *c, struct str path)
 		return ROUTE_BIFROST;
 	if (pipegate_is(h) == PIPEGATE_YES)
 		return ROUTE_PIPEGATE;
-	if (str_is(path, "/relay") || str_is(path, "/tunnel"))
-		return ROUTE_OFF;
-	return ROUTE_NOBODY;
+	return route_web(path);
 }
 
 /* Rule 3: the first path segment names a path tunnel; *prefix is it with its slash. ROUTE_NOBODY if there is none. */
@@ -213,6 +218,8 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 		memcpy(name, "default", sizeof("default"));
 		return ROUTE_TUNNEL;
 	}
+	if (d->conf.web && (r = route_web(path)) != ROUTE_NOBODY)	/* what is no upgrade there is told so, if it is for nobody else */
+		return r;
 	if (str_is(path, "/") && (str_is(h->method, "GET") || str_is(h->method, "HEAD")) && !ws_is_upgrade(h))
 		return ROUTE_PAGE;
 	/* a client of PipeGate's whose token was cut, or that has none, is told that */

@@ -112,6 +112,7 @@ listen_all(struct daemon_listener l[LISTENERS_MAX])
 		while (k > 0) {
 			l[n].fd = fd[--k];
 			l[n].any = net_split(conf.listen[i], host, port) == 0 && strtol(port, NULL, 10) == 0;
+			l[n].proxy = conf.proxy[i];
 			l[n++].tls = conf.tls[i];
 		}
 	}
@@ -164,6 +165,16 @@ load_tls(void)
 	if ((s = tls_server_new(conf.d.cert, conf.d.ncerts, why)) == NULL)
 		die(1, "%s", why);
 	return s;
+}
+
+static void
+check_listen(void)
+{
+	int i;
+
+	for (i = 0; i < conf.nlisten; i++)
+		if (conf.proxy[i] && conf.d.ntrust == 0)
+			die(EXIT_USAGE, "a listener with ,proxy needs --trust ADDRESS: from whom the PROXY header is believed");
 }
 
 /* The keys of JWTs. NULL: none are believed. */
@@ -271,6 +282,7 @@ serve(void)
 	sigset_t set;
 
 	privileges_check(&conf, 1);
+	check_listen();
 	if (conf.takeover)
 		ask_running();
 	tls = load_tls();
@@ -326,6 +338,7 @@ main(int argc, char **argv)
 	options(&conf, OPTIONS_DAEMON, argc, argv, 0);
 	if (conf.check) {
 		privileges_check(&conf, 0);
+		check_listen();
 		if ((tls = load_tls()) != NULL)
 			tls_server_unref(tls);
 		if ((jwt = load_jwt()) != NULL)

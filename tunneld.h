@@ -20,7 +20,7 @@ enum {
 struct conf {
 	struct daemon_conf d;
 	char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
-	int tls[LISTEN_TEXTS], nlisten;
+	int tls[LISTEN_TEXTS], proxy[LISTEN_TEXTS], nlisten;
 	char state[FILE_PATH_MAX], file[FILE_PATH_MAX];
 	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
 	int ncerts, nkeys;

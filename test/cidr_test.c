@@ -75,8 +75,13 @@ test_bits(unsigned bits)
 int
 main(void)
 {
-	struct addr a;
+	static const struct { const char *addr, *net, *shown; } hosts[] = {
+		{ "192.0.2.7", "192.0.2.7", "192.0.2.7" }, { "::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7" },
+		{ "2001:DB8:1:2:3:4:5:6", "2001:db8:1:2::", "2001:db8:1:2:3:4:5:6" }, { "::1", "::", "::1" }
+	};
+	struct addr a, b;
 	struct cidr c;
+	char shown[46];
 	const char *why;
 	char *text;
 	size_t i;
@@ -84,6 +89,9 @@ main(void)
 	for (i = 0; i < sizeof(addrs) / sizeof(addrs[0]); i++) {
 		text = exact(addrs[i].text, strlen(addrs[i].text) + 1);
 		check(addr_parse(&a, text) == 0 && memcmp(a.ip, addrs[i].want, 16) == 0, text, i);
+		addr_format(&a, shown, sizeof(shown));
+		memset(&b, 0xaa, sizeof(b));
+		check(addr_parse(&b, shown) == 0 && memcmp(a.ip, b.ip, 16) == 0, shown, i);
 		free(text);
 	}
 	for (i = 0; i < sizeof(not_addrs) / sizeof(not_addrs[0]); i++)
@@ -103,5 +111,12 @@ main(void)
 		    cidr_match(&c, &a) == matches[i].want, matches[i].addr, i);
 	for (i = 0; i <= 128; i++)
 		test_bits((unsigned)i);
+	for (i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		check(addr_parse(&a, hosts[i].addr) == 0 && addr_parse(&b, hosts[i].net) == 0, hosts[i].addr, i);
+		addr_format(&a, shown, sizeof(shown));
+		check(strcmp(shown, hosts[i].shown) == 0, hosts[i].shown, i);
+		a = addr_network(&a);
+		check(memcmp(a.ip, b.ip, 16) == 0, hosts[i].net, i);
+	}
 	return test_end();
 }

@@ -1,5 +1,6 @@
 /* limit_test.c: counts of addresses are exact, also from many threads. */
 #include <pthread.h>
+#include <time.h>
 
 #include "../limit.h"
 #include "test.h"
@@ -12,6 +13,8 @@ addr(const char *text)
 	check(addr_parse(&a, text) == 0, text, 0);
 	return a;
 }
+
+static struct limit *shared_one;
 
 /* Who counts as who. */
 static void
@@ -35,12 +38,12 @@ addresses(void)
 		l = limit_new(1);
 		a = addr(table[i].a);
 		b = addr(table[i].b);
-		check(limit_take(l, &a), "the first", i);
-		check(limit_take(l, &b) == !table[i].same, "the second", i);
+		check(limit_take(l, &a, 0), "the first", i);
+		check(limit_take(l, &b, 0) == !table[i].same, "the second", i);
 		if (!table[i].same)
 			limit_give(l, &b);
 		limit_give(l, &a);
-		check(limit_take(l, &b), "given back", i);
+		check(limit_take(l, &b, 0), "given back", i);
 		limit_give(l, &b);
 		limit_free(l);
 	}
@@ -60,7 +63,7 @@ counts(void)
 		for (i = 0; i < 5000; i++) {
 			a.ip[14] = (uint8_t)(i >> 8);
 			a.ip[15] = (uint8_t)i;
-			wrong += limit_take(l, &a) != (n < 3);
+			wrong += limit_take(l, &a, 0) != (n < 3);
 		}
 	check(wrong == 0, "three of five for each", (size_t)wrong);
 	for (n = 0; n < 3; n++)
@@ -69,10 +72,62 @@ counts(void)
 			a.ip[15] = (uint8_t)i;
 			limit_give(l, &a);
 		}
-	check(limit_take(l, &a) && limit_take(l, &a) && limit_take(l, &a) && !limit_take(l, &a), "all were given back", 0);
+	check(limit_take(l, &a, 0) && limit_take(l, &a, 0) && limit_take(l, &a, 0) && !limit_take(l, &a, 0), "all were given back", 0);
 	for (n = 0; n < 3; n++)
 		limit_give(l, &a);
 	limit_free(l);
+}
+
+/* Users are counted as addresses are, and beside them. */
+static void
+names(void)
+{
+	struct limit *l = limit_new(2);
+	struct addr a;
+	int i;
+
+	memset(&a, 0, sizeof(a));
+	for (i = 0; i < 2; i++)
+		check(limit_take_name(l, "token:1", 0) && limit_take_name(l, "token:12", 0) && limit_take_name(l, "", 0), "names", (size_t)i);
+	check(!limit_take_name(l, "token:1", 0) && !limit_take_name(l, "", 0), "no third", 0);
+	check(limit_take(l, &a, 0), "an address of zeros is no empty name", 0);
+	limit_give(l, &a);
+	limit_give_name(l, "token:1");
+	check(limit_take_name(l, "token:1", 0) && !limit_take_name(l, "token:12", 0), "one was given back", 0);
+	for (i = 0; i < 2; i++) {
+		limit_give_name(l, "token:1");
+		limit_give_name(l, "token:12");
+		limit_give_name(l, "");
+	}
+	limit_free(l);
+}
+
+static void *
+giver(void *arg)
+{
+	struct addr a = *(struct addr *)arg;
+	const struct timespec some = { 0, 20000000 };
+
+	nanosleep(&some, NULL);
+	limit_give(shared_one, &a);
+	return NULL;
+}
+
+/* What is about to end is waited for. */
+static void
+soon(void)
+{
+	struct addr a = addr("192.0.2.1");
+	pthread_t t;
+
+	shared_one = limit_new(1);
+	check(limit_take(shared_one, &a, 1), "the first does not wait", 0);
+	check(!limit_take(shared_one, &a, 1), "one that does not end", 0);
+	check(pthread_create(&t, NULL, giver, &a) == 0, "thread", 0);
+	check(limit_take(shared_one, &a, 20000), "one that ends", 0);
+	pthread_join(t, NULL);
+	limit_give(shared_one, &a);
+	limit_free(shared_one);
 }
 
 enum { THREADS = 8, ROUNDS = 20000, AT_ONCE = 5 };
@@ -88,7 +143,7 @@ worker(void *arg)
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
-		if (!limit_take(shared, &a))
+		if (!limit_take(shared, &a, 0))
 			continue;
 		pthread_mutex_lock(&mtx);
 		took++;
@@ -117,8 +172,8 @@ threads(void)
 		pthread_join(t[i], NULL);
 	check(most <= AT_ONCE && took > 0, "never more at a time", (size_t)most);
 	for (i = 0; i < AT_ONCE; i++)
-		check(limit_take(shared, &a), "all of them are free again", (size_t)i);
-	check(!limit_take(shared, &a), "and no more", 0);
+		check(limit_take(shared, &a, 0), "all of them are free again", (size_t)i);
+	check(!limit_take(shared, &a, 0), "and no more", 0);
 	for (i = 0; i < AT_ONCE; i++)
 		limit_give(shared, &a);
 	limit_free(shared);
@@ -129,6 +184,8 @@ main(void)
 {
 	addresses();
 	counts();
+	names();
+	soon();
 	threads();
 	return test_end();
 }

@@ -36,6 +36,71 @@ static const struct { const char *text; int want; unsigned port; } ends[] = {
 	{ "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:80", -1, 0 },
 };
 
+/* What may stand there: its length, or -1; 0: it is cut. known: whom it is from. */
+static const struct {
+	const char *text;
+	size_t len;
+	int want;
+	const char *known;
+} heads[] = {
+#define ROW(text, want, known) { text, sizeof(text) - 1, want, known }
+	ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\nGET", 38, "192.0.2.1:1"),
+	ROW("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", 56, "255.255.255.255:65535"),
+	ROW("PROXY TCP6 2001:db8::a ::1 1 9000\r\n", 35, "[2001:db8::a]:1"),
+	ROW("PROXY UNKNOWN\r\n", 15, NULL), ROW("PROXY UNKNOWN and whatever\r\n", 28, NULL),
+	ROW("PROXY TCP4 192.0.2.1 192.0.2.2 0 443\r\n", 38, "192.0.2.1:0"),
+	ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 443 \r\n", -1, NULL), ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 443 x\r\n", -1, NULL),
+	ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n", -1, NULL), ROW("PROXY TCP4 192.0.2.1 192.0.2.2 01 443\r\n", -1, NULL),
+	ROW("PROXY TCP4 192.0.2.1 192.0.2.2 -1 443\r\n", -1, NULL), ROW("PROXY TCP4 192.0.2.1  192.0.2.2 1 443\r\n", -1, NULL),
+	ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n", -1, NULL), ROW("PROXY TCP4 ::1 192.0.2.2 1 443\r\n", -1, NULL),
+	ROW("PROXY TCP6 192.0.2.1 ::1 1 443\r\n", -1, NULL), ROW("PROXY TCP4 host 192.0.2.2 1 443\r\n", -1, NULL),
+	ROW("PROXY TCP5 192.0.2.1 192.0.2.2 1 443\r\n", -1, NULL), ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 443\n", -1, NULL),
+	ROW("PROXY \r\n", -1, NULL), ROW("PROXY  \r\n", -1, NULL), ROW("GET / HTTP/1.1\r\n\r\n", -1, NULL), ROW("PROXX", -1, NULL),
+	ROW("PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n", 104,
+	    "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
+	ROW("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n", 107, NULL),
+	ROW("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535 \r\n", -1, NULL),
+	ROW(SIG "\x21\x11\0\x0c\xc0\xa8\0\1\xc0\xa8\0\x0b\xdc\4\1\xbb" "GET", 28, "192.168.0.1:56324"),
+	ROW(SIG "\x21\x21\0\x24\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x0a" "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1" "\0\1\x23\x28", 52, "[2001:db8::a]:1"),
+	ROW(SIG "\x21\x11\0\x0f\xc0\xa8\0\1\xc0\xa8\0\x0b\xdc\4\1\xbb\4\0\0", 31, "192.168.0.1:56324"),	/* a TLV behind it */
+	ROW(SIG "\x20\0\0\0", 16, NULL), ROW(SIG "\x20\x11\0\x0c\xc0\xa8\0\1\xc0\xa8\0\x0b\xdc\4\1\xbb", 28, NULL),	/* LOCAL */
+	ROW(SIG "\x20\x11\0\3abc", 19, NULL),
+	ROW(SIG "\x21\0\0\0", 16, NULL), ROW(SIG "\x21\x31\0\4abcd", 20, NULL), ROW(SIG "\x21\x12\0\0", 16, NULL),
+	ROW(SIG "\x21\x11\0\x0b\xc0\xa8\0\1\xc0\xa8\0\x0b\xdc\4\1", -1, NULL), ROW(SIG "\x21\x21\0\x0c", -1, NULL),
+	ROW(SIG "\x11\x11\0\x0c", -1, NULL), ROW(SIG "\x22\x11\0\x0c", -1, NULL), ROW(SIG "\x21\x11\xff\xff", -1, NULL),
+	ROW("\r\n\r\n\0\r\nQUIX", -1, NULL), ROW("\r\nGET", -1, NULL),
+};
+
+/* Every cut of a header is one that needs more, and of a bad one no cut is a header. */
+static void
+reading(void)
+{
+	struct proxyproto_end src, want;
+	const char *why;
+	unsigned char *p;
+	size_t i, n;
+	int rc, known, good;
+
+	for (i = 0; i < LEN(heads); i++)
+		for (n = 0; n <= heads[i].len; n++) {
+			p = exact(heads[i].text, n);
+			why = NULL;
+			rc = proxyproto_parse(&src, &known, p, n, &why);
+			free(p);
+			good = heads[i].want > 0 && n >= (size_t)heads[i].want;
+			if (heads[i].want > 0)
+				check(rc == (good ? heads[i].want : 0), heads[i].text, n);
+			else
+				check(n == heads[i].len ? rc == -1 : rc <= 0, heads[i].text, n);
+			check(rc != -1 || why != NULL, "says why", i);
+			if (!good)
+				continue;
+			check(known == (heads[i].known != NULL), "known", i);
+			if (heads[i].known != NULL && proxyproto_end(&want, heads[i].known) == 0)
+				check(memcmp(src.addr.ip, want.addr.ip, 16) == 0 && src.port == want.port, heads[i].known, i);
+		}
+}
+
 static const struct proxyproto_end *
 end_of(struct proxyproto_end *e, const char *text, size_t row)
 {
@@ -70,5 +135,6 @@ main(void)
 		check(ends[i].want == -1 || src.port == ends[i].port, text, i);
 		free(text);
 	}
+	reading();
 	return test_end();
 }

@@ -286,6 +286,16 @@ def caps(r):
     cs[0].close()
     third.close()
     r.until("those that leave make room", lambda: echoes(one))
+    d = r.daemon("--port-callers", "2", "--port-callers-all", "3", name="all")
+    one, two = free_port(r), free_port(r)
+    peer(r, d, one)
+    peer(r, d, two)
+    cs = [call(r, one, b"x") for _ in range(2)] + [call(r, two, b"x")]
+    r.equal("as many as there may be of all", [c.exactly(1) for c in cs], [b"x"] * 3)
+    r.equal("one too many of all", call(r, two).over(), "reset")
+    d.log("event=ports_full .*port=%d" % two)
+    cs[0].close()
+    r.until("one that leaves makes room for another port's", lambda: echoes(two))
     d = r.daemon("--streams", "1", name="streams")
     peer(r, d, port := free_port(r))
     c = call(r, port, b"x")
@@ -650,6 +660,67 @@ def beside_http(r):
         r.check(f"{host}{path} is nobody's", r.get(d, host, path).status in (400, 404, 503), r.get(d, host, path))
     n = r.client(d, name, "--ws-path", "/_tunnel", ready=False)
     r.equal("nor can it be listened for", n.ready().get("code"), "bad_name")
+
+
+@test
+def low_ports(r):
+    """Below 1024: only as the scope names it, and only where the system lets the daemon."""
+    low = free_port(r)
+    for number in range(1023, 512, -1):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", number))
+            except PermissionError:
+                break           # we are not root, and neither is the daemon
+            except OSError:
+                continue
+            low = number
+            break
+    everything, named = r.daemon(name="all"), r.daemon(scope=f"{low if low < 1024 else 1023}", name="named")
+    got = peer(r, everything, min(low, 1023), ready=False).ready()
+    r.check("the scope * holds none of them", got["code"] == "forbidden" and "scope" in got["message"], got)
+    if low < 1024:
+        peer(r, named, low)
+        answers(r, "one that the scope names", low)
+    if os.geteuid() != 0:
+        got = peer(r, named, 1023, ready=False).ready()
+        r.check("one that the system refuses", got["op"] == "ready" or (got["code"] == "forbidden" and "below 1024" in got["message"]), got)
+        return
+    d = r.daemon("--user", "nobody", scope=f"{low}", name="nobody")
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as f:
+        if int(f.read()) <= low:
+            return              # here anybody may
+    named.stop()
+    named.ended = True
+    got = peer(r, d, low, ready=False).ready()
+    r.check("not once root is given up", got["code"] == "forbidden" and "which it has given up" in got["message"], got)
+
+
+@test
+def access_lines(r):
+    """A line for each connection, when it is over."""
+    log = f"{r.tmp}/access"
+    d = r.daemon("--access-log", log)
+    s = r.keep(Plain(echo))
+    cl = forward(r, d, f"{free_port(r)}={s.target}")
+    answers(r, "one", cl.port)
+    line = rf'127\.0\.0\.1 - - \[[^]]+ \+0000\] "tcp:{cl.port}" {{}} "-" "-" tcp:{cl.port} \d+ -'.format
+
+    def lines():
+        with open(log, encoding="ascii") as f:
+            return [l for l in f.read().splitlines() if '"tcp:' in l]
+
+    r.until("its line", lambda: len(lines()) == 1)
+    r.has("in order", "^" + line("200 5") + "$", lines()[0])
+    c = call(r, cl.port, b"abc")
+    c.exactly(3)
+    c.reset()
+    r.until("another's", lambda: len(lines()) == 2)
+    r.has("one that was reset", "^" + line("499 3") + "$", lines()[1])
+    gone = forward(r, d, f"{free_port(r)}=127.0.0.1:{free_port(r)}")
+    r.equal("a service that refuses", call(r, gone.port).over(), "reset")
+    r.until("has a line, too", lambda: len(lines()) == 3)
+    r.has("as the client's failure", rf'"tcp:{gone.port}" 502 0 ', lines()[2])
 
 
 @test

@@ -69,7 +69,7 @@ daemon_files() {
 	    usr/share/doc/tunneld/examples
 	completions tunneld
 	root=$work/tunneld
-	cp -R contrib/runit contrib/s6 contrib/openrc "$root/usr/share/doc/tunneld/examples"
+	cp -R contrib/runit contrib/s6 contrib/openrc contrib/wsproxy "$root/usr/share/doc/tunneld/examples"
 	put 644 contrib/tunneld.conf "$root/etc/tunneld.conf"
 	for unit in tunneld.service tunneld.socket tunneld-tls.socket; do
 		put 644 "contrib/systemd/$unit" "$root/$units/system/$unit"

@@ -1,0 +1,58 @@
+/* login.c: whom a caller's credential makes of it; see login.h. */
+#include <stdio.h>
+
+#include "backoff.h"
+#include "caller.h"
+#include "clock.h"
+#include "log.h"
+#include "login.h"
+
+const char login_later[] = "too many failed logins from this address";
+
+int
+login_waits(struct caller *c)
+{
+	struct addr a;
+	long ms;
+
+	caller_address(c, &a);
+	ms = backoff_wait(c->d->logins, &a, clock_ms(CLOCK_STEADY));
+	c->retry = (ms + 999) / 1000;
+	return ms > 0;
+}
+
+void
+login_failed(struct caller *c, const struct str *credential)
+{
+	char seconds[24];
+	struct addr a;
+	long ms;
+
+	caller_address(c, &a);
+	ms = backoff_failed(c->d->logins, &a, credential->p, credential->len, clock_ms(CLOCK_STEADY));
+	if (ms == 0)
+		return;
+	snprintf(seconds, sizeof(seconds), "%ld", ms / 1000);
+	log_line(LOG_WARN, "logins_failing", "peer", c->peer, "wait", seconds, (char *)NULL);
+}
+
+int
+login_check(struct caller *c, const struct str *credential, int scopeless, struct identity *who)
+{
+	int status;
+
+	if (login_waits(c))
+		return 429;
+	status = daemon_auth(c->d, credential, scopeless, c->peer, who);
+	if (status == 401)
+		login_failed(c, credential);
+	return status;
+}
+
+int
+login_bearer(struct caller *c, struct identity *who)
+{
+	struct str credential;
+
+	return auth_bearer(http_field(&c->head, "Authorization"), &credential) ? login_check(c, &credential, 0, who) : 401;
+}
