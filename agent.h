@@ -139,6 +139,11 @@ struct tunnel_client {
 	struct session *sessions;
 };
 
+/* A client with nothing in it, and its endpoint, token, proxy and trust: 0, or -1 and why. */
+struct tunnel_client *client_alloc(void);
+int client_place(struct tunnel_client *, const struct tunnel_options *, char *why, size_t whylen);
+void client_free(struct tunnel_client *);
+
 /* It is over: the first reason counts. gently: the running exchanges may end. */
 void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why, int gently);
 void agent_look(struct tunnel_client *);	/* close sessions that are leaving and have nothing to do */
@@ -160,5 +165,8 @@ struct shake {			/* an opening handshake under way */
 /* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
 int reach(struct lane *, struct shake *, char *why, size_t whylen);
 int reach_refused(struct lane *, const struct shake *, char *why, size_t whylen);	/* the native dialect's */
+int reach_connect(struct tunnel_client *, struct conn *, char *why, size_t whylen);	/* the same, without the handshake */
+int reach_answer(struct shake *, int wakefd, const char **why);	/* read the answer's head: 0, or -1 */
+void reach_reason(struct shake *, int wakefd);	/* and some of its content */
 
 #endif

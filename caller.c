@@ -15,6 +15,7 @@
 #include "log.h"
 #include "native.h"
 #include "pipegate.h"
+#include "relay.h"
 #include "route.h"
 #include "webgate.h"
 
@@ -428,6 +429,10 @@ serve(struct caller *c)
 		return pipegate_accept(c);
 	if ((r == ROUTE_RELAY || r == ROUTE_WSPROXY) && !webgate_enter(c))
 		return NULL;
+	if (r == ROUTE_RELAY && c->d->relays != NULL) {
+		relay_serve(c);
+		return NULL;
+	}
 	if (c->head.framing != HTTP_NO_BODY)
 		c->close = 1;	/* its content is nobody's */
 	switch (r) {

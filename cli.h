@@ -1,6 +1,6 @@
 /*
  * cli.h: what the client's files share: tunnel.c (options, start), saved.c (the folder of
- * saved settings), show.c (what happens, as lines), runner.c (signals, --run, --wait).
+ * saved settings), show.c (what happens, as lines), runner.c (signals, --run, --wait), relaycmd.c (relay).
  * Of the program, not of the library.
  */
 #ifndef CLI_H
@@ -48,6 +48,7 @@ void die(int code, const char *fmt, ...);	/* one line, "tunnel: ", and exit */
 
 /* tunnel.c */
 struct tunnel_client *new_client(const struct conf *);
+void choose_proxy(const struct conf *, struct tunnel_options *);
 void give_pins(const struct conf *, struct tunnel_options *, const char *pins[PINS_MAX]);
 const char *set_pin(void *conf, const char *);
 
@@ -69,6 +70,9 @@ int show_said_lost(void);	/* the end of every tunnel has been told */
 void show_line(const char *fmt, ...);	/* to standard error, with "tunnel: " before it and a line end */
 void show_target(char *out, size_t cap, const char *target);	/* "localhost:3000", "unix:/path" */
 void escape(char *out, size_t cap, const char *s);	/* bytes from the network as text that cannot play with a terminal */
+
+/* relaycmd.c */
+int relay_command(const struct conf *, const char *host, const char *port);	/* until it is over; the exit status */
 
 /* runner.c */
 int runner(const struct conf *);	/* serve, until it is over; the exit status */

@@ -481,10 +481,8 @@ take_dialect(struct tunnel_client *c, const struct tunnel_options *o, char *why,
 	return 0;
 }
 
-/* 0, or -1 and why. */
-static int
-take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
-    char *why, size_t whylen)
+int
+client_place(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
 {
 	const char *wrong = NULL;
 
@@ -495,16 +493,25 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 		    strpbrk(o->endpoint, "?#") != NULL ? "the endpoint has a query: the token is not a part of it" : wrong);
 	if (!token_ok(o->token))	/* never quoted */
 		return complain(why, whylen, NULL, "the token is empty, or has bytes no token has");
-	if ((c->token = strdup(o->token)) == NULL)
+	if (take_proxy(c, o, &wrong) == -1)
+		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
+	if ((c->token = strdup(o->token)) == NULL || wake_open(&c->wake) == -1)
+		return complain(why, whylen, NULL, "no memory or descriptors");
+	return take_trust(c, o, why, whylen);
+}
+
+/* 0, or -1 and why. */
+static int
+take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
+    char *why, size_t whylen)
+{
+	if (client_place(c, o, why, whylen) == -1)
 		return -1;
 	if (o->connections < 0 || o->connections > LANES_MAX)
 		return complain(why, whylen, NULL, "connections: 1 to 64");
-	if (take_proxy(c, o, &wrong) == -1)
-		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
-	if (take_tunnels(c, o, lc, why, whylen) == -1 || take_guard(c, o, why, whylen) == -1 ||
-	    take_dialect(c, o, why, whylen) == -1)
+	if (take_tunnels(c, o, lc, why, whylen) == -1 || take_guard(c, o, why, whylen) == -1)
 		return -1;
-	return take_trust(c, o, why, whylen);
+	return take_dialect(c, o, why, whylen);
 }
 
 static int
@@ -541,13 +548,27 @@ make_ready(struct tunnel_client *c, const struct tunnel_options *o, const struct
 	lc.stack = c->stack;
 	lc.request = on_request;
 	lc.arg = c;
-	if (wake_open(&c->wake) == -1 || make_instances(c) == -1)
+	if (make_instances(c) == -1)
 		return -1;
 	return (c->local = local_new(&lc)) != NULL ? 0 : -1;
 }
 
+struct tunnel_client *
+client_alloc(void)
+{
+	struct tunnel_client *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->wake.rd = c->wake.wr = -1;
+	pthread_mutex_init(&c->budget.mtx, NULL);
+	pthread_mutex_init(&c->mtx, NULL);
+	cond_init(&c->change);
+	return c;
+}
+
 /* All but what local_end frees. */
-static void
+void
 client_free(struct tunnel_client *c)
 {
 	if (c->token != NULL) {
@@ -570,17 +591,13 @@ struct tunnel_client *
 tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, void *arg,
     char *why, size_t whylen)
 {
-	struct tunnel_client *c = calloc(1, sizeof(*c));
+	struct tunnel_client *c = client_alloc();
 	struct local_service *lc;
 	int i, n = o->tunnels != NULL ? o->ntunnels : 1;
 
 	snprintf(why, whylen, "no memory or no random bytes");
 	if (c == NULL)
 		return NULL;
-	c->wake.rd = c->wake.wr = -1;
-	pthread_mutex_init(&c->budget.mtx, NULL);
-	pthread_mutex_init(&c->mtx, NULL);
-	cond_init(&c->change);
 	c->events = *events;
 	c->arg = arg;
 	if (n < 1 || n > TUNNEL_MAX) {

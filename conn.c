@@ -84,23 +84,13 @@ conn_writev(struct conn *c, const struct iovec *iov, int n)
 	return sent;
 }
 
-int
-conn_wait(struct conn *c, int events, int64_t deadline, int wakefd, int *woken)
+/* Sleep in poll(2) until deadline. Its result, but 0 for an error. */
+static int
+sleep_until(struct pollfd *pfd, nfds_t n, int64_t deadline)
 {
-	struct pollfd pfd[2];
 	int64_t left;
-	int n, ms, ready, asked = events;
+	int rc, ms;
 
-	if (woken != NULL)
-		*woken = 0;
-	if (events != 0 && (ready = c->type->poll(c, &events)) != 0)
-		return ready;
-	/* without interest in it the connection is left out: a hang-up would spin */
-	pfd[0].fd = events != 0 ? c->fd : -1;
-	pfd[0].events = (short)events;
-	pfd[1].fd = wakefd;
-	pfd[1].events = POLLIN;
-	pfd[0].revents = pfd[1].revents = 0;
 	do {
 		ms = -1;
 		left = 0;
@@ -108,16 +98,56 @@ conn_wait(struct conn *c, int events, int64_t deadline, int wakefd, int *woken)
 			left = deadline - clock_ms(CLOCK_STEADY);
 			ms = left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 		}
-		n = poll(pfd, wakefd != -1 ? 2 : 1, ms);
-	} while ((n == -1 && errno == EINTR) || (n == 0 && left > INT_MAX));
-	if (n <= 0)
-		return 0;
-	if (woken != NULL && pfd[1].revents != 0)
+		rc = poll(pfd, n, ms);
+	} while ((rc == -1 && errno == EINTR) || (rc == 0 && left > INT_MAX));
+	return rc > 0 ? rc : 0;
+}
+
+int
+conn_wait_any(struct conn_want *w, int n, int64_t deadline, int wakefd, int *woken)
+{
+	struct pollfd pfd[CONN_WANTS + 1];
+	int i, events, ready = 0, came;
+
+	if (woken != NULL)
+		*woken = 0;
+	for (i = 0; i < n; i++) {
+		events = w[i].events;
+		w[i].ready = events != 0 ? w[i].conn->type->poll(w[i].conn, &events) : 0;
+		ready += w[i].ready != 0;
+		/* without interest in it the connection is left out: a hang-up would spin */
+		pfd[i].fd = events != 0 ? w[i].conn->fd : -1;
+		pfd[i].events = (short)events;
+		pfd[i].revents = 0;
+	}
+	pfd[n].fd = wakefd;
+	pfd[n].events = POLLIN;
+	pfd[n].revents = 0;
+	if (ready > 0 || sleep_until(pfd, wakefd != -1 ? (nfds_t)n + 1 : (nfds_t)n, deadline) == 0)
+		return ready;
+	if (woken != NULL && pfd[n].revents != 0)
 		*woken = 1;
-	if (pfd[0].revents & (POLLERR | POLLHUP | POLLNVAL))
-		return pfd[0].revents | asked;
-	/* what the type waited for in place of what was asked for: it may go on */
-	return pfd[0].revents & ~asked ? asked : pfd[0].revents;
+	for (i = 0; i < n; i++) {
+		came = pfd[i].revents;
+		if (came & (POLLERR | POLLHUP | POLLNVAL))
+			came |= w[i].events;
+		else if (came & ~w[i].events)	/* what the type waited for in place of what was asked for: it may go on */
+			came = w[i].events;
+		w[i].ready = came;
+		ready += came != 0;
+	}
+	return ready;
+}
+
+int
+conn_wait(struct conn *c, int events, int64_t deadline, int wakefd, int *woken)
+{
+	struct conn_want w;
+
+	w.conn = c;
+	w.events = events;
+	conn_wait_any(&w, 1, deadline, wakefd, woken);
+	return w.ready;
 }
 
 int

@@ -45,6 +45,14 @@ ssize_t conn_writev(struct conn *, const struct iovec *, int n);
 #define CONN_FOREVER INT64_MAX
 int conn_wait(struct conn *, int events, int64_t deadline, int wakefd, int *woken);
 
+/* The same for several connections, at most CONN_WANTS; without events one is left out. How many are ready; each one's are in ready. */
+enum { CONN_WANTS = 3 };
+struct conn_want {
+	struct conn *conn;
+	int events, ready;
+};
+int conn_wait_any(struct conn_want *, int n, int64_t deadline, int wakefd, int *woken);
+
 /* Write all of it by deadline. 0, or -1 with errno. */
 int conn_write_all(struct conn *, const void *, size_t, int64_t deadline);
 

@@ -12,6 +12,7 @@
 #include "control.h"
 #include "json.h"
 #include "net.h"
+#include "relay.h"
 #include "takeover.h"
 
 enum { TALK_MS = 5000, CMD_MAX = 64, LINE_MAX_ = 2048 };
@@ -113,6 +114,16 @@ put_plain(struct buf *b, const struct tunnel_status *t)
 	buf_str(b, "\n");
 }
 
+/* How many run of what is no tunnel, where it is offered. */
+static void
+put_relays(struct buf *b, int n, int json, int behind)
+{
+	buf_str(b, json && behind ? ",\n " : "");
+	buf_str(b, json ? "{\"relays\":" : "relays=");
+	buf_u64(b, (unsigned)n);
+	buf_str(b, json ? "}" : "\n");
+}
+
 static void
 status(struct daemon *d, struct conn *c, int json, int64_t deadline)
 {
@@ -141,8 +152,12 @@ status(struct daemon *d, struct conn *c, int json, int64_t deadline)
 		if (conn_write_all(c, line, b.len, deadline) == -1)
 			break;
 	}
+	buf_init(&b, line, sizeof(line));
+	if (d->relays != NULL)
+		put_relays(&b, relays_running(d->relays), json, have > 0);
 	if (json)
-		conn_write_all(c, "]\n", 2, deadline);
+		buf_str(&b, "]\n");
+	conn_write_all(c, line, b.len, deadline);
 	free(t);
 }
 

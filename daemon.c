@@ -16,6 +16,7 @@
 #include "log.h"
 #include "ports.h"
 #include "random.h"
+#include "relay.h"
 
 enum {
 	TICK_MS = 250,		/* the janitor's round: grace, expiry, the token store */
@@ -229,9 +230,10 @@ daemon_reload(struct daemon *d, int force)
 	char why[300];
 	int rc = auth_reload(d->auth, force, why, sizeof(why));
 
-	if (rc == 1)
+	if (rc == 1) {
 		log_line(LOG_INFO, "tokens_read", (char *)NULL);
-	else if (rc == -1)
+		relays_look(d->relays);
+	} else if (rc == -1)
 		log_line(LOG_ERROR, "tokens_bad", "reason", why, "kept", "the last good set", (char *)NULL);
 	if (force && d->conf.ncerts > 0)
 		reload_tls(d);
@@ -264,6 +266,7 @@ janitor(void *arg)
 		poll(NULL, 0, TICK_MS);
 		daemon_reload(d, 0);
 		registry_tick(d->registry, d->auth);
+		relays_tick(d->relays, clock_ms(CLOCK_WALL) / 1000);
 		log_tell(0);
 	}
 	return NULL;
@@ -306,9 +309,10 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	d->exchanges = conf->exchanges_per_ip > 0 ? limit_new(conf->exchanges_per_ip) : NULL;
 	d->logins = backoff_new(conf->login_failures);
 	d->ports = conf->no_ports ? NULL : ports_new(d);
+	d->relays = conf->nrelay > 0 ? relays_new() : NULL;
 	if (d->registry != NULL && d->pending != NULL && d->workers != NULL && d->handshakes != NULL &&
 	    d->conns_addr != NULL && d->conns_user != NULL && (conf->exchanges_per_ip == 0 || d->exchanges != NULL) && d->logins != NULL &&
-	    (conf->no_ports || d->ports != NULL))
+	    (conf->no_ports || d->ports != NULL) && (conf->nrelay == 0 || d->relays != NULL))
 		return 0;
 	snprintf(why, whylen, "no memory");
 	return -1;
@@ -357,7 +361,7 @@ callers(struct daemon *d)
 static int
 exchanges(struct daemon *d)
 {
-	return registry_running(d->registry);
+	return registry_running(d->registry) + relays_running(d->relays);
 }
 
 static int
@@ -402,6 +406,7 @@ drain(void *arg)
 	pthread_mutex_lock(&d->mtx);
 	d->draining = 2;	/* who still waits for a response head gets 504 */
 	pthread_mutex_unlock(&d->mtx);
+	relays_look(d->relays);
 	until_none(d, exchanges, clock_ms(CLOCK_STEADY) + 2 * TICK_MS);
 	registry_end(d->registry, WS_GOING_AWAY, "shutting down");
 	until_none(d, sessions, clock_ms(CLOCK_STEADY) + LAST_MS);

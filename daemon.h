@@ -12,6 +12,7 @@
 #include "jwtauth.h"
 #include "limit.h"
 #include "mux.h"
+#include "netrule.h"
 #include "origin.h"
 #include "pending.h"
 #include "registry.h"
@@ -34,6 +35,8 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	long handshakes;	/* under way, of one address */
 	struct tls_files cert[TLS_PAIRS_MAX];	/* for listeners that speak TLS */
 	int ncerts;
+	struct netrule relay[NETRULES_MAX];	/* where /relay may lead to */
+	int nrelay;			/* 0: nowhere, and it is off */
 	int redirect;		/* plain HTTP is answered with 308 */
 	struct cidr trust[TRUST_MAX];
 	int ntrust;
@@ -75,6 +78,8 @@ struct daemon {
 	struct limit *exchanges;	/* NULL: an address may have any number */
 	struct backoff *logins;		/* that have failed */
 	struct ports *ports;		/* NULL: none are offered */
+	struct relays *relays;		/* NULL: /relay is off */
+	struct tls_client *relay_tls;	/* whom Cloudflare's variant of it trusts; NULL: nobody */
 	const struct sink *access;	/* the access log; NULL: none */
 	char boot[9];			/* first half of request ids: random hex */
 	char addr[NET_ADDR_MAX];	/* of the first listener that speaks TLS, or the first */
@@ -103,7 +108,7 @@ struct daemon {
 	struct tls_server *tls;		/* NULL: no certificates */
 };
 
-/* Make everything but threads; stop, drained, handed, tls, jwt and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+/* Make everything but threads; stop, drained, handed, tls, relay_tls, jwt and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
 int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
 
 /* Start the threads: accept on the n listeners (logged as listening) and, from daemon_up on, on the control socket. 0, or -1 with errno. */

@@ -165,6 +165,29 @@ set_origin(void *arg, const char *v)
 	return origin_rule_ok(v, &why) ? opt_copy(c->d.origin[c->d.norigins++], sizeof(c->d.origin[0]), v) : why;
 }
 
+/* Where lists are split at blanks, as in the environment, a rule of two words comes in two. */
+static const char *
+set_relay(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	char text[NETRULE_HOST_MAX + 80];
+	const char *why;
+
+	if (strcmp(v, "allow") == 0 || strcmp(v, "deny") == 0)
+		return c->relay_verb[0] != '\0' ? "is without its TARGET" : opt_copy(c->relay_verb, sizeof(c->relay_verb), v);
+	if (strlen(v) + sizeof(c->relay_verb) >= sizeof(text))
+		return "is too long";
+	snprintf(text, sizeof(text), "%s%s%s", c->relay_verb, c->relay_verb[0] != '\0' ? " " : "", v);
+	c->relay_verb[0] = '\0';
+	if (c->d.nrelay == NETRULES_MAX)
+		return "is one rule too many";
+	if (netrule_parse(&c->d.relay[c->d.nrelay], text, &why) == -1)
+		return why;
+	c->d.nrelay++;
+	c->d.web = 1;
+	return NULL;
+}
+
 #define SETTER(name, call) \
 	static const char *name(void *arg, const char *v) \
 	{ struct conf *c = arg; return call; }
@@ -184,6 +207,7 @@ SETTER(set_slots, count(&c->d.slots, v, 65535))
 SETTER(set_queue, count(&c->d.queue, v, 1000000))
 SETTER(set_cert, add_file(c->cert, &c->ncerts, TLS_PAIRS_MAX, v))
 SETTER(set_key, add_file(c->key, &c->nkeys, TLS_PAIRS_MAX, v))
+SETTER(set_relay_ca, opt_copy(c->relay_ca, sizeof(c->relay_ca), v))
 SETTER(set_redirect, (c->d.redirect = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
 SETTER(set_conns_per_ip, count(&c->d.conns_per_ip, v, 1000000))
@@ -249,6 +273,8 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "url", 0, OPT_VALUE, NULL, "URL", "scheme and port of the URLs told to clients", set_url },
 	{ "ports", 0, OPT_VALUE, NULL, "PORT-PORT|none", "raw TCP ports for clients that name none", set_ports },
 	{ "ports-bind", 0, OPT_VALUE, NULL, "HOST", "where clients may have ports in public", set_ports_bind },
+	{ "relay", 0, OPT_LIST, NULL, "RULE", "where /relay may lead: any, or allow or deny TARGET", set_relay },
+	{ "relay-ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates for /relay, in place of the system's", set_relay_ca },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
 	{ "open", 0, OPT_LIST, NULL, "wsproxy", "serve /relay and /tunnel to anybody", set_open },
 	{ "origin", 0, OPT_LIST, NULL, "ORIGIN", "pages that may use them: *.example.com, *", set_origin },

@@ -12,10 +12,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cidr.h"
 #include "clock.h"
 #include "net.h"
 
-enum { BACKLOG = 1024, UNSENT_MAX = 128 * 1024 };
+enum { BACKLOG = 1024, UNSENT_MAX = 128 * 1024, ADDRESSES_MAX = 16 };
 
 int
 net_flags(int fd)
@@ -112,6 +113,24 @@ net_same(const struct sockaddr_storage *ss, const struct sockaddr *want)
 		    ((const struct sockaddr_in *)(const void *)want)->sin_addr.s_addr;
 	return a->sa_family == AF_INET6 && memcmp(&a6->sin6_addr, &w6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
 	    a6->sin6_scope_id == w6->sin6_scope_id;
+}
+
+void
+net_at(const struct addr *a, unsigned port, struct sockaddr_storage *ss)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	struct sockaddr_in *in = (struct sockaddr_in *)(void *)ss;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (memcmp(a->ip, mapped, sizeof(mapped)) == 0) {
+		in->sin_family = AF_INET;
+		memcpy(&in->sin_addr, a->ip + sizeof(mapped), sizeof(in->sin_addr));
+	} else {
+		in6->sin6_family = AF_INET6;
+		memcpy(&in6->sin6_addr, a->ip, sizeof(in6->sin6_addr));
+	}
+	set_port((struct sockaddr *)ss, htons((in_port_t)port));
 }
 
 static int
@@ -364,56 +383,90 @@ dial_one(const struct sockaddr *sa, socklen_t salen, int64_t deadline, int wakef
 	return fd;
 }
 
-static int
-dial_loopback(const char *port, int64_t deadline, int wakefd, enum net_fail *fail)
+static socklen_t
+size_of(const struct sockaddr_storage *ss)
 {
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
+	return ss->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+}
+
+static void
+loopback(const char *port, struct sockaddr_storage out[2])
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&out[0];
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&out[1];
 	in_port_t num = 0;
-	int fd, err;
 
 	for (; *port != '\0'; port++)
 		num = (in_port_t)(num * 10 + (*port - '0'));
-	memset(&in, 0, sizeof(in));
-	in.sin_family = AF_INET;
-	in.sin_port = htons(num);
-	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	fd = dial_one((struct sockaddr *)(void *)&in, sizeof(in), deadline, wakefd, fail);
-	if (fd != -1)
-		return fd;
-	err = errno;
-	memset(&in6, 0, sizeof(in6));
-	in6.sin6_family = AF_INET6;
-	in6.sin6_port = htons(num);
-	in6.sin6_addr = in6addr_loopback;
-	fd = dial_one((struct sockaddr *)(void *)&in6, sizeof(in6), deadline, wakefd, fail);
-	if (fd == -1) {		/* the first answer is the one to tell: IPv6 may just be missing */
-		errno = err;
-		*fail = fail_of(err);
+	memset(out, 0, 2 * sizeof(*out));
+	in->sin_family = AF_INET;
+	in->sin_port = htons(num);
+	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = htons(num);
+	in6->sin6_addr = in6addr_loopback;
+}
+
+int
+net_resolve(const char *host, const char *port, struct sockaddr_storage *out, int max)
+{
+	struct addrinfo hints, *res, *ai;
+	int n = 0;
+
+	if (strcmp(host, "localhost") == 0 && max >= 2) {
+		loopback(port, out);
+		return 2;
 	}
+	memset(&hints, 0, sizeof(hints));
+	hints.ai_socktype = SOCK_STREAM;
+	hints.ai_flags = AI_NUMERICSERV;
+	if (getaddrinfo(host, port, &hints, &res) != 0)
+		return 0;
+	for (ai = res; ai != NULL && n < max; ai = ai->ai_next) {
+		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
+			continue;
+		memset(&out[n], 0, sizeof(*out));
+		memcpy(&out[n++], ai->ai_addr, ai->ai_addrlen);
+	}
+	freeaddrinfo(res);
+	return n;
+}
+
+int
+net_dial_any(const struct sockaddr_storage *ss, int n, int64_t deadline, int wakefd, enum net_fail *fail, int *which)
+{
+	int64_t now;
+	enum net_fail one;
+	int fd = -1, i, err = 0;
+
+	*fail = NET_RESOLVE;
+	for (i = 0; i < n && fd == -1; i++) {
+		now = clock_ms(CLOCK_STEADY);
+		fd = dial_one((const struct sockaddr *)&ss[i], size_of(&ss[i]), now + (deadline - now) / (n - i), wakefd, &one);
+		*which = i;
+		if (i == 0 || fd != -1) {	/* of several failures the first is the one to tell: IPv6 may just be missing */
+			*fail = one;
+			err = errno;
+		}
+		if (fd == -1 && errno == ECANCELED)
+			break;
+	}
+	errno = err;
 	return fd;
 }
 
 int
 net_dial(const char *host, const char *port, int64_t deadline, int wakefd, enum net_fail *fail)
 {
-	struct addrinfo hints, *res, *ai;
-	int fd = -1;
+	struct sockaddr_storage ss[ADDRESSES_MAX];
+	int n = net_resolve(host, port, ss, ADDRESSES_MAX), which;
 
-	if (strcmp(host, "localhost") == 0)
-		return dial_loopback(port, deadline, wakefd, fail);
-	memset(&hints, 0, sizeof(hints));
-	hints.ai_socktype = SOCK_STREAM;
-	hints.ai_flags = AI_NUMERICSERV;
-	if (getaddrinfo(host, port, &hints, &res) != 0) {
+	if (n == 0) {
 		*fail = NET_RESOLVE;
 		errno = ENOENT;
 		return -1;
 	}
-	for (ai = res; ai != NULL && fd == -1; ai = ai->ai_next)
-		fd = dial_one(ai->ai_addr, ai->ai_addrlen, deadline, wakefd, fail);
-	freeaddrinfo(res);
-	return fd;
+	return net_dial_any(ss, n, deadline, wakefd, fail, &which);
 }
 
 int

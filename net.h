@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+struct addr;
+
 enum { NET_ADDR_MAX = 64, NET_HOST_MAX = 256, NET_LISTEN_MAX = 8 };
 
 /*
@@ -45,10 +47,18 @@ enum net_fail { NET_OK, NET_RESOLVE, NET_REFUSED, NET_TIMEOUT, NET_LOCAL };
 int net_dial(const char *host, const char *port, int64_t deadline, int wakefd, enum net_fail *fail);
 int net_dial_unix(const char *path, enum net_fail *fail);
 
+/* The addresses of host, with the port: how many of out[max]; 0: none are known. The same is said of "localhost". */
+int net_resolve(const char *host, const char *port, struct sockaddr_storage *out, int max);
+
+/* Connect to one of n addresses, as above: each has its share of the time. which: the one it is. */
+int net_dial_any(const struct sockaddr_storage *, int n, int64_t deadline, int wakefd, enum net_fail *fail, int *which);
+
 /* "127.0.0.1:80", "[::1]:80", "unix". net_format_host leaves port and brackets out. */
 void net_format(const struct sockaddr_storage *, char out[NET_ADDR_MAX]);
 void net_format_host(const struct sockaddr_storage *, char out[NET_ADDR_MAX]);
 void net_local(int fd, struct sockaddr_storage *);
+/* An address with a port, to dial or to show. */
+void net_at(const struct addr *, unsigned port, struct sockaddr_storage *);
 /* want is the address a, the port being the same too; or want's is 0. IPv4 or IPv6. */
 int net_same(const struct sockaddr_storage *a, const struct sockaddr *want);
 int net_any_port(const struct sockaddr *);	/* the port is 0 */

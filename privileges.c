@@ -360,7 +360,7 @@ enter_sandbox(struct conf *c, int dir, char *const *log, struct sandbox_told *to
 	s.folder = f.folder;
 	s.chrooted = c->chroot[0] != '\0';
 	s.binds = !c->d.no_ports;
-	if ((s.dials = jwtauth_is_url(c->jwt.jwks)))
+	if ((s.dials = jwtauth_is_url(c->jwt.jwks) || c->d.nrelay > 0))
 		add_name_folders(&f);
 	s.nfolders = f.n;
 	s.limit = c->sandbox;

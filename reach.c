@@ -29,9 +29,8 @@ advice(struct tunnel_client *c, const char *text)
 	return first ? text : "";
 }
 
-/* Read the answer's head: 0, or -1 and *why. */
-static int
-read_answer(struct shake *k, int wakefd, const char **why)
+int
+reach_answer(struct shake *k, int wakefd, const char **why)
 {
 	int64_t deadline = clock_ms(CLOCK_STEADY) + SHAKE_MS;
 	ssize_t n;
@@ -61,8 +60,8 @@ read_answer(struct shake *k, int wakefd, const char **why)
 }
 
 /* A refusal says why in its content, which may come a moment later. */
-static void
-read_reason(struct shake *k, int wakefd)
+void
+reach_reason(struct shake *k, int wakefd)
 {
 	ssize_t n;
 
@@ -327,6 +326,14 @@ bad_upgrade(struct tunnel_client *c, const struct http_head *h, const char *wron
 }
 
 int
+reach_connect(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
+{
+	int rc = dial(c, conn, why, whylen);
+
+	return rc == 1 && c->endpoint.tls ? shake_tls(c, conn, why, whylen) : rc;
+}
+
+int
 reach(struct lane *lane, struct shake *k, char *why, size_t whylen)
 {
 	struct tunnel_client *c = lane->c;
@@ -334,19 +341,17 @@ reach(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	const char *wrong = "";
 	int rc;
 
-	if ((rc = dial(c, &k->conn, why, whylen)) != 1)
-		return rc;
-	if (c->endpoint.tls && (rc = shake_tls(c, &k->conn, why, whylen)) != 1)
+	if ((rc = reach_connect(c, &k->conn, why, whylen)) != 1)
 		return rc;
 	k->len = 0;
 	if (send_handshake(lane, k, key) == -1) {
 		snprintf(why, whylen, "cannot send the handshake: %s", strerror(errno));
 		return 0;
 	}
-	if (read_answer(k, c->wake.rd, &wrong) == -1)
+	if (reach_answer(k, c->wake.rd, &wrong) == -1)
 		return no_answer(c, k, wrong, why, whylen);
 	if (k->head.status != 101) {
-		read_reason(k, c->wake.rd);
+		reach_reason(k, c->wake.rd);
 		return c->dialect->refused(lane, k, why, whylen) ? 0 : -1;
 	}
 	if (ws_client_check(&k->head, key, c->dialect->protocol, &wrong) == -1)

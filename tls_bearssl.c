@@ -528,7 +528,7 @@ shaken(struct tls_engine *e)
 	if (e->client != NULL) {
 		pthread_mutex_lock(&e->client->mtx);
 		br_ssl_engine_get_session_parameters(e->ssl, &e->client->session);
-		e->client->resumable = 1;
+		e->client->resumable = !e->client->trust.many;	/* a session says nothing of another server */
 		e->client->until = clock_ms(CLOCK_STEADY) + RESUME_MS;
 		pthread_mutex_unlock(&e->client->mtx);
 		free(e->verifier);

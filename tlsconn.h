@@ -41,6 +41,7 @@ struct tls_trust {
 	uint8_t pin[TLS_PINS_MAX][TLS_PIN_LEN];	/* the server's key must be one of these */
 	int npins;
 	int insecure;		/* verify nothing */
+	int many;		/* it is for many servers, and resumes no session */
 };
 
 /* "sha256:BASE64". 0, or -1. */

@@ -146,6 +146,14 @@ static const struct opt forward_opts[] = {	/* --name, TUNNEL_NAME */
 	VERSION_OPT,
 };
 
+static const struct opt relay_opts[] = {	/* --name, TUNNEL_NAME */
+	ENDPOINT_OPTS,
+	PIN_OPT,
+	PROXY_OPT,
+	HELP_OPT,
+	VERSION_OPT,
+};
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static const struct completion commands[] = {
@@ -153,6 +161,7 @@ static const struct completion commands[] = {
 	{ "use", "save endpoint and token", use_opts, COUNT(use_opts), NULL, NULL },
 	{ "connect", "put local services on the internet", opts, COUNT(opts), NULL, "completion names" },
 	{ "forward", "put TCP services on ports of the daemon", forward_opts, COUNT(forward_opts), NULL, NULL },
+	{ "relay", "connect to HOST PORT from where the daemon is", relay_opts, COUNT(relay_opts), NULL, NULL },
 	{ "completion", "print completions for a shell", help_opts, COUNT(help_opts), "bash zsh fish", NULL },
 };
 
@@ -165,6 +174,7 @@ usage(void)
 	printf("usage: tunnel use [--pin sha256:HASH] [--dialect NAME] ENDPOINT TOKEN   TOKEN -: from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
 	    "       tunnel forward [OPTION...] PORT=TARGET... | completion bash|zsh|fish\n"
+	    "       tunnel relay [OPTION...] HOST PORT\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
 	    "Other servers: --dialect pipegate|bifrost, --timeout TIME. -h, --help; -V, --version; tunnel(1)\n", text);
@@ -181,6 +191,20 @@ usage_forward(void)
 	    "PORT: of the daemon, 1 to 65535; 0: any of its pool\n"
 	    "TARGET: 5432, HOST:PORT or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 port lost, 5 not trusted.\n"
+	    "See tunnel(1).\n", text);
+	exit(0);
+}
+
+static void
+usage_relay(void)
+{
+	char text[4096];
+
+	opt_help(relay_opts, COUNT(relay_opts), text, sizeof(text));
+	printf("usage: tunnel relay [OPTION...] HOST PORT\n"
+	    "Standard input and output are connected to HOST and PORT from where the daemon is:\n"
+	    "ssh -o ProxyCommand='tunnel relay %%h %%p' host\n%s"
+	    "Exit: 0 ended, 1 failed, 2 usage, 3 token or target refused, 5 not trusted.\n"
 	    "See tunnel(1).\n", text);
 	exit(0);
 }
@@ -209,7 +233,7 @@ either(const char *lower, const char *upper)
 }
 
 /* The option, or what the environment says for such an endpoint. */
-static void
+void
 choose_proxy(const struct conf *c, struct tunnel_options *o)
 {
 	if (c->proxy_bad)
@@ -459,6 +483,18 @@ cmd_forward(int argc, char **argv)
 }
 
 static int
+cmd_relay(int argc, char **argv)
+{
+	static struct conf c;
+	int named, nargs = take_options(&c, relay_opts, COUNT(relay_opts), usage_relay, argc, argv, &named);
+
+	if (nargs != 2)
+		die(TUNNEL_USAGE, "relay needs HOST and PORT; see tunnel relay --help");
+	saved_read(&c);
+	return relay_command(&c, argv[0], argv[1]);
+}
+
+static int
 cmd_connect(int argc, char **argv)
 {
 	static struct conf c;
@@ -512,6 +548,8 @@ main(int argc, char **argv)
 		return cmd_connect(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "forward") == 0)
 		return cmd_forward(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "relay") == 0)
+		return cmd_relay(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "completion") == 0)
 		return cmd_completion(argc - 1, argv + 1);
 	if (argc > 1)

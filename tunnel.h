@@ -101,6 +101,21 @@ enum tunnel_end tunnel_run(struct tunnel_client *, char *why, size_t whylen);
 void tunnel_close(struct tunnel_client *);	/* from any thread: tunnel_run ends soon */
 void tunnel_free(struct tunnel_client *);	/* after tunnel_run */
 
+struct tunnel_relay {		/* zero all, then set */
+	const char *host;	/* the target, from where the daemon is */
+	int port;
+	int in, out;		/* descriptors, blocking ones will do; they become the call's */
+	int stop;		/* another, -1: none: when it can be read from, it is over */
+	int over;		/* when the target has ended, it is over, whatever in may still have */
+};
+
+/*
+ * Connect to a TCP target through the daemon's /relay (or wsproxy's), of o's endpoint, token, ca, pins, proxy and no_proxy: bytes from in
+ * go there, its bytes to out, until both ways have ended. One of each pair of ends may end before the other, where the daemon
+ * is ours; wsproxy is told of the end of in by nothing. TUNNEL_STOPPED: it was in order; else why says what happened. SIGPIPE is to be ignored.
+ */
+enum tunnel_end tunnel_relay(const struct tunnel_options *o, const struct tunnel_relay *, char *why, size_t whylen);
+
 int tunnel_auth_ok(const char *text);	/* 1: "user:password", up to 255 bytes, both there, without controls */
 
 /* Host and port of a target: 1, or 0 for a unix socket, or -1 and why if it is none. */

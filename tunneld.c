@@ -52,7 +52,7 @@ static void
 raise_limits(void)
 {
 	/* what busy sessions and callers need, and some */
-	rlim_t want = (rlim_t)(5 * conf.d.sessions + 3 * conf.d.callers + conf.d.ports_max + 64);
+	rlim_t want = (rlim_t)(5 * conf.d.sessions + (conf.d.nrelay > 0 ? 4 : 3) * conf.d.callers + conf.d.ports_max + 64);
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
@@ -195,6 +195,28 @@ load_jwt(void)
 	return a;
 }
 
+/* Whom /relay trusts with TLS. NULL: nobody; the rest of it does without. */
+static struct tls_client *
+load_relay(void)
+{
+	char why[TLS_WHY_MAX];
+	struct tls_trust trust;
+	struct tls_client *t;
+
+	if (conf.relay_verb[0] != '\0')
+		die(EXIT_USAGE, "--relay: '%s' is without its TARGET", conf.relay_verb);
+	if (conf.d.nrelay == 0 && conf.relay_ca[0] != '\0')
+		die(EXIT_USAGE, "--relay-ca is for /relay, which is off without --relay");
+	if (conf.d.nrelay == 0)
+		return NULL;
+	memset(&trust, 0, sizeof(trust));
+	trust.ca = conf.relay_ca[0] != '\0' ? conf.relay_ca : NULL;
+	trust.many = 1;
+	if ((t = tls_client_new(&trust, why)) == NULL && trust.ca != NULL)
+		die(1, "--relay-ca: %s", why);
+	return t;
+}
+
 static int
 listen_control(void)
 {
@@ -277,6 +299,7 @@ serve(void)
 	struct daemon_listener l[LISTENERS_MAX];
 	struct tls_server *tls;
 	struct jwtauth *jwt;
+	struct tls_client *relay;
 	int n, control;
 	char why[300];
 	sigset_t set;
@@ -287,6 +310,7 @@ serve(void)
 		ask_running();
 	tls = load_tls();
 	jwt = load_jwt();
+	relay = load_relay();
 	find_bind();
 	umask(077);
 	raise_limits();
@@ -304,6 +328,7 @@ serve(void)
 	d.drained = drained;
 	d.handed = handed;
 	d.tls = tls;
+	d.relay_tls = relay;
 	d.access = sup.has_access ? &sup.access : NULL;
 	control = listen_control();
 	drop_privileges();
@@ -332,6 +357,7 @@ main(int argc, char **argv)
 {
 	struct tls_server *tls;
 	struct jwtauth *jwt;
+	struct tls_client *relay;
 
 	if (argc > 1 && argv[1][0] != '-')
 		return told(command(argc - 1, argv + 1));
@@ -343,6 +369,8 @@ main(int argc, char **argv)
 			tls_server_unref(tls);
 		if ((jwt = load_jwt()) != NULL)
 			jwtauth_free(jwt);
+		if ((relay = load_relay()) != NULL)
+			tls_client_free(relay);
 		find_bind();
 		printf("tunneld: the configuration is sound\n");
 		return 0;

@@ -25,6 +25,7 @@ struct conf {
 	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
 	int ncerts, nkeys;
 	char ports_bind[NET_HOST_MAX];	/* "": loopback alone */
+	char relay_verb[8], relay_ca[FILE_PATH_MAX];	/* relay_verb: a rule's first word, of which the second has not come */
 	char user[USER_MAX], chroot[FILE_PATH_MAX];	/* "": stay as we are */
 	int sandbox;
 	char log[FILE_PATH_MAX], access_log[FILE_PATH_MAX];	/* "stderr", "syslog" or a file; "": not given */

@@ -16,62 +16,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from client import Client, client, fake_daemon, free_port, parked, run_tool
-from rig import BIN, ENV, SANITIZED, WAIT, Caller, Miss, main, serving, test
+from rig import BIN, ENV, SANITIZED, WAIT, Caller, Miss, Plain, echo, main, serving, test
 # pylint: enable=wrong-import-position
 
 SHORT = int(os.environ.get("TUNNEL_TEST_CALLS") or (600 if SANITIZED else 3000))   # 100000 is the full number
-
-
-class Plain:
-    """A local service without HTTP: handle(conn) runs for each connection; conn is a Caller's like."""
-
-    def __init__(self, handle):
-        self.handle, self.cond, self.ends = handle, threading.Condition(), []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = self.listener.getsockname()[1]
-        self.target = f"127.0.0.1:{self.port}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
-
-    def serve(self, sock):
-        conn = Caller.__new__(Caller)
-        conn.sock, conn.buf, conn.ended = sock, b"", None
-        sock.settimeout(WAIT)
-        try:
-            self.handle(conn)
-        except (EOFError, OSError, Miss):
-            pass
-        finally:
-            conn.close()
-
-    def note(self, what):
-        with self.cond:
-            self.ends.append(what)
-            self.cond.notify_all()
-
-    def noted(self, n=1):
-        with self.cond:
-            if not self.cond.wait_for(lambda: len(self.ends) >= n, WAIT):
-                raise Miss(f"the service noted {self.ends}, not {n}")
-            return self.ends[n - 1]
-
-    def close(self):
-        self.listener.close()
-
-
-def echo(conn):
-    while conn.buf or conn.more():
-        conn.send(conn.buf)
-        conn.buf = b""
-    if conn.ended == "fin":
-        conn.half_close()
 
 
 def forward(r, d, *args, ready=True, token=None, env=None):

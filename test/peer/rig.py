@@ -454,6 +454,58 @@ class Service:
         self.listener.close()
 
 
+class Plain:
+    """A local service without HTTP: handle(conn) runs for each connection; conn is a Caller's like."""
+
+    def __init__(self, handle):
+        self.handle, self.cond, self.ends = handle, threading.Condition(), []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.target = f"127.0.0.1:{self.port}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        conn = Caller.__new__(Caller)
+        conn.sock, conn.buf, conn.ended = sock, b"", None
+        sock.settimeout(WAIT)
+        try:
+            self.handle(conn)
+        except (EOFError, OSError, Miss):
+            pass
+        finally:
+            conn.close()
+
+    def note(self, what):
+        with self.cond:
+            self.ends.append(what)
+            self.cond.notify_all()
+
+    def noted(self, n=1):
+        with self.cond:
+            if not self.cond.wait_for(lambda: len(self.ends) >= n, WAIT):
+                raise Miss(f"the service noted {self.ends}, not {n}")
+            return self.ends[n - 1]
+
+    def close(self):
+        self.listener.close()
+
+
+def echo(conn):
+    while conn.buf or conn.more():
+        conn.send(conn.buf)
+        conn.buf = b""
+    if conn.ended == "fin":
+        conn.half_close()
+
+
 def serving(answer):
     """A handle() that reads nothing more and sends these bytes."""
     return lambda conn, head: conn.send(answer)
