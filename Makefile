@@ -23,9 +23,9 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o \
 	sandbox_$(SANDBOX).o net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o queue.o wspipe.o bridge.o link.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
-	bifrostmsg.o bifrosttoken.o clientmsg.o pipegatemsg.o pipegateans.o pipegatecli.o mux.o muxin.o pump.o tcp.o \
+	bifrostmsg.o bifrosttoken.o clientmsg.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
-	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o urls.o native.o webgate.o bifrost.o pipegate.o daemon.o local.o serve.o rawlocal.o \
+	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o local.o serve.o rawlocal.o \
 	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o relayclient.o
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
 HOT = buf.o http.o rewrite.o ws.o pump.o linkout.o mux.o muxin.o
@@ -34,19 +34,19 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	deadline.h der.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \
 	jwks.h jwt.h jwtauth.h jwtkey.h jwtsig.h limit.h link.h \
 	linkint.h local.h localint.h log.h login.h loglimit.h message.h msgclient.h msgfields.h msgin.h msglink.h mux.h muxint.h \
-	native.h net.h netrule.h opt.h origin.h pem.h pending.h pipegate.h pipegatemsg.h ports.h proxy.h proxyproto.h pump.h query.h queue.h random.h \
+	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxyproto.h pump.h query.h queue.h random.h \
 	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h store.h stream.h takeover.h tcp.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h wake.h webgate.h workers.h ws.h wspipe.h \
-	x509.h yamux.h
+	wsproxy.h wsproxymsg.h wsraw.h x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o
 CLIENT = tunnel.o saved.o show.o runner.o relaycmd.o
 TESTS = test/backoff_test test/base64_test test/bifrostmsg_test test/body_test test/cidr_test test/clientmsg_test test/guard_test test/handshake_test \
 	test/http_test test/json_test test/jsonscan_test test/jwks_test test/jwt_test test/jwtkey_test \
 	test/limit_test test/link_test test/netrule_test \
 	test/linkidle_test test/log_test test/loglimit_test test/opt_test test/origin_test \
-	test/pem_test test/pending_test test/pipegatemsg_test test/proxy_test test/proxyproto_test test/reverse_test test/rewrite_test \
+	test/pem_test test/pending_test test/pieces_test test/pipegatemsg_test test/proxy_test test/proxyproto_test test/reverse_test test/rewrite_test \
 	test/sandbox_test test/scope_test test/sha1_test test/sha256_test test/store_test \
-	test/wake_test test/ws_test test/x509_test test/yamux_test
+	test/wake_test test/ws_test test/wsproxymsg_test test/x509_test test/yamux_test
 HELPERS = test/wsecho test/tunneld-clock test/tunneld-strict test/tunnel-clock
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 

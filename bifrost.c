@@ -58,18 +58,19 @@ encode(void *arg, const struct message *m, char **text, size_t *len)
 }
 
 static void
-take(void *arg, char *text, size_t len)
+take(void *arg, uint8_t opcode, char *text, size_t len)
 {
 	struct bifrost *b = arg;
 	struct bifrost_answer a;
 
+	(void)opcode;	/* text or binary, all the same */
 	if (!bifrost_decode(&a, text, len, messages_asked, b->ml.messages))
 		return;
 	messages_answer(b->ml.messages, a.id, a.head, a.body);
 	free(a.memory);
 }
 
-static const struct msglink_ops ml_ops = { encode, take, bifrost_id, close_if_idle };
+static const struct msglink_ops ml_ops = { encode, take, bifrost_id, close_if_idle, NULL, NULL, NULL, MESSAGE_UUID };
 
 /* What the core wants of a dialect. */
 
@@ -156,7 +157,7 @@ d_run(struct session *s)
 }
 
 static const struct dialect dialect = {
-	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free
+	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free, NULL, NULL, NULL, 0
 };
 
 int

@@ -171,7 +171,7 @@ compose(struct bifrost_answer *out, struct answer *a, int is_head)
 	struct buf b;
 
 	a->fields.n = 0;
-	a->fields.split = 0;
+	a->fields.split = a->fields.utf8 = 0;
 	if (status == -1 || (!is_null(a->value[HEADERS]) && msgfields_take(&a->fields, a->value[HEADERS]) == -1) ||
 	    answer_body(a->value[BODY], &out->body) == -1 || (out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
 		return -1;
@@ -197,7 +197,7 @@ bifrost_decode(struct bifrost_answer *out, char *text, size_t len,
 	memset(out, 0, sizeof(*out));
 	if (a == NULL)
 		return 0;
-	sound = msgfields_scan(a->value, names, MEMBERS, all, &why);
+	sound = msgfields_scan(a->value, names, MEMBERS, 0, all, &why);
 	/* too deep for us it may still be JSON */
 	if ((sound || strcmp(why, "too deep") == 0) &&
 	    msgfields_string(a->value[ID], out->id, sizeof(out->id)) > 0)
@@ -214,7 +214,7 @@ bifrost_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1])
 	struct str all = { text, len }, value[MEMBERS];
 	const char *why;
 
-	msgfields_scan(value, names, MEMBERS, all, &why);
+	msgfields_scan(value, names, MEMBERS, 0, all, &why);
 	return msgfields_string(value[ID], id, MESSAGE_ID_LEN + 1) > 0;
 }
 
@@ -280,8 +280,8 @@ bifrost_take_request(struct clientmsg_request *out, char *text, size_t len, cons
 	if (r == NULL)
 		return;
 	r->fields.n = 0;
-	r->fields.split = 0;
-	if (msgfields_scan(r->value, request_names, R_MEMBERS, all, &out->why)) {
+	r->fields.split = r->fields.utf8 = 0;
+	if (msgfields_scan(r->value, request_names, R_MEMBERS, 0, all, &out->why)) {
 		out->id = clientmsg_id(r->value[R_ID]);
 		out->why = out->id.p == NULL ? "no id" : compose_request(out, r, server);
 	}

@@ -18,6 +18,7 @@
 #include "relay.h"
 #include "route.h"
 #include "webgate.h"
+#include "wsproxy.h"
 
 enum {
 	WRITE_MS = 5000,	/* for an answer of our own */
@@ -215,7 +216,7 @@ ask(struct caller *c)
 	/* without --domain anybody could have a certificate made for tunnel.SOMETHING */
 	if (d->conf.domain[0] != '\0' && host[0] != '\0')
 		ok = strcmp(host, d->conf.domain) == 0 ||
-		    (route_host(d, host, name) && registry_has(d->registry, name, 0));
+		    (route_host(d, host, name) && !wsproxy_name(d, name) && registry_has(d->registry, name, 0));
 	answer(c, ok ? 200 : 404, "text/plain; charset=utf-8", "", none);
 }
 
@@ -433,6 +434,8 @@ serve(struct caller *c)
 		relay_serve(c);
 		return NULL;
 	}
+	if (r == ROUTE_WSPROXY)
+		return wsproxy_accept(c);
 	if (c->head.framing != HTTP_NO_BODY)
 		c->close = 1;	/* its content is nobody's */
 	switch (r) {
@@ -451,8 +454,10 @@ serve(struct caller *c)
 	case ROUTE_ASK:
 		ask(c);
 		break;
+	case ROUTE_GONE:
+		caller_plain(c, 404, "tunnel not found", "");
+		break;
 	case ROUTE_RELAY:
-	case ROUTE_WSPROXY:
 	case ROUTE_OFF:
 		caller_error(c, 404, "this endpoint is off", NULL, "");
 		break;

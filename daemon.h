@@ -31,6 +31,7 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	long window, buffer;
 	long bodies, content;
 	long pipegate_timeout_ms;
+	long wsproxy_timeout_ms, wsproxy_hold_ms;
 	int pipegate_legacy;	/* tokens of sub and exp alone will do */
 	long handshakes;	/* under way, of one address */
 	struct tls_files cert[TLS_PAIRS_MAX];	/* for listeners that speak TLS */

@@ -226,6 +226,8 @@ SETTER(set_bodies, bytes(&c->d.bodies, v, 0, LONG_MAX))
 SETTER(set_content, bytes(&c->d.content, v, 1, 64L << 20))
 SETTER(set_pipegate_timeout, seconds(&c->d.pipegate_timeout_ms, v, 1))
 SETTER(set_pipegate_legacy, (c->d.pipegate_legacy = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_wsproxy_timeout, seconds(&c->d.wsproxy_timeout_ms, v, 1))
+SETTER(set_wsproxy_hold, seconds_or_0(&c->d.wsproxy_hold_ms, v))
 SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
 SETTER(set_user, opt_copy(c->user, sizeof(c->user), v))
 SETTER(set_chroot, opt_copy(c->chroot, sizeof(c->chroot), v))
@@ -306,6 +308,8 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "content", 0, OPT_VALUE, "10M", "BYTES", "of a request for a client that takes it whole", set_content },
 	{ "pipegate-timeout", 0, OPT_VALUE, "300", "TIME", "for an answer of PipeGate's clients", set_pipegate_timeout },
 	{ "pipegate-legacy", 0, OPT_FLAG, NULL, NULL, "PipeGate's old tokens, of sub and exp, will do", set_pipegate_legacy },
+	{ "wsproxy-timeout", 0, OPT_VALUE, "60", "TIME", "for an answer of wsproxy's clients", set_wsproxy_timeout },
+	{ "wsproxy-hold", 0, OPT_VALUE, "1", "TIME", "a raw caller's first bytes, where a browser may lose them", set_wsproxy_hold },
 	JWT_OPTS,
 	{ "user", 0, OPT_VALUE, NULL, "NAME[:GROUP]", "who to be once all is open", set_user },
 	{ "chroot", 0, OPT_VALUE, NULL, "DIR", "and to see no files but those in it", set_chroot },

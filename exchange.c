@@ -148,7 +148,7 @@ check_whole(struct exchange *x)
 		return ending(V_ERROR, 501, "this tunnel's client knows no WebSocket", "no_upgrade");
 	if (s->methods != NULL && !knows_method(s->methods, h->method))
 		return ending(V_ERROR, 405, "this tunnel's client knows no such method", "method");
-	if (h->framing == HTTP_LENGTH && h->length > s->content_max)
+	if (h->framing == HTTP_LENGTH && h->length > request_content_max(x))
 		return request_too_large(x);
 	/* nobody else will say it */
 	if (x->expect && c->minor > 0 && c->at == c->len && conn_write_all(&c->conn, go, sizeof(go) - 1,
@@ -480,6 +480,19 @@ error_fields(struct exchange *x, int status)
 	return x->told;
 }
 
+/* The words of whose dialect the tunnel is in, or NULL. */
+static const char *
+error_words(const struct exchange *x, const char *name, const struct ending *e)
+{
+	struct registry *r = x->c->d->registry;
+	struct session *s = x->holder != NULL ? x->holder->session : registry_holder(r, name);
+	const char *words = s != NULL && s->dialect->words != NULL ? s->dialect->words(e->status, e->why) : NULL;
+
+	if (s != NULL && x->holder == NULL)
+		session_unref(r, s);
+	return words;
+}
+
 /* 1 if bytes of the response are left unsent. */
 static int
 finish_stream(struct exchange *x, enum verdict v)
@@ -503,7 +516,7 @@ void
 exchange_run(struct caller *c, const char *name, struct str prefix)
 {
 	struct exchange *x = &c->exchange;
-	const char *fields = "";
+	const char *fields = "", *words = NULL;
 	struct ending e;
 	int unsent = 0;
 
@@ -525,8 +538,10 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		request_give_slot(x);
 	if (x->s != NULL)
 		unsent = finish_stream(x, e.v);
-	if (e.v == V_ERROR)
-		fields = error_fields(x, e.status);	/* while it is known whose they are */
+	if (e.v == V_ERROR) {	/* while it is known whose they are */
+		fields = error_fields(x, e.status);
+		words = error_words(x, name, &e);
+	}
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
 	if (x->counted)
@@ -543,7 +558,10 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	c->close = !x->keep || !x->req.done || x->closing || (x->eof != 0 && c->at == c->len);
 	switch (e.v) {
 	case V_ERROR:
-		caller_error(c, e.status, e.text, e.why, fields);
+		if (words != NULL)
+			caller_plain(c, e.status, words, fields);
+		else
+			caller_error(c, e.status, e.text, e.why, fields);
 		break;
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */

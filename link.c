@@ -400,12 +400,25 @@ lazy_owed(struct link *l)
 	return lazy;
 }
 
+static int
+is_paused(struct link *l)
+{
+	int paused;
+
+	pthread_mutex_lock(&l->mtx);
+	paused = l->paused && l->close_code == 0 && !l->ended;
+	pthread_mutex_unlock(&l->mtx);
+	if (paused)		/* it is we who do not hear */
+		l->heard = l->moved = 1;
+	return paused;
+}
+
 /* What can be done without waiting, then sleep. 1 if there is something to read. */
 static int
 await_input(struct link *l)
 {
 	int64_t until = orphan_until(l), now = clock_ms(CLOCK_STEADY);
-	int events, ev, woken, lazy;
+	int events, ev, woken, lazy, paused = is_paused(l);
 
 	if (now >= until)
 		give_up(l, "a message was not taken");
@@ -421,7 +434,7 @@ await_input(struct link *l)
 	if (l->over)
 		return 0;
 	if (!l->eof)
-		events |= POLLIN;
+		events |= paused ? POLLERR : POLLIN;	/* a connection that has broken is noticed */
 	if (l->conf.ping_ms != 0 && l->next_ping < until)
 		until = l->next_ping;
 	if (lazy && l->lazy_until < until)
@@ -445,7 +458,18 @@ await_input(struct link *l)
 		l->busy_ms = now;
 		l->idle = 0;
 	}
-	return !l->eof && (ev & POLLIN);
+	return !l->eof && (ev & (paused ? POLLERR | POLLHUP : POLLIN));
+}
+
+void
+link_pause(struct link *l, int on)
+{
+	pthread_mutex_lock(&l->mtx);
+	if (l->paused != on && !l->ended) {
+		l->paused = on;
+		linkout_ring_locked(l);
+	}
+	pthread_mutex_unlock(&l->mtx);
 }
 
 void

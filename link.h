@@ -107,6 +107,12 @@ int link_probe(struct link *, int64_t deadline);
 int64_t link_rtt(struct link *);	/* the last round trip measured, microseconds; 0: none yet */
 const char *link_said(const struct link *);	/* after link_run: the reason in the other side's close frame, "" if there was none */
 int link_closed_by_peer(const struct link *);	/* after link_run: it sent a close frame, of its own or in answer to ours */
+/*
+ * Read nothing more for now, or (0) go on: for a protocol without windows, whose one receiver must catch up. Meanwhile no silence
+ * ends the link. Never blocks; any thread.
+ */
+void link_pause(struct link *, int on);
+
 void link_set_ping(struct link *, int64_t ms);	/* in the reader: ping so often from now on */
 void link_free(struct link *);		/* after link_run has returned, and every other call */
 

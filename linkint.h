@@ -40,6 +40,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int burst, crowd;	/* [m] how many there were in that period, and in the one before */
 	int ended;		/* [m] nothing can be sent any more */
 	int aborted;		/* [m] nor shall anything be read */
+	int paused;		/* [m] nothing is read, unless a close was asked for */
 	int close_code;		/* [m] not 0: close asked for */
 	char close_reason[WS_CONTROL_MAX - 1];	/* [m] a status code shorter, a NUL longer */
 	int close_sent;		/* [m] the close frame is in out */

@@ -30,6 +30,7 @@ struct mstream {		/* [m] guarded by the messages' mutex, else the writer's */
 };
 
 struct messages {
+	enum message_ids ids;
 	int (*send)(void *arg, const struct message *, int64_t deadline);
 	void (*idle)(void *arg);
 	void *arg;
@@ -46,9 +47,8 @@ mstream_of(struct stream *s)
 	return (struct mstream *)(void *)s;
 }
 
-/* A version 4 UUID, RFC 9562 section 5.4. */
 static int
-make_id(char out[MESSAGE_ID_LEN + 1])
+make_id(enum message_ids kind, char out[MESSAGE_ID_LEN + 1])
 {
 	unsigned char raw[16];
 	struct buf b;
@@ -56,9 +56,14 @@ make_id(char out[MESSAGE_ID_LEN + 1])
 
 	if (random_bytes(raw, sizeof(raw)) == -1)
 		return -1;
-	raw[6] = (unsigned char)((raw[6] & 0x0f) | 0x40);
-	raw[8] = (unsigned char)((raw[8] & 0x3f) | 0x80);
 	buf_init(&b, out, MESSAGE_ID_LEN);
+	if (kind == MESSAGE_HEX12) {
+		buf_hex(&b, raw, 6);
+		out[b.len] = '\0';
+		return 0;
+	}
+	raw[6] = (unsigned char)((raw[6] & 0x0f) | 0x40);	/* section 5.4 */
+	raw[8] = (unsigned char)((raw[8] & 0x3f) | 0x80);
 	for (i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			buf_char(&b, '-');
@@ -236,13 +241,14 @@ m_unref(struct stream *s)
 static const struct stream_type type = { m_write, m_credit, m_end, m_dead, m_over, m_unref };
 
 struct messages *
-messages_new(int (*send)(void *, const struct message *, int64_t), void (*idle)(void *), void *arg,
+messages_new(enum message_ids ids, int (*send)(void *, const struct message *, int64_t), void (*idle)(void *), void *arg,
     int max, struct share *share)
 {
 	struct messages *ms = calloc(1, sizeof(*ms));
 
 	if (ms == NULL)
 		return NULL;
+	ms->ids = ids;
 	ms->send = send;
 	ms->idle = idle;
 	ms->arg = arg;
@@ -265,7 +271,7 @@ messages_open(struct messages *ms, uint64_t *tally)
 	struct mstream *m = calloc(1, sizeof(*m));
 	int err = 0;
 
-	if (m == NULL || make_id(m->request.id) == -1) {
+	if (m == NULL || make_id(ms->ids, m->request.id) == -1) {
 		free(m);
 		errno = ENOMEM;
 		return NULL;

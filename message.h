@@ -12,11 +12,16 @@
 #include "stream.h"
 
 enum {
-	MESSAGE_ID_LEN = 36,	/* a UUID, RFC 9562 */
+	MESSAGE_ID_LEN = 36,	/* the longest kind of id */
 	MESSAGE_BODY_MAX = 10 << 20	/* content of a request, if no option allows more */
 };
 
 struct messages;		/* the exchanges of one session */
+
+enum message_ids {
+	MESSAGE_UUID,		/* version 4, RFC 9562 */
+	MESSAGE_HEX12		/* 12 hexadecimal digits */
+};
 
 struct message {		/* a request */
 	char id[MESSAGE_ID_LEN + 1];
@@ -31,7 +36,7 @@ struct message {		/* a request */
  * mutex may be held. max: streams open at once. share: what all content that is gathered, or waits for
  * slow callers, may take.
  */
-struct messages *messages_new(int (*send)(void *arg, const struct message *, int64_t deadline),
+struct messages *messages_new(enum message_ids, int (*send)(void *arg, const struct message *, int64_t deadline),
     void (*idle)(void *arg), void *arg, int max, struct share *);
 void messages_free(struct messages *);	/* after messages_end, when every stream was left */
 

@@ -120,7 +120,7 @@ msgfields_string(struct str s, char *out, size_t cap)
 }
 
 int
-msgfields_scan(struct str *value, const char *const *known, size_t n, struct str text, const char **why)
+msgfields_scan(struct str *value, const char *const *known, size_t n, int fold, struct str text, const char **why)
 {
 	struct jsonscan walk;
 	struct str name, v;
@@ -137,7 +137,8 @@ msgfields_scan(struct str *value, const char *const *known, size_t n, struct str
 	while ((rc = jsonscan_next(&walk, &name, &v)) == 1) {
 		len = jsonscan_latin1(name, plain, sizeof(plain));
 		for (i = 0; i < n; i++)
-			if (len == (long)strlen(known[i]) && memcmp(plain, known[i], (size_t)len) == 0)
+			if (len == (long)strlen(known[i]) && (fold ? http_same(plain, known[i], (size_t)len) :
+			    memcmp(plain, known[i], (size_t)len) == 0))
 				value[i] = v;
 	}
 	*why = walk.why;
@@ -204,7 +205,8 @@ msgfields_text(struct msgfields *f, struct str value)
 	if (*value.p == '{' || *value.p == '[')
 		return -1;
 	if (msgfields_inside(value, &in))
-		n = jsonscan_latin1(in, f->scratch, sizeof(f->scratch));
+		n = f->utf8 ? jsonscan_utf8(in, f->scratch, sizeof(f->scratch)) :
+		    jsonscan_latin1(in, f->scratch, sizeof(f->scratch));
 	else if ((n = in.len <= sizeof(f->scratch) ? (long)in.len : -1) != -1)
 		memcpy(f->scratch, in.p, in.len);
 	for (k = 0; n > 0 && k < (size_t)n; k++)

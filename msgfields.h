@@ -32,14 +32,15 @@ struct msgfields {		/* large: not for a stack */
 	struct { struct str name, value; } field[HTTP_FIELDS_MAX];	/* name: bytes; value: JSON */
 	size_t n;
 	int split;		/* a Set-Cookie may be several, joined by commas: take them apart */
+	int utf8;		/* values are bytes as they stand, not code points of the same number */
 	char scratch[MSGFIELDS_HEAD];
 };
 
 /*
- * The members of the object that text is which are called name[0..n) (at most 16 bytes): their values' texts; p NULL: there is
- * none. Of several the last counts. 1; or 0 and *why if text is no JSON object; then what stands in front of what is wrong.
+ * The members of the object that text is which are called name[0..n) (at most 16 bytes; fold: in any case): their values' texts; p NULL:
+ * there is none. Of several the last counts. 1; or 0 and *why if text is no JSON object; then what stands in front of what is wrong.
  */
-int msgfields_scan(struct str *value, const char *const *name, size_t n, struct str text, const char **why);
+int msgfields_scan(struct str *value, const char *const *name, size_t n, int fold, struct str text, const char **why);
 
 /* A JSON string's inside. 0: it is none. */
 int msgfields_inside(struct str value, struct str *out);

@@ -17,19 +17,27 @@ on_data(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char
 	char id[MESSAGE_ID_LEN + 1], *text;
 	enum msgin_verdict verdict = msgin_take(&m->in, buf, len, fin, &text, &len);
 
-	(void)opcode;		/* text or binary, all the same */
 	(void)why;
 	if (verdict == MSGIN_MORE)
 		return 0;
 	if (verdict == MSGIN_WHOLE)
-		m->ops->take(m->arg, text, len);
+		m->ops->take(m->arg, opcode, text, len);
 	else if (m->ops->id(text, len, id))	/* its request fails, and no other */
 		messages_refuse(m->messages, id);
 	msgin_drop(&m->in);
 	return 0;
 }
 
-static const struct link_ops link_ops = { on_data, NULL, NULL };
+static void
+rest(void *arg)
+{
+	struct msglink *m = arg;
+
+	if (m->ops->rest != NULL)
+		m->ops->rest(m->arg);
+}
+
+static const struct link_ops link_ops = { on_data, NULL, rest };
 
 /* Requests out, on the callers' threads. */
 
@@ -49,6 +57,18 @@ release(struct link_parcel *link)
 	free(p);
 }
 
+/* Charge it with so many bytes, if it is not already. 0: there is no room for them. */
+static int
+charge(struct parcel *p, size_t n)
+{
+	if (n <= p->charge)
+		return 1;
+	if (!share_take(&p->of->share, n - p->charge))
+		return 0;
+	p->charge = n;
+	return 1;
+}
+
 static int
 send_request(void *arg, const struct message *request, int64_t deadline)
 {
@@ -62,8 +82,8 @@ send_request(void *arg, const struct message *request, int64_t deadline)
 	p->link.release = release;
 	p->link.iov.iov_base = NULL;
 	p->of = m;
-	p->charge = BASE64_LEN(request->len);
-	if (!share_take(&m->share, p->charge)) {
+	p->charge = 0;
+	if (!charge(p, BASE64_LEN(request->len))) {
 		free(p);
 		errno = ENOMEM;
 		return -1;
@@ -75,7 +95,13 @@ send_request(void *arg, const struct message *request, int64_t deadline)
 		return -1;
 	}
 	p->link.iov.iov_base = text;
-	return link_send_parcel(m->link, WS_TEXT, &p->link, request, deadline);
+	if (!charge(p, p->link.iov.iov_len)) {
+		release(&p->link);
+		errno = ENOMEM;
+		return -1;
+	}
+	return m->ops->send != NULL ? m->ops->send(m->arg, &p->link, request, deadline) :
+	    link_send_parcel(m->link, WS_TEXT, &p->link, request, deadline);
 }
 
 static void
@@ -96,7 +122,7 @@ msglink_open(struct msglink *m, const struct msglink_ops *ops, void *arg, const 
 	m->share.of = budget;
 	m->in.share = &m->share;
 	m->in.max = (size_t)conf->message_max;
-	if ((m->messages = messages_new(send_request, idle, m, streams, &m->share)) == NULL)
+	if ((m->messages = messages_new(ops->ids, send_request, idle, m, streams, &m->share)) == NULL)
 		return -1;
 	return (m->link = link_new(conn, conf, &link_ops, m, early, nearly)) != NULL ? 0 : -1;
 }
@@ -129,7 +155,9 @@ msglink_run(struct msglink *ml, struct registry *r, struct session *s)
 		    "who", s->identity.who, (char *)NULL);
 	code = link_run(ml->link, &why);
 	if (!s->refused)
-		registry_remove(r, s, code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
+		registry_remove(r, s, s->dialect->brief || code == WS_NORMAL || code == WS_NO_STATUS || code == WS_POLICY);
+	if (ml->ops->over != NULL)
+		ml->ops->over(ml->arg);
 	end(ml);
 	snprintf(num, sizeof(num), "%d", code);
 	log_line(LOG_INFO, "session_end", "peer", s->peer, "who", s->identity.who,

@@ -15,10 +15,16 @@ struct msglink_ops {		/* what the dialect knows of its messages */
 	/* A request's text, the link's to free, and its length. 0, or -1 with errno. */
 	int (*encode)(void *arg, const struct message *, char **text, size_t *len);
 	/* In the reader: a whole message, text or binary; it may be written to. */
-	void (*take)(void *arg, char *text, size_t len);
+	void (*take)(void *arg, uint8_t opcode, char *text, size_t len);
 	/* 1 and the id of an answer whose first bytes these are; else 0. */
 	int (*id)(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1]);
+	/* The rest may be NULL. */
 	void (*idle)(void *arg);	/* see message.h */
+	/* Send a request's text in another way than as one text message; as link_send_parcel. */
+	int (*send)(void *arg, struct link_parcel *, const void *key, int64_t deadline);
+	void (*rest)(void *arg);	/* in the reader, before it sleeps */
+	void (*over)(void *arg);	/* in the reader: the session has ended, and its names are no longer its own */
+	enum message_ids ids;
 };
 
 struct msglink {		/* zero all at first */
@@ -28,6 +34,7 @@ struct msglink {		/* zero all at first */
 	struct messages *messages;
 	struct share share;	/* of the daemon's memory for bodies */
 	struct msgin in;	/* the reader's */
+	int skip;		/* there was no room for it: the rest is dropped */
 };
 
 /*

@@ -26,6 +26,7 @@ copy_status(struct tunnel_status *st, const struct tunnel *t, struct holder *h)
 		return;
 	}
 	st->whole = h->session->dialect->whole;
+	st->brief = h->session->dialect->brief;
 	memcpy(st->peer, h->session->peer, sizeof(st->peer));
 	st->since = h->since;
 	st->guarded = h->guard != NULL;
@@ -114,7 +115,7 @@ part(struct registry *r, struct session *s)
 	while (s->holders != NULL) {
 		t = s->holders->tunnel;
 		registry_drop_locked(s->holders);	/* the table has a reference to t, too */
-		t->grace_until = clock_ms(CLOCK_STEADY) + r->conf.grace_ms;
+		t->grace_until = clock_ms(CLOCK_STEADY) + (s->dialect->brief ? 0 : r->conf.grace_ms);
 		t->since = clock_ms(CLOCK_WALL);
 	}
 	end = registry_moved_locked(s);

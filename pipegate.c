@@ -46,11 +46,12 @@ encode(void *arg, const struct message *m, char **text, size_t *len)
 }
 
 static void
-take(void *arg, char *text, size_t len)
+take(void *arg, uint8_t opcode, char *text, size_t len)
 {
 	struct pipegate *p = arg;
 	struct pipegate_answer a;
 
+	(void)opcode;	/* text or binary, all the same */
 	if (pipegate_decode(&a, text, len, messages_asked, p->ml.messages))
 		messages_answer(p->ml.messages, a.id, a.head, a.body);
 	if (a.why != NULL)
@@ -58,7 +59,7 @@ take(void *arg, char *text, size_t len)
 	free(a.memory);
 }
 
-static const struct msglink_ops ml_ops = { encode, take, pipegate_id, NULL };
+static const struct msglink_ops ml_ops = { encode, take, pipegate_id, NULL, NULL, NULL, NULL, MESSAGE_UUID };
 
 /* What the core wants of a dialect. */
 
@@ -140,7 +141,7 @@ d_run(struct session *s)
 }
 
 static const struct dialect dialect = {
-	"pipegate", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free
+	"pipegate", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free, NULL, NULL, NULL, 0
 };
 
 /* The handshake. */

@@ -217,6 +217,7 @@ compose(struct pipegate_answer *out, struct answer *a, int status, struct str he
 	if (status < 200 || status > 599)
 		return "its status code ends no exchange";
 	a->fields.n = 0;
+	a->fields.utf8 = 0;
 	if (take_fields(&a->fields, headers) == -1)
 		return "its headers are no JSON object of strings";
 	if (pipegate_take_body(a->value[BODY], &out->body) == -1)
@@ -243,7 +244,7 @@ judge(struct answer *a, struct str all, char *id, int *status)
 	const char *why;
 	struct str in;
 
-	if (!msgfields_scan(a->value, names, MEMBERS, all, &why))
+	if (!msgfields_scan(a->value, names, MEMBERS, 0, all, &why))
 		return why;
 	if (take_id(a->value[ID], id) == -1)
 		return "no correlation_id";
@@ -287,6 +288,6 @@ pipegate_id(const char *text, size_t len, char id[MESSAGE_ID_LEN + 1])
 	struct str all = { text, len }, value[MEMBERS];
 	const char *why;
 
-	msgfields_scan(value, names, MEMBERS, all, &why);
+	msgfields_scan(value, names, MEMBERS, 0, all, &why);
 	return take_id(value[ID], id) == 0;
 }

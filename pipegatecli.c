@@ -193,8 +193,8 @@ pipegate_take_request(struct clientmsg_request *out, char *text, size_t len, con
 	if (r == NULL)
 		return;
 	r->fields.n = 0;
-	r->fields.split = 0;
-	if (msgfields_scan(r->value, names, MEMBERS, all, &out->why)) {
+	r->fields.split = r->fields.utf8 = 0;
+	if (msgfields_scan(r->value, names, MEMBERS, 0, all, &out->why)) {
 		out->id = clientmsg_id(r->value[ID]);
 		out->why = out->id.p == NULL ? "no correlation_id" : compose(out, r, server);
 	}

@@ -73,10 +73,12 @@ static const char *
 open_stream(struct call *c, struct str *lead)
 {
 	struct session *session = c->holder->session;
+	const struct dialect *dialect = session->dialect;
+	int64_t deadline = clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms;
 	struct stream *s;
 	struct buf b;
 
-	s = session->dialect->open(session, c->holder->tally, clock_ms(CLOCK_STEADY) + c->d->conf.timeout_ms);
+	s = (dialect->open_raw != NULL ? dialect->open_raw : dialect->open)(session, c->holder->tally, deadline);
 	if (s == NULL)
 		return errno == EMFILE ? "streams_full" : errno == ETIMEDOUT ? "unacknowledged" :
 		    errno == EPIPE ? "session_lost" : "no_memory";
@@ -84,10 +86,15 @@ open_stream(struct call *c, struct str *lead)
 	tcp_join_locked(&c->tcp, s, 1);
 	pthread_mutex_unlock(&s->mtx);
 	buf_init(&b, c->preface, sizeof(c->preface));
-	session->dialect->preface(&b, c->holder, c->peer, c->local);
+	dialect->preface(&b, c->holder, c->peer, c->local);
 	lead->p = c->preface;
 	lead->len = b.len;
-	return NULL;
+	if (session->closes_whole) {
+		c->tcp.linger_ms = c->d->conf.half_close_ms;
+		c->tcp.stall_ms = c->d->conf.stall_ms;
+	}
+	/* with nothing to be said first it is opened all the same */
+	return b.len == 0 && stream_write(s, NULL, 0, 0, deadline) == -1 ? "session_lost" : NULL;
 }
 
 static void

@@ -42,6 +42,11 @@ struct dialect {
 	int (*alive)(struct session *, int64_t deadline);	/* does its client answer? Waits until deadline */
 	void (*run)(struct session *);		/* be its reader until it ends; drops the reference */
 	void (*free)(struct session *);		/* the last reference is gone: give impl back */
+	/* The rest may be NULL. */
+	struct stream *(*open_raw)(struct session *, uint64_t *tally, int64_t deadline);	/* as open, for a port's caller */
+	size_t (*content_max)(struct session *);	/* of a request now; else the session's */
+	const char *(*words)(int status, const char *why);	/* what a caller is told of an error, as plain text; NULL: as usual */
+	int brief;		/* what it has registered ends with the session, which cannot come again */
 };
 
 struct session {		/* made by a dialect; constant but for the members marked [r], the registry's */
@@ -56,6 +61,7 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 	size_t content_max;	/* of a request, bytes */
 	const char *methods;	/* all that its client knows, as in Allow; NULL: any */
 	long timeout_ms;	/* for a response head; 0: the daemon's */
+	int closes_whole;	/* of raw connections: one direction cannot be ended alone */
 	int refs;		/* [r] */
 	int running;		/* [r] exchanges */
 	int draining;		/* [r] was asked to move: ended when it has, and nothing runs */
@@ -188,7 +194,7 @@ struct tunnel_status {
 	char peer[NET_ADDR_MAX];
 	int64_t since;		/* of the holder, ms; of the loss in grace */
 	char url[REGISTRY_URL_MAX], path_url[REGISTRY_URL_MAX];	/* "": not known, or not by path */
-	int running, path, lost, guarded, whole;
+	int running, path, lost, guarded, whole, brief;
 	int any;		/* the next two tell whose listen it was chosen for */
 	char instance[INSTANCE_MAX + 1];
 	uint32_t listen_id;

@@ -33,11 +33,19 @@ request_patience_ms(const struct exchange *x)
 	return s->timeout_ms != 0 ? s->timeout_ms : x->c->d->conf.timeout_ms;
 }
 
+size_t
+request_content_max(const struct exchange *x)
+{
+	struct session *s = x->holder->session;
+
+	return s->dialect->content_max != NULL ? s->dialect->content_max(s) : s->content_max;
+}
+
 struct ending
 request_too_large(struct exchange *x)
 {
 	snprintf(x->told, sizeof(x->told), "the content is too large for this tunnel's client: its limit is %zu bytes",
-	    x->holder->session->content_max);
+	    request_content_max(x));
 	return ending(V_ERROR, 413, x->told, "body_too_large");
 }
 
@@ -100,7 +108,7 @@ content_taken(struct exchange *x, int first)
 
 	if (x->req.done != x->req_done)
 		note_request_done(x);	/* before its last byte can be answered */
-	if (whole && x->req.seen > x->holder->session->content_max)
+	if (whole && x->req.seen > request_content_max(x))
 		return request_too_large(x);
 	if (whole && first && !x->req.done)
 		request_give_slot(x);

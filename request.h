@@ -39,6 +39,7 @@ int request_raw_end(const struct exchange *);
 int64_t request_patience_ms(const struct exchange *);	/* how long a response head may take */
 
 /* The content is, or will be, more than a whole message can hold. */
+size_t request_content_max(const struct exchange *);	/* bytes, of a client that takes it whole */
 struct ending request_too_large(struct exchange *);
 
 /* A slot in the pending map, waiting a while for one; and back. */

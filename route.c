@@ -7,6 +7,7 @@
 #include "pipegate.h"
 #include "pipegatemsg.h"
 #include "route.h"
+#include "wsproxy.h"
 
 static int
 starts(struct str s, const char *lit)
@@ -198,7 +199,7 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 		path.len = (size_t)(query - path.p);
 	route_fold(h->host, host);
 	if (route_host(d, host, name))
-		return ROUTE_TUNNEL;
+		return wsproxy_name(d, name) ? ROUTE_GONE : ROUTE_TUNNEL;
 	labelled = tunnel_label(h->host, name) && !is_own(&d->conf, host);
 	if (labelled && d->conf.domain[0] == '\0')
 		return ROUTE_TUNNEL;

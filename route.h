@@ -13,6 +13,7 @@ struct daemon_conf;
 
 enum route {
 	ROUTE_TUNNEL,		/* name, by Host or as default */
+	ROUTE_GONE,		/* name, which nobody has, and nobody will */
 	ROUTE_PATH,		/* name is the first path segment */
 	ROUTE_SLASH,		/* likewise, but no slash is behind it */
 	ROUTE_NATIVE, ROUTE_BIFROST, ROUTE_PIPEGATE, ROUTE_RELAY, ROUTE_WSPROXY, ROUTE_HEALTH, ROUTE_PING, ROUTE_PAGE, ROUTE_ASK,

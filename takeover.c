@@ -232,7 +232,7 @@ give_ports(struct daemon *d, struct takeover *t, const struct tunnel_status *s, 
 	size_t i;
 
 	for (i = 0; i < n && rc == 0 && d->ports != NULL; i++) {
-		if (!port_name(s[i].name, &number))
+		if (s[i].brief || !port_name(s[i].name, &number))
 			continue;
 		for (k = port_sockets(d->ports, number, &public, fd); k > 0; close(fd[--k])) {
 			begin(&b, text, "port");
@@ -276,6 +276,8 @@ give_names(struct daemon *d, struct takeover *t)
 		have = n;
 	rc = give_ports(d, t, s, have);
 	for (i = 0; i < have && rc == 0; i++) {
+		if (s[i].brief)		/* nobody comes for it */
+			continue;
 		begin(&b, text, "name");
 		json_put_member(&b, "name", s[i].name);
 		json_put_member(&b, "who", s[i].who);

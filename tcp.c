@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "clock.h"
 #include "tcp.h"
 
 int
@@ -12,6 +13,7 @@ tcp_init(struct tcp *t)
 	t->s = NULL;
 	t->fin = t->reset = t->opened = 0;
 	t->taken = 0;
+	t->linger_ms = t->stall_ms = 0;
 	return wake_open(&t->wake);
 }
 
@@ -76,8 +78,12 @@ const struct stream_ops tcp_ops = { on_data, on_fin, on_reset, on_writable };
 
 /* The owner's. */
 
+enum { SHUT_MS = 1000 };	/* at most, for who has been sent all there was to end the connection, too */
+
 struct snapshot {
 	int fin, reset, drained;
+	uint64_t sent;
+	int64_t progress;
 };
 
 static void
@@ -87,6 +93,8 @@ look(struct tcp *t, struct snapshot *now)
 	now->drained = pump_drain_locked(&t->pump);
 	now->fin = t->fin;
 	now->reset = t->reset;
+	now->sent = t->pump.sent;
+	now->progress = t->pump.progress;
 	t->opened = 0;
 	pthread_mutex_unlock(&t->s->mtx);
 }
@@ -110,13 +118,13 @@ may_sleep(struct tcp *t, const struct snapshot *was)
  * must still be noticed: -1. After both FINs there is a hang-up to see, again and again: *ended, and it is left alone.
  */
 static int
-sleep_until(struct tcp *t, const struct snapshot *was, int events, int *ended)
+sleep_until(struct tcp *t, const struct snapshot *was, int events, int64_t deadline, int *ended)
 {
 	int ev, idle = events == 0;
 
 	if (!may_sleep(t, was))
 		return 0;
-	ev = conn_wait(&t->conn, idle && !*ended ? POLLERR : events, CONN_FOREVER, t->wake.rd, NULL);
+	ev = conn_wait(&t->conn, idle && !*ended ? POLLERR : events, deadline, t->wake.rd, NULL);
 	pump_awake_lock(&t->pump);
 	pthread_mutex_unlock(&t->s->mtx);
 	if (!idle || ev == 0)
@@ -125,12 +133,34 @@ sleep_until(struct tcp *t, const struct snapshot *was, int events, int *ended)
 	return conn_broken(&t->conn) ? -1 : 0;
 }
 
+struct patience {
+	uint64_t sent;		/* when it had taken so much */
+	int64_t since;		/* clock_ms */
+};
+
+/* Until when to wait: shut, finned: the directions that have ended, to the connection and from it. */
+static int64_t
+wait_until(const struct tcp *t, const struct snapshot *now, struct patience *p, int shut, int finned)
+{
+	if (t->stall_ms > 0 && now->drained == 0)
+		return now->progress + t->stall_ms;
+	if (t->linger_ms == 0 || !(shut || finned))
+		return CONN_FOREVER;
+	if (p->since == 0 || p->sent != now->sent) {
+		p->sent = now->sent;
+		p->since = clock_ms(CLOCK_STEADY);
+	}
+	return p->since + (shut && t->linger_ms > SHUT_MS ? SHUT_MS : t->linger_ms);
+}
+
 const char *
 tcp_run(struct tcp *t, struct str lead)
 {
 	static const struct str none = { NULL, 0 };
 	struct snapshot now;
+	struct patience patience = { 0, 0 };
 	int events, state, eof = 0, shut = 0, finned = 0, ended = 0;
+	int64_t until;
 	ssize_t n;
 
 	pump_take_raw(&t->pump, lead, NULL, 0);
@@ -149,6 +179,9 @@ tcp_run(struct tcp *t, struct str lead)
 		finned |= eof && state == 1;
 		if (finned && shut)
 			return NULL;
+		until = wait_until(t, &now, &patience, shut, finned);
+		if (until != CONN_FOREVER && clock_ms(CLOCK_STEADY) >= until)
+			return now.drained == 0 ? "caller_stalled" : NULL;
 		events = now.drained == 0 ? POLLOUT : 0;
 		if (state == 1 && !eof) {
 			n = conn_read(&t->conn, t->in, sizeof(t->in));
@@ -163,7 +196,7 @@ tcp_run(struct tcp *t, struct str lead)
 				continue;
 			events |= POLLIN;
 		}
-		if (sleep_until(t, &now, events, &ended) == -1)
+		if (sleep_until(t, &now, events, until, &ended) == -1)
 			return "connection_lost";
 	}
 }

@@ -2,7 +2,8 @@
  * tcp.h: a TCP connection and a stream joined: bytes, half-close, reset and backpressure cross as they would cross a
  * wire. Callers of raw ports on the daemon's side, their connections to local services on the client's.
  *
- * One thread owns the connection. Like a wire, it ends nothing for being idle: TCP's own keep-alive finds the dead.
+ * One thread owns the connection. Like a wire, it ends nothing for being idle: TCP's own keep-alive finds the dead. It does where the stream's
+ * protocol is no wire: linger_ms and stall_ms.
  */
 #ifndef TCP_H
 #define TCP_H
@@ -23,6 +24,8 @@ struct tcp {			/* [s] guarded by the stream's mutex, else the owner's */
 	int reset;		/* [s] it was reset, or its session has ended */
 	int opened;		/* [s] the window has opened again */
 	uint64_t taken;		/* bytes from the connection */
+	long linger_ms;		/* so long either direction may stay open when the other has ended, without a byte; 0: for ever */
+	long stall_ms;		/* and so long the connection may take nothing of what waits for it */
 	char in[TCP_IN];
 };
 

@@ -510,6 +510,7 @@ def proxied(r):
     def over4(address, port=4711, tail=b""):
         return v2 + b"\x21\x11" + struct.pack(">H", 12 + len(tail)) + socket.inet_aton(address) + b"\x7f\0\0\1" + struct.pack(">HH", port, 80) + tail
 
+    r.until("it listens", lambda: len(ports_of(d)) == (3 if certs else 2))
     p = r.spawn(PYTHON, f"{PEER}/native.py", "client", "--endpoint", f"ws://127.0.0.1:{ports_of(d)[-1]}", "--token", d.token, "--name", "a")
     r.equal("a client on the listener without", p.ready()["op"], "ready")
     get = b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n"
