@@ -132,7 +132,7 @@ install: all
 		chmod 644 $(DESTDIR)$(BASHCOMPDIR)/$$p $(DESTDIR)$(ZSHCOMPDIR)/_$$p \
 		$(DESTDIR)$(FISHCOMPDIR)/$$p.fish || exit 1; done
 	mkdir -p $(DESTDIR)$(DOCDIR)/examples
-	cp -p examples/* $(DESTDIR)$(DOCDIR)/examples
+	cp -pR examples/* $(DESTDIR)$(DOCDIR)/examples
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
@@ -140,8 +140,10 @@ uninstall:
 		rm -f $(DESTDIR)$(MANPREFIX)/man$${f##*.}/$$f; done
 	for p in tunneld tunnel; do rm -f $(DESTDIR)$(BASHCOMPDIR)/$$p \
 		$(DESTDIR)$(ZSHCOMPDIR)/_$$p $(DESTDIR)$(FISHCOMPDIR)/$$p.fish; done
-	cd examples && for f in *; do rm -f $(DESTDIR)$(DOCDIR)/examples/$$f; done
-	-rmdir $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)
+	cd examples && for f in * */*; do \
+		[ -d $$f ] || rm -f $(DESTDIR)$(DOCDIR)/examples/$$f; done
+	-cd $(DESTDIR)$(DOCDIR) && rmdir examples/* examples
+	-rmdir $(DESTDIR)$(DOCDIR)
 
 dist: clean
 	mkdir -p tunnel-$(VERSION)

@@ -83,7 +83,10 @@ needs_apt() {
 		need haproxy program haproxy
 		need caddy program caddy
 		need runit program runsv
-		need s6 program s6-svscan ;;
+		need s6 program s6-svscan
+		need openssh-server program sshd
+		need openssh-client command -v ssh-keygen
+		need chromium program chromium ;;
 	ci)
 		need gcc
 		need clang
@@ -129,7 +132,10 @@ needs_apk() {
 		need haproxy program haproxy
 		need caddy program caddy
 		need runit program runsv
-		need s6 program s6-svscan ;;
+		need s6 program s6-svscan
+		need openssh-server program sshd
+		need openssh-keygen command -v ssh-keygen
+		need chromium program chromium ;;
 	ci)
 		need clang
 		need compiler-rt
@@ -161,7 +167,8 @@ needs_pkg() {
 		need go command -v go
 		need nginx program nginx
 		need haproxy program haproxy
-		need caddy program caddy ;;
+		need caddy program caddy
+		need chromium command -v chrome ;;
 	ci)
 		need bmake
 		need shellcheck ;;
