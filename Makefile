@@ -22,13 +22,13 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	jwtkey.o jwt.o jwks.o loglimit.o \
 	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o \
 	sandbox_$(SANDBOX).o net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
-	proxy.o queue.o wspipe.o bridge.o link.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
+	proxy.o queue.o wspipe.o bridge.o link.o linkframe.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
 	bifrostmsg.o bifrosttoken.o clientmsg.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
 	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o local.o serve.o rawlocal.o \
 	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o relayclient.o
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
-HOT = buf.o http.o rewrite.o ws.o pump.o linkout.o mux.o muxin.o
+HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o
 HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h bifrosttoken.h \
 	budget.h buf.h caller.h cidr.h clientmsg.h clock.h completion.h conn.h content.h control.h daemon.h \
 	deadline.h der.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \

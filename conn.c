@@ -240,3 +240,25 @@ iov_len(const struct iovec *iov, int count)
 		sum += iov++->iov_len;
 	return sum;
 }
+
+int
+iov_cut(struct iovec *to, int max, const struct iovec *from, size_t at, size_t len)
+{
+	size_t n;
+	int k = 0;
+
+	for (; len > 0; from++) {
+		if (at >= from->iov_len) {
+			at -= from->iov_len;
+			continue;
+		}
+		if (k == max)
+			return -1;
+		n = from->iov_len - at < len ? from->iov_len - at : len;
+		to[k].iov_base = (char *)from->iov_base + at;
+		to[k++].iov_len = n;
+		len -= n;
+		at = 0;
+	}
+	return k;
+}

@@ -65,5 +65,7 @@ void conn_close(struct conn *);
 /* Leave out the first n bytes of iov[*at..count). */
 void iov_skip(struct iovec *iov, int count, int *at, size_t n);
 size_t iov_len(const struct iovec *, int count);
+/* len bytes of from, from byte at on, as pieces in to[0..max): how many, or -1: more than max. from has so many. */
+int iov_cut(struct iovec *to, int max, const struct iovec *from, size_t at, size_t len);
 
 #endif

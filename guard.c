@@ -80,7 +80,7 @@ user_ok(const struct guard *g, const struct http_head *h)
 	char text[GUARD_USER_MAX + 3];
 	uint8_t hash[SHA256_LEN];
 	int i, ok = 0;
-	long len = credentials(h, text);
+	long len = h != NULL ? credentials(h, text) : -1;
 
 	if (len < 0)
 		return g->nusers == 0;

@@ -29,7 +29,7 @@ int guard_add_net(struct guard *, const char *cidr, const char **why);	/* see ci
 
 enum guard_verdict { GUARD_PASS, GUARD_ADDRESS, GUARD_CREDENTIALS };
 /*
- * May a caller with this address, of this request, pass? GUARD_ADDRESS: none of the networks has it. GUARD_CREDENTIALS:
+ * May a caller with this address, of this request (NULL: of none, as on a raw port), pass? GUARD_ADDRESS: none of the networks has it. GUARD_CREDENTIALS:
  * Authorization is not one of the users, or is there twice. In a time that tells nothing about them.
  */
 enum guard_verdict guard_check(const struct guard *, const struct addr *, const struct http_head *);

@@ -131,12 +131,21 @@ char_get(const char *p, const char *end, uint32_t *cp)
 	return p + 12;
 }
 
+/* Behind the characters at p that stand for themselves. */
+static const char *
+plain(const char *p, const char *end)
+{
+	while (p < end && *p >= ' ' && *p <= '~' && *p != '"' && *p != '\\')
+		p++;
+	return p;
+}
+
 static int
 string_ok(const char *p, const char *end)
 {
 	uint32_t cp;
 
-	while (p != NULL && p < end)
+	while (p != NULL && (p = plain(p, end)) < end)
 		p = char_get(p, end, &cp);
 	return p != NULL;
 }

@@ -97,5 +97,20 @@ void linkout_end_locked(struct link *);
 /* Give the buffers back, if nothing is in them. */
 void linkout_trim_locked(struct link *);
 
+/* Frames. */
+void linkframe_hdr_locked(struct link *, struct ws_hdr *, uint8_t opcode, size_t len);
+
+/* Frame h->len bytes of iov, from byte at on, at p, which has room for it; they may stand WS_HDR_MAX behind it. The frame's length. */
+size_t linkframe_put(uint8_t *p, const struct ws_hdr *h, const struct iovec *iov, size_t at);
+
+struct span {			/* bytes [from, to) of out */
+	size_t from, to;
+};
+
+/*
+ * The same behind what is in out, which has room for it, with mtx not held: 0; or 1: a long payload was not copied but written at once,
+ * behind out, and what the socket did not take of both is in out; or -1 with errno: the connection is broken. [w]
+ */
+int linkframe_send(struct link *, const struct ws_hdr *, const struct iovec *, size_t at, struct span *out);
 
 #endif

@@ -59,58 +59,6 @@ parcel_free(struct writer *w)
 	free(w);
 }
 
-/*
- * A masking-key must not be foreseen by whoever chose the payload (10.3). The
- * state is seeded by the system; a step is splitmix64, whose output a network attacker never
- * sees unmixed with a payload he does not choose. Bulk speed rules out a system call a frame.
- */
-static void
-new_key_locked(struct link *l, uint8_t key[4])
-{
-	uint64_t z = (l->mask_state += 0x9e3779b97f4a7c15u);
-	uint32_t k;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	k = (uint32_t)((z ^ (z >> 31)) >> 16);
-	memcpy(key, &k, 4);
-}
-
-static void
-hdr_init_locked(struct link *l, struct ws_hdr *h, uint8_t opcode, size_t len)
-{
-	h->opcode = opcode;
-	h->fin = 1;
-	h->masked = l->conf.client != 0;
-	h->len = len;
-	if (h->masked)
-		new_key_locked(l, h->key);
-}
-
-/* Frame h->len bytes of iov, from byte at on, at p, which has room for it; they may stand WS_HDR_MAX behind it. The frame's length. */
-static size_t
-frame_put(uint8_t *p, const struct ws_hdr *h, const struct iovec *iov, size_t at)
-{
-	size_t k = ws_hdr_write(p, h), end = k + (size_t)h->len, phase = 0, n;
-	const uint8_t *src;
-
-	for (; k < end; iov++) {
-		if (at >= iov->iov_len) {
-			at -= iov->iov_len;
-			continue;
-		}
-		src = (const uint8_t *)iov->iov_base + at;
-		n = iov->iov_len - at < end - k ? iov->iov_len - at : end - k;
-		if (h->masked)
-			phase = ws_mask(p + k, src, n, h->key, phase);
-		else
-			memmove(p + k, src, n);
-		k += n;
-		at = 0;
-	}
-	return end;
-}
-
 /* Frame a small message into out. [w] */
 static void
 out_put_locked(struct link *l, uint8_t opcode, const void *payload, size_t len)
@@ -120,8 +68,8 @@ out_put_locked(struct link *l, uint8_t opcode, const void *payload, size_t len)
 
 	iov.iov_base = (void *)(uintptr_t)payload;
 	iov.iov_len = len;
-	hdr_init_locked(l, &h, opcode, len);
-	l->nout += frame_put(l->out + l->nout, &h, &iov, 0);
+	linkframe_hdr_locked(l, &h, opcode, len);
+	l->nout += linkframe_put(l->out + l->nout, &h, &iov, 0);
 }
 
 /* The list of waiting writers. */
@@ -348,54 +296,69 @@ next_len(const struct writer *w)
 	return w->len - w->at < FRAME_MAX ? w->len - w->at : FRAME_MAX;
 }
 
-/* The next frame of the first in turn. mtx is given up meanwhile. */
-static void
+/*
+ * The next frame of the first in turn. mtx is given up meanwhile. 1: it was written at once, with what
+ * was in out before it; what the socket did not take of both is there now.
+ */
+static int
 fill_turn_locked(struct link *l)
 {
 	struct writer *w = l->first;
 	struct ws_hdr h;
-	size_t n;
+	struct span out;
+	int rc;
 
-	hdr_init_locked(l, &h, w->at == 0 ? w->opcode : WS_CONTINUATION, next_len(w));
+	linkframe_hdr_locked(l, &h, w->at == 0 ? w->opcode : WS_CONTINUATION, next_len(w));
 	h.fin = w->at + h.len == w->len;
 	take_out_locked(l, &l->first, TAKEN);
+	out.from = l->out_at;
+	out.to = l->nout;
 	pthread_mutex_unlock(&l->mtx);
-	n = frame_put(l->out + l->nout, &h, w->iov, w->at);
+	rc = linkframe_send(l, &h, w->iov, w->at, &out);
 	pthread_mutex_lock(&l->mtx);
-	l->nout += n;
+	l->out_at = out.from;
+	l->nout = out.to;
+	if (rc == -1)
+		linkout_end_locked(l);
+	else if (rc == 1 && l->orphan)
+		l->orphan_ms = clock_ms(CLOCK_STEADY);
 	w->at += (size_t)h.len;
 	l->parted = !h.fin;
 	if (!h.fin && !l->ended && l->close_code == 0) {
 		prepend_locked(l, w);
 		if (!w->orphan)
 			pthread_cond_signal(&w->cond);
-		return;
+		return rc != 0;
 	}
 	w->turn = h.fin ? DONE : GONE;	/* the others were told meanwhile */
 	tell_locked(l, w);
+	return rc != 0;
 }
 
-/* Fill the empty out. mtx is held, and given up meanwhile. [w] */
-static void
+/* Fill the empty out. mtx is held, and given up meanwhile. 0: there was nothing, or it is over. [w] */
+static int
 fill_locked(struct link *l)
 {
+	int sent = 0;
+
 	if (!out_room_locked(l)) {
 		linkout_end_locked(l);	/* without memory this session goes, the rest stay */
-		return;
+		return 0;
 	}
 	if (l->close_sent)
-		return;
+		return 0;
 	fill_control_locked(l);
 	if (!l->parted)		/* only control frames may stand inside a message (5.4) */
 		fill_urgent_locked(l);
 	if (l->close_code != 0 && (!l->owed || l->parted)) {
 		fill_close_locked(l);
-		return;
+		return 1;
 	}
 	/* A writer whose urgent message came meanwhile must not overtake it with its next. */
-	while (l->first != NULL && !l->ended && (l->parted || l->nqueue == 0) &&
+	while (!sent && l->first != NULL && !l->ended && (l->parted || l->nqueue == 0) &&
 	    l->out_cap - l->nout >= WS_HDR_MAX + next_len(l->first))
-		fill_turn_locked(l);
+		sent = fill_turn_locked(l);
+	return sent || l->nout > 0;
 }
 
 /* Sleep until the socket takes more, or somebody wants us to look again. 0 at the deadline. */
@@ -494,9 +457,10 @@ write_locked(struct link *l, enum for_whom who, struct writer *me, int64_t deadl
 				gather_locked(l);
 			if (l->ended)
 				break;
-			fill_locked(l);
-			if (l->out_at == l->nout)
+			if (!fill_locked(l))
 				break;
+			if (l->out_at == l->nout)
+				continue;	/* it is out already */
 		}
 		if (!flush_locked(l, me, deadline))
 			break;
@@ -676,8 +640,8 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 	    (l->queue == NULL && (l->queue = malloc(QUEUE_SIZE)) == NULL))
 		err = send_in_turn_locked(l, opcode, iov, len, key, deadline);
 	else {
-		hdr_init_locked(l, &h, opcode, len);
-		l->nqueue += frame_put(l->queue + l->nqueue, &h, iov, 0);
+		linkframe_hdr_locked(l, &h, opcode, len);
+		l->nqueue += linkframe_put(l->queue + l->nqueue, &h, iov, 0);
 		count_urgent_locked(l);
 		if (!l->writing)
 			write_locked(l, FOR_SENDER, NULL, 0);

@@ -522,29 +522,6 @@ claim_locked(struct mux *m, struct ystream *s, size_t want, int fin, uint16_t *f
 	return n;
 }
 
-/* The next frame's iovec: its header, then n bytes of iov from byte at on. How many entries. */
-static int
-frame_iov(struct iovec *v, uint8_t *hdr, const struct iovec *iov, int count, size_t at, size_t n)
-{
-	size_t len;
-	int k = 1;
-
-	v[0].iov_base = hdr;
-	v[0].iov_len = YAMUX_HDR;
-	for (; count > 0 && n > 0; count--, iov++) {
-		if (at >= iov->iov_len) {
-			at -= iov->iov_len;
-			continue;
-		}
-		len = iov->iov_len - at < n ? iov->iov_len - at : n;
-		v[k].iov_base = (char *)iov->iov_base + at;
-		v[k++].iov_len = len;
-		n -= len;
-		at = 0;
-	}
-	return k;
-}
-
 static struct ystream *
 ystream_of(struct stream *s)
 {
@@ -590,8 +567,9 @@ ystream_write(struct stream *base, const struct iovec *iov, int count, int fin, 
 		pthread_mutex_unlock(&m->mtx);
 		if (n == 0 && done < total)
 			break;
-		put_frame(hdr, YAMUX_DATA, flags, s->id, (uint32_t)n);
-		if (link_send(m->link, WS_BINARY, v, frame_iov(v, hdr, iov, count, done, n),
+		v[0].iov_base = hdr;
+		v[0].iov_len = put_frame(hdr, YAMUX_DATA, flags, s->id, (uint32_t)n);
+		if (link_send(m->link, WS_BINARY, v, 1 + iov_cut(v + 1, STREAM_IOV_MAX, iov, done, n),
 		    class, s, deadline) == -1)
 			return -1;
 		done += n;

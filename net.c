@@ -29,16 +29,23 @@ net_flags(int fd)
 }
 
 void
-net_tune(int fd)
+net_tune_local(int fd)
 {
 	int on = 1;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+void
+net_tune(int fd)
+{
 #ifdef TCP_NOTSENT_LOWAT	/* a constant of the system's, not a choice of the build */
-	on = UNSENT_MAX;
-	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &on, sizeof(on));
+	int max = UNSENT_MAX;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &max, sizeof(max));
 #endif
+	net_tune_local(fd);
 }
 
 int

@@ -66,5 +66,6 @@ int net_listens(int fd);	/* the family of a stream socket that listens; -1: it i
 
 int net_flags(int fd);		/* non-blocking and close-on-exec: 0, or -1 with errno */
 void net_tune(int fd);		/* TCP_NODELAY, keep-alive, a short unsent backlog */
+void net_tune_local(int fd);	/* without the last: to a service of ours that is near and reads, the kernel drains a long one without us */
 
 #endif

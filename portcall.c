@@ -55,7 +55,6 @@ find_holder(struct call *c)
 static const char *
 check_guard(const struct call *c)
 {
-	static const struct http_head none;
 	char host[NET_ADDR_MAX];
 	struct addr who;
 
@@ -63,7 +62,7 @@ check_guard(const struct call *c)
 		return NULL;
 	memset(&who, 0, sizeof(who));
 	net_format_host(&c->from, host);
-	if (addr_parse(&who, host) == -1 || guard_check(c->holder->guard, &who, &none) != GUARD_PASS)
+	if (addr_parse(&who, host) == -1 || guard_check(c->holder->guard, &who, NULL) != GUARD_PASS)
 		return "guard_address";
 	return NULL;
 }

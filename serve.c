@@ -77,7 +77,7 @@ local_dial(const struct local_target *t, int64_t deadline, const char **why)
 	if (fd == -1)
 		*why = fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused";
 	else
-		net_tune(fd);
+		net_tune_local(fd);
 	return fd;
 }
 

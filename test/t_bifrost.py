@@ -646,7 +646,7 @@ def answers(r):
 @test
 def local_service(r):
     """The second checklist's contents, through to a local service and back."""
-    d = r.daemon()
+    d = r.daemon("--timeout", "60")
     o = r.origin()
     p = bif(r, d, "Foo", "--target", o.target)
     host = "foo.tunnel.anything"
@@ -662,7 +662,7 @@ def local_service(r):
     res = ask(r, d, host, "/hop")
     r.check("hop-by-hop fields", not res.get("X-Private") and not res.get("Keep-Alive") and res.get("X-Public") == "kept", res)
     for n in (0, 1, 65535, 65536, 65537, 300000, MAX):
-        res = ask(r, d, host, f"/bytes?n={n}")
+        res = ask(r, d, host, f"/bytes?n={n}", wait=60)
         r.check(f"{n} bytes down", res.end == "length" and hashlib.sha256(res.body).digest()
                 == hashlib.sha256((random.Random(1).randbytes(1 << 20) * (n // (1 << 20) + 1))[:n]).digest(), (res.end, len(res.body)))
     res = ask(r, d, host, "/bytes?n=300000&chunked=1&piece=777")
@@ -849,7 +849,7 @@ def budget(r):
                 except OSError:
                     pass
         return ask(r, d, method="POST", body=b"x" * 100000).status == 503
-    r.until("another one finds none", full)
+    r.until("another one finds none", full, 60)
     r.equal("requests without content go on", ask(r, d, "b.tunnel.x").status, 200)
     for c in cs:
         c.reset()
@@ -890,7 +890,7 @@ def shares(r):
 
 @test
 def half_a_message(r):
-    d = r.daemon("--ping", "1", "--grace", "60")
+    d = r.daemon("--ping", "2", "--grace", "60")
     p = bif(r, d, "a", "--once")
     c = start(r, d, do("hoard", Size=100000), path="/h", p=p)
     r.equal("it answers pings, and goes on with nothing", p.closed()["code"], 1006)
@@ -901,7 +901,7 @@ def half_a_message(r):
 @test
 def slow_link(r):
     """A request that the client takes too slowly fails; its session does not."""
-    d = r.daemon("--timeout", "5", "--slots", "64")
+    d = r.daemon("--timeout", "10", "--slots", "64")
     p = bif(r, d, "a", "--once")
     q = bif(r, d, "b", "--once")
     for peer, host in ((p, "a.tunnel.x"), (q, "b.tunnel.x")):
@@ -1039,7 +1039,7 @@ def return_to(r):
 
 @test
 def pings(r):
-    d = r.daemon("--ping", "2", "--grace", "60")    # time enough for the one that is to answer
+    d = r.daemon("--ping", "4", "--grace", "60")    # time enough for the one that is to answer
     p = bif(r, d, "a")
     q = bif(r, d, "b", "--no-pong", "--once")
     c = start(r, d, do("silent"), path="/s", host="b.tunnel.x", p=q)

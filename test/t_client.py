@@ -495,7 +495,7 @@ def back_off(r):
 def reconnects(r):
     o = r.origin()
     for args in (["--cut"], ["--close", "1001"], ["--close", "1002"], ["--close", "1011"], ["--go-away", "0"], ["--go-away", "1"]):
-        f = fake_daemon(r, *args, "--timeout", "4", "--accept-many", "2", "--request", "GET /echo")
+        f = fake_daemon(r, *args, "--accept-many", "2", "--request", "GET /echo")
         c = client(r, f, o.target, "--name", "a")
         what = " ".join(args)
         r.equal(f"{what}: both sessions serve, by the rules", f.exit(), 0)
@@ -629,10 +629,10 @@ def windows(r):
             r.equal(f"{' '.join(args)}: it was used up", len(f.seen(event="window_full")), 1)
     f = fake_daemon(r, "--request", "POST /upload", "--body-size", str(8 << 20), "--streams", "3", "--stay")
     client(r, f, o.target)
-    r.until("uploads past the first window", lambda: len(f.seen(event="response", status=200, end="fin")) == 3)
+    r.until("uploads past the first window", lambda: len(f.seen(event="response", status=200, end="fin")) == 3, 60)
     f = fake_daemon(r, "--request", "GET /bytes?n=300000&chunked", "--streams", "200", "--stay")
     client(r, f, o.target)
-    r.until("200 streams at once", lambda: len(f.seen(event="response", status=200, end="fin", body_length=300000)) == 200)
+    r.until("200 streams at once", lambda: len(f.seen(event="response", status=200, end="fin", body_length=300000)) == 200, 60)
 
 
 @test

@@ -493,7 +493,7 @@ def limits(r):
 
 @test
 def timeouts(r):
-    d = relay(r, "--pipegate-timeout", "3", "--timeout", "60")
+    d = relay(r, "--pipegate-timeout", "6", "--timeout", "60")
     p = start(r, d)
     res = ask(r, d, fields=do("silent"))
     r.equal("504", res.status, 504)
@@ -609,7 +609,7 @@ def pings(r):
 @test
 def deaf(r):
     """A client that reads nothing more holds up its own callers alone."""
-    d = relay(r, "--pipegate-timeout", "5")
+    d = relay(r, "--pipegate-timeout", "8")
     p = start(r, d)
     other = start(r, d, "other")
     r.equal("deaf", ask(r, d, fields=do("deaf")).status, 200)

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, client, fake_daemon, free_port, parked, run_tool
+from client import Client, client, fake_daemon, free_port, ipv6, parked, run_tool
 from rig import BIN, ENV, SANITIZED, WAIT, Caller, Miss, Plain, echo, main, serving, test
 # pylint: enable=wrong-import-position
 
@@ -197,7 +197,7 @@ def public(r):
     r.equal("the domain", n.ready()["addr"], f"t.example.com:{port}")
     for host in ("127.0.0.1", "127.0.0.3"):
         answers(r, f"every address: {host}", port, host)
-    if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6"):
+    if ipv6():
         answers(r, "and IPv6", port, "::1")
         r.has("whose callers are told so", r"^\[::1\]:\d+$", n.event(event="stream", peer=lambda p: p and "[" in p)["peer"])
 
@@ -552,7 +552,7 @@ def client_side(r):
 @test
 def proxy_headers(r):
     """With the PROXY protocol the service hears who the caller is; without it nothing."""
-    d = r.daemon("--ports-bind", "::1") if os.path.exists("/proc/net/if_inet6") else r.daemon()
+    d = r.daemon("--ports-bind", "::1") if ipv6() else r.daemon()
 
     def tell(conn):
         if conn.more():     # else it is the client, which looks whether somebody is there
@@ -568,7 +568,7 @@ def proxy_headers(r):
     r.check("v1", heard[1][2] in (a := b"PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n" % heard[1][:2], a + b"x"), heard[1])
     want = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack("!H4s4sHH", 12, b"\x7f\0\0\1", b"\x7f\0\0\1", *heard[2][:2])
     r.check("v2", heard[2][2] in (want, want + b"x"), heard[2])
-    if os.path.exists("/proc/net/if_inet6"):
+    if ipv6():
         cl = forward(r, d, f"{free_port(r)}={s.target}", "--proxy-protocol", "v1", "--public")
         c = call(r, cl.port, host="::1")
         c.over()

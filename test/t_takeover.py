@@ -13,11 +13,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, asleep, client, free_port
+from client import Client, asleep, client, free_port, ipv6
 from rig import BIN, ENV, FOUND, PEER, PYTHON, SANITIZED, TLS, WAIT, Caller, Miss, main, serving, test
 # pylint: enable=wrong-import-position
 
 RATE = 100 if SANITIZED else 500    # requests a second
+SIX = ("--listen", "[::1]:0") if ipv6() else ()
 
 
 def successor(r, d, *args, name="d", **more):
@@ -217,11 +218,11 @@ def idle(r):
 @test
 def again_and_again(r):
     """Nothing is left over from one to the next."""
-    d = r.daemon("--listen", "127.0.0.1:0", "--listen", "[::1]:0")
+    d = r.daemon("--listen", "127.0.0.1:0", *SIX)
     client(r, d, paths(r).target, "--name", "a", "--quiet")
     counts = []
     for i in range(6):
-        n = successor(r, d, "--listen", "127.0.0.1:0", "--listen", "[::1]:0")
+        n = successor(r, d, "--listen", "127.0.0.1:0", *SIX)
         r.equal(f"{i}: it answers", r.get(n, path=f"/{i}").body, f"/{i}".encode())
         finished(r, d)
         r.until("the client is here alone", lambda d=n: [t["lost"] for t in d.status()] == [False])
@@ -402,9 +403,9 @@ def over_tls(port, *requests):
 def over_tls_too(r):
     if TLS == "none":
         return
-    more = ("--listen", "127.0.0.1:0,tls", "--listen", "127.0.0.1:0", "--listen", "[::1]:0", *certificate(r))
+    more = ("--listen", "127.0.0.1:0,tls", "--listen", "127.0.0.1:0", *SIX, *certificate(r))
     d = r.daemon(*more)
-    r.until("all are told", lambda: d.logged("event=listening") == 3)
+    r.until("all are told", lambda: d.logged("event=listening") == more.count("--listen"))
     listening = sorted(m for l in list(d.errs) if l for m in re.findall(r"event=listening (.*)", l))
     d.port = int(d.log(r"event=listening addr=127.0.0.1:(\d+)").group(1))
     secure = int(d.log(r"event=listening proto=https addr=.*:(\d+)").group(1))
@@ -428,11 +429,12 @@ def other_listeners(r):
     kept, gone = free_port(r), free_port(r)
     d = r.daemon("--listen", f"127.0.0.1:{kept}", "--listen", f"127.0.0.1:{gone}", "--drain", "1")
     r.until("both are told", lambda: d.logged("event=listening") == 2)
-    n = successor(r, d, "--listen", "[::1]:0", "--listen", f"127.0.0.1:{kept}")
+    other = "::1" if SIX else "127.0.0.2"
+    n = successor(r, d, "--listen", f"[{other}]:0" if SIX else f"{other}:0", "--listen", f"127.0.0.1:{kept}")
     n.log("event=takeover")
-    fresh = int(n.log(r"event=listening addr=\[::1\]:(\d+)").group(1))
+    fresh = int(n.log(rf"event=listening addr=\[?{re.escape(other)}\]?:(\d+)").group(1))
     finished(r, d)
-    for host, port in (("127.0.0.1", kept), ("::1", fresh)):
+    for host, port in (("127.0.0.1", kept), (other, fresh)):
         with Caller(port, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", host=host) as c:
             r.equal(f"{host} port", c.response().status, 200)
     try:

@@ -178,6 +178,15 @@ def free_port(rig):
     return s.getsockname()[1]
 
 
+def ipv6():
+    """This machine has ::1."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def alive(pid):
     """It runs, and is no zombie."""
     try:

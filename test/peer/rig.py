@@ -274,12 +274,15 @@ class Caller:
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.sock.settimeout(wait)
-        self.sock.connect((host, port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port = self.sock.getsockname()[1]
         self.buf = b""
         self.ended = None
-        if data:
+        try:
+            self.sock.connect((host, port))
+        except ConnectionResetError:    # it was accepted, and reset before that was known here
+            self.ended = "reset"
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = self.sock.getsockname()[1]
+        if data and not self.ended:
             try:
                 self.send(data)
             except ConnectionError:     # refused before it was all there: what came before that can be read
