@@ -309,6 +309,7 @@ bifrost_accept(struct caller *c)
 	char accept[WS_ACCEPT_LEN + 1], text[256], name[NAME_LEN_MAX + 1];
 	const char *why = "";
 	struct bifrost *b = NULL;
+	struct identity who;
 	struct buf out;
 	int code, status = ws_server_check(&c->head, NULL, accept, &why);
 
@@ -316,7 +317,7 @@ bifrost_accept(struct caller *c)
 		why = "no tunnel can have this name";
 		status = 400;
 	}
-	if (status == 101 && login_waits(c)) {
+	if (status == 101 && login_waits(c) && login_bearer(c, &who) != 0) {
 		why = login_later;
 		status = 429;
 	}

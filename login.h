@@ -1,6 +1,6 @@
 /*
  * login.h: whom a caller's credential makes of it, in every dialect. From an address that comes with bad ones again and again
- * none is looked at for a while (backoff.h).
+ * none is good for a while (backoff.h), but for the daemon's own tokens.
  */
 #ifndef LOGIN_H
 #define LOGIN_H

@@ -27,6 +27,35 @@ url_base(struct url_base *base, const struct daemon_conf *conf, const char *endp
 	}
 }
 
+int
+url_is_ours(const struct daemon_conf *conf, struct str authority)
+{
+	static const char local[] = "localhost";
+	const char *end = authority.len > 0 && authority.p[0] == '[' ? memchr(authority.p, ']', authority.len) : NULL;
+	char host[NAME_LEN_MAX + 1];
+	struct url_base base;
+	struct addr a;
+	size_t n, k = sizeof(local) - 1;
+
+	if (end != NULL) {
+		authority.p++;
+		n = (size_t)(end - authority.p);
+	} else if ((end = memchr(authority.p, ':', authority.len)) != NULL)
+		n = (size_t)(end - authority.p);
+	else
+		n = authority.len;
+	if (n == 0 || n > NAME_LEN_MAX)
+		return 0;
+	memcpy(host, authority.p, n);
+	host[n] = '\0';
+	if (addr_parse(&a, host) == 0)
+		return 1;
+	if (n >= k && http_same(host + n - k, local, k) && (n == k || host[n - k - 1] == '.'))
+		return 1;
+	url_base(&base, conf, conf->url);
+	return (conf->domain[0] != '\0' || conf->url[0] != '\0') && base.host.len == n && http_same(host, base.host.p, n);
+}
+
 void
 url_put_name(struct buf *b, const struct daemon_conf *conf, const char *endpoint, const char *name)
 {

@@ -20,4 +20,10 @@ void url_base(struct url_base *, const struct daemon_conf *, const char *endpoin
 void url_put_name(struct buf *, const struct daemon_conf *, const char *endpoint, const char *name);
 void url_put_path(struct buf *, const struct daemon_conf *, const char *endpoint, const char *name);
 
+/*
+ * Is this host[:port] surely ours: an address, localhost or below it, --domain, or without one the host of --url? Anybody can have another name
+ * that leads here.
+ */
+int url_is_ours(const struct daemon_conf *, struct str authority);
+
 #endif

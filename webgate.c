@@ -7,6 +7,7 @@
 #include "handshake.h"
 #include "login.h"
 #include "query.h"
+#include "urls.h"
 #include "webgate.h"
 
 enum {
@@ -49,16 +50,26 @@ webgate_cors(const struct caller *c, struct buf *b)
 	buf_str(b, methods);
 }
 
+/*
+ * Is it a page from where the request goes? Where no token is wanted the host has to be known for ours: anybody's name can be made to lead to
+ * this address (DNS rebinding), but no page can be from "127.0.0.1" that is not from there.
+ */
+static int
+is_own(const struct caller *c, struct str host)
+{
+	struct str own = c->head.host;
+
+	if (host.len == 0 || host.len != own.len || !http_same(host.p, own.p, host.len))
+		return 0;
+	return !c->d->conf.open_wsproxy || url_is_ours(&c->d->conf, host);
+}
+
 static int
 may_open(const struct caller *c, const struct str *origin)
 {
-	struct str own = c->head.host, host;
-
 	if (origin == NULL)
 		return 1;	/* no browser */
-	host = origin_host(*origin);
-	return (host.len > 0 && host.len == own.len && http_same(host.p, own.p, host.len)) ||
-	    allowed(&c->d->conf, *origin, origin_opens);
+	return is_own(c, origin_host(*origin)) || allowed(&c->d->conf, *origin, origin_opens);
 }
 
 /* Answers. */
@@ -109,7 +120,8 @@ credential(struct caller *c, struct str *text)
 
 	text->p = token;
 	text->len = n > 0 ? (size_t)n : 0;
-	return n > 0 || auth_bearer(http_field(&c->head, "Authorization"), text);
+	/* one that cannot be taken is a bad one, not none */
+	return n > 0 || (n != -2 && auth_bearer(http_field(&c->head, "Authorization"), text));
 }
 
 int

@@ -168,7 +168,7 @@ def login(r):
             ("the query comes first", f"/tunnel?token={token}", bearer("x"), 101), ("though it is wrong", "/tunnel?token=x", bearer(token), 401),
             ("the first of two", f"/tunnel?token={token}&token=x", "", 101), ("not the last", f"/tunnel?token=x&token={token}", "", 401),
             ("another name", f"/tunnel?Token={token}", "", 401), ("Basic", "/tunnel", "Authorization: Basic eA==\r\n", 401),
-            ("a NUL", f"/tunnel?token={token}%00", "", 401), ("one that is longer", f"/tunnel?token={token}x", "", 401),
+            ("a NUL", f"/tunnel?token={token}%00", "", 401), ("a NUL, and a good one behind it", f"/tunnel?token=%00", bearer(token), 401), ("one that is longer", f"/tunnel?token={token}x", "", 401),
             ("a wrong secret", f"/tunnel?token={hs256('u', 'x' * 32)}", "", 401), ("no sub", f"/tunnel?token={hs256('')}", "", 401),
             ("an old one", f"/tunnel?token={hs256('u', life=-90)}", "", 401))
     for what, path, fields, want in rows:
@@ -221,7 +221,7 @@ def vector(r):
 
 @test
 def anybody(r):
-    d = r.daemon("--open", "wsproxy", "--conns-per-user", "1", "--conns-per-ip", "4")
+    d = r.daemon("--open", "wsproxy", "--conns-per-user", "1", "--conns-per-ip", "4", "--domain", "vps")
     held = [Held(r, d, path=p) for p in ("/tunnel", "/tunnel?token=nonsense", "/tunnel", "/tunnel", "/tunnel")]
     r.equal("nobody asks who they are; an address has its limit", [h.status for h in held], [101, 101, 101, 101, 429])
     r.equal("the native dialect does ask", r.ask(d, request("/_tunnel", "Sec-WebSocket-Protocol: tunnel.v1\r\n")).status, 401)
@@ -231,6 +231,11 @@ def anybody(r):
         r.equal(f"a page of {origin}, without --origin", held[0].status, want)
     res = r.get(d, "vps", "/health", "Origin: https://evil.example\r\n")
     r.check("nor may others read", res.get("Access-Control-Allow-Origin") is None, res)
+    # a name that somebody has made to lead here is not known for ours
+    d1 = r.daemon("--open", "wsproxy", "--url", "https://t.example.com:8443", "--conns-per-ip", "99", name="own")
+    for host, want in (("evil.example", 403), ("evil.example:80", 403), ("127.0.0.1", 101), ("127.0.0.1:8080", 101), ("[::1]:8080", 101), ("localhost:1", 101),
+                       ("evillocalhost", 403), ("t.example.com:8443", 101), ("127.0.0.1.evil.example", 403)):
+        r.equal(f"a page of {host}, where the request goes, too", status(r, d1, fields=f"Origin: http://{host}\r\n", host=host), want)
     d2 = r.daemon("--open", "wsproxy", "--origin", "*", name="any")
     r.equal("unless they may", status(r, d2, fields="Origin: https://evil.example\r\n"), 101)
 
@@ -472,16 +477,19 @@ def failures(r):
         r.equal(f"{what}: three are free", {ask(i, address, path, fields).status for i in range(4)}, {401})
         res = ask(9, address, path, fields)
         r.equal(f"{what}: then there is a wait", (res.status, res.get("Retry-After")), (429, "1"))
-    good = f"/tunnel?token={d.token}"
-    r.equal("a good one has to wait, too", ask(0, "192.0.2.0", good).status, 429)
-    r.equal("at another address it has not", ask(0, "192.0.2.77", good).status, 101)
+    good, jwt = f"/tunnel?token={d.token}", f"/tunnel?token={hs256('x')}"
+    for path, fields in ((good, ""), ("/_tunnel", native + f"Authorization: Bearer {d.token}\r\n"),
+                         ("/_bifrost/a", f"Authorization: Bearer {d.token}\r\n")):
+        r.equal(f"a good token is good by {path[:10]}", ask(0, "192.0.2.0", path, fields).status, 101)
+    r.equal("a good JWT has to wait", ask(0, "192.0.2.0", jwt).status, 429)
+    r.equal("at another address it has not", ask(0, "192.0.2.77", jwt).status, 101)
     r.equal("nor has who brings none", ask(0, "192.0.2.0", "/tunnel").status, 401)
-    for path, fields in (("/_tunnel", native + f"Authorization: Bearer {d.token}\r\n"), ("/_bifrost/a", f"Authorization: Bearer {d.token}\r\n"),
+    for path, fields in (("/_tunnel", native + f"Authorization: Bearer {hs256('x')}\r\n"), ("/_bifrost/a", "Authorization: Bearer bad77\r\n"),
                          (f"/?token={hs256('x', aud='pipegate', iss='pipegate')}", "")):
         res = ask(0, "192.0.2.0", path, fields)
         r.check(f"nor may it go by {path[:10]}", res.status == 429 and int(res.get("Retry-After")) >= 1, res)
     clock.move(1.5)
-    r.equal("after that it is good", ask(0, "192.0.2.0", good).status, 101)
+    r.equal("after that it is good", ask(0, "192.0.2.0", jwt).status, 101)
     waits = []
     for i in range(100, 110):
         r.equal("each failure more", ask(i, "192.0.2.1").status, 401)
