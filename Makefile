@@ -11,7 +11,12 @@ TLSOBJ_libtls = tls_libtls.o jwtsig_libtls.o
 TLSOBJ_none = tls_none.o jwtsig_none.o
 TLSLIBS_bearssl = -lbearssl
 TLSLIBS_libtls = -ltls -lcrypto
-LIBS = $(LDLIBS) $(TLSLIBS_$(TLS))
+# SSH likewise.
+SSHOBJ_yes = sshcrypt.o sshwire.o sshkey.o sshkex.o sshauth.o sshtrans.o ssh.o sshin.o sshout.o sshtcp.o sshlink.o
+SSHLIBS_yes = -lsodium -lbearssl
+SSHTESTS_yes = test/sshcrypt_test test/sshwire_test test/sshtrans_test test/ssh_test test/sshstrict_test
+SSHHELPERS_yes = test/sshpeer
+LIBS = $(LDLIBS) $(TLSLIBS_$(TLS)) $(SSHLIBS_$(SSH))
 # Without tables for C++ exceptions: a seventh of a program.
 OWN = $(STD) -pthread -fno-asynchronous-unwind-tables $(SECTIONS) $(WARN) $(DEFS) $(CPPFLAGS) $(CFLAGS)
 LINK = $(CC) $(SMALL) $(OWN) $(GC) $(LDFLAGS)
@@ -26,7 +31,7 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	bifrostmsg.o bifrosttoken.o clientmsg.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
 	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o local.o serve.o rawlocal.o \
-	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o relayclient.o
+	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o relayclient.o $(SSHOBJ_$(SSH))
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
 HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o
 HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h bifrosttoken.h \
@@ -35,7 +40,8 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	jwks.h jwt.h jwtauth.h jwtkey.h jwtsig.h limit.h link.h \
 	linkint.h local.h localint.h log.h login.h loglimit.h message.h msgclient.h msgfields.h msgin.h msglink.h mux.h muxint.h \
 	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxyproto.h pump.h query.h queue.h random.h \
-	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h store.h stream.h takeover.h tcp.h \
+	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h \
+	ssh.h sshcrypt.h sshint.h sshkex.h sshkey.h sshlink.h sshtcp.h sshtrans.h sshwire.h store.h stream.h takeover.h tcp.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h wake.h webgate.h workers.h ws.h wspipe.h \
 	wsproxy.h wsproxymsg.h wsraw.h x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o
@@ -46,8 +52,8 @@ TESTS = test/backoff_test test/base64_test test/bifrostmsg_test test/body_test t
 	test/linkidle_test test/log_test test/loglimit_test test/opt_test test/origin_test \
 	test/pem_test test/pending_test test/pieces_test test/pipegatemsg_test test/proxy_test test/proxyproto_test test/reverse_test test/rewrite_test \
 	test/sandbox_test test/scope_test test/sha1_test test/sha256_test test/store_test \
-	test/wake_test test/ws_test test/wsproxymsg_test test/x509_test test/yamux_test
-HELPERS = test/wsecho test/tunneld-clock test/tunneld-strict test/tunnel-clock
+	test/wake_test test/ws_test test/wsproxymsg_test test/x509_test test/yamux_test $(SSHTESTS_$(SSH))
+HELPERS = test/wsecho test/tunneld-clock test/tunneld-strict test/tunnel-clock $(SSHHELPERS_$(SSH))
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 
 all: tunneld tunnel
@@ -87,7 +93,7 @@ test/tunnel-clock: $(CLIENT) test/clock.o libtunnel.a
 test/tunneld-strict: $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a
 	$(LINK) -I. -DSANDBOX_ELSE=0x80000000U -o $@ $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a $(LIBS)
 
-$(TESTS) test/wsecho: libtunnel.a test/test.h test/linkrig.h test/x509_certs.h $(HDR)
+$(TESTS) test/wsecho $(SSHHELPERS_$(SSH)): libtunnel.a test/test.h test/linkrig.h test/sshpair.h test/sshrig.h test/sshtalk.h test/sshtest.h test/x509_certs.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)
 
 # The README's two commands: they install what is missing, or say how.
@@ -101,7 +107,7 @@ test:
 	$(MAKE) check
 
 check: all $(TESTS) $(HELPERS)
-	TLS=$(TLS) ./test/run.sh
+	TLS=$(TLS) SSH=$(SSH) ./test/run.sh
 
 # Figures beside nginx and ssh, in 7 to 8 minutes: bench/README.md. make bench ARGS='--only get32'
 bench:
@@ -114,7 +120,7 @@ deb:
 	MAKE="$(MAKE)" ./contrib/debian/build.sh
 
 static:
-	MAKE="$(MAKE)" CC="$(CC)" TLS="$(TLS)" ./contrib/static/build.sh
+	MAKE="$(MAKE)" CC="$(CC)" TLS="$(TLS)" SSH="$(SSH)" ./contrib/static/build.sh
 
 install: all
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
@@ -153,7 +159,8 @@ dist: clean
 	rm -rf tunnel-$(VERSION)
 
 clean:
-	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS) $(BENCHES)
+	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS) $(BENCHES) \
+		$(SSHTESTS_yes) $(SSHHELPERS_yes)
 	rm -f tunneld_*.deb tunnel_*.deb
 	rm -rf static tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
 		bench/__pycache__ bench/result.json

@@ -18,6 +18,9 @@ CONFFILE = /etc/tunneld.conf
 # a proxy alone. After a change: make clean. A static libtls wants LDLIBS = -lssl -lcrypto.
 TLS = bearssl
 
+# SSH: yes, by BearSSL (whatever TLS is) and libsodium, or no. After a change: make clean.
+SSH = yes
+
 # What the daemon locks itself into: linux (seccomp, Landlock), openbsd (pledge, unveil) or none.
 SANDBOX != case `uname -s` in Linux) echo linux;; OpenBSD) echo openbsd;; *) echo none;; esac
 

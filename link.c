@@ -41,6 +41,8 @@ link_new(const struct conn *c, const struct link_conf *conf, const struct link_o
 	l->nin = nearly;
 	l->conn = *c;
 	l->conf = *conf;
+	if (l->conf.owed_max == 0)
+		l->conf.owed_max = LINK_OWED_MAX;
 	l->ops = ops;
 	l->arg = arg;
 	l->last = &l->first;

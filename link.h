@@ -17,7 +17,7 @@
 #include "conn.h"
 #include "ws.h"
 
-enum { LINK_OWED_MAX = 4096 };	/* room the owed callback gets, bytes */
+enum { LINK_OWED_MAX = 4096 };	/* room the owed callback gets unless told otherwise, bytes */
 
 struct link;
 
@@ -29,7 +29,7 @@ struct link_ops {
 	 */
 	int (*data)(void *arg, uint8_t opcode, uint8_t *buf, size_t len, int fin, const char **why);
 	/*
-	 * The payload of one message that is owed (binary, or text: owed_text), at most cap (LINK_OWED_MAX) bytes into buf:
+	 * The payload of one message that is owed (binary, or text: owed_text), at most cap (owed_max) bytes into buf:
 	 * its length, 0 if nothing is owed; *more is set if that was not all. Called by whoever writes (so by link_send, link_owe and
 	 * link_close too) under the link's mutex, so that what it says stands behind everything sent
 	 * before, and in front of everything sent after: it must not call the link, nor
@@ -45,6 +45,7 @@ struct link_conf {
 	int64_t ping_ms;	/* a ping so often; nothing heard, or nothing of a message begun, until the next ends the link; 0: never */
 	uint64_t message_max;	/* payload of a message received, bytes */
 	int64_t stall_ms;	/* what is left of a parcel may rest so long; 0: none are sent */
+	size_t owed_max;	/* bytes of what is owed in one message; 0: LINK_OWED_MAX */
 	int utf8;		/* text messages are checked to be UTF-8 (else the user refuses text) */
 	int owed_text;		/* what is owed goes out as text */
 };

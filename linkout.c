@@ -16,8 +16,7 @@ enum {
 	QUEUE_FULL = 64 * 1024,	/* above this an urgent message waits its turn like bulk */
 	FRAME_MAX = 64 * 1024 + 64,	/* payload of a frame, a bulk one of a mux with its header: a longer message is sent in several */
 	/* written at once, bytes: all that is urgent and owed leaves room for a frame in turn */
-	OUT_OWED = LINK_OWED_MAX + 6 * LINK_PONGS + 256,	/* for what is owed, empty pongs too, and a close frame */
-	OUT_SIZE = QUEUE_SIZE + FRAME_MAX + OUT_OWED,
+	OUT_REST = 6 * LINK_PONGS + 256,	/* beside what is owed: pongs, empty ones too, and a close frame */
 	CROWD = 160, CROWD_MS = 8,	/* so many urgent messages in one to two times so many milliseconds are many */
 	BLIND_MS = 50,		/* between looks, when there is no descriptor to be woken by */
 	MORE_ROUNDS = 4		/* how often a writer goes on for others before the reader must */
@@ -161,11 +160,18 @@ linkout_end_locked(struct link *l)
 	conn_shutdown(&l->conn, SHUT_RDWR);
 }
 
+/* The least that out has. */
+static size_t
+out_small(const struct link *l)
+{
+	return l->conf.owed_max + OUT_REST;
+}
+
 /* Memory for out, which is empty: much only if there is much to send. */
 static int
 out_room_locked(struct link *l)
 {
-	size_t need = l->nqueue > 0 || l->first != NULL ? OUT_SIZE : OUT_OWED;
+	size_t need = (l->nqueue > 0 || l->first != NULL ? QUEUE_SIZE + FRAME_MAX : 0) + out_small(l);
 
 	l->out_at = l->nout = 0;
 	if (l->out_cap >= need)
@@ -269,7 +275,7 @@ fill_urgent_locked(struct link *l)
 	if (l->ops->owed == NULL)
 		return;
 	buf = l->out + l->nout + WS_HDR_MAX;	/* its header goes in front of it */
-	if ((n = l->ops->owed(l->arg, buf, LINK_OWED_MAX, l->rtt_us, &l->owed)) > 0)
+	if ((n = l->ops->owed(l->arg, buf, l->conf.owed_max, l->rtt_us, &l->owed)) > 0)
 		out_put_locked(l, l->conf.owed_text ? WS_TEXT : WS_BINARY, buf, n);
 }
 
@@ -465,7 +471,7 @@ write_locked(struct link *l, enum for_whom who, struct writer *me, int64_t deadl
 		if (!flush_locked(l, me, deadline))
 			break;
 	}
-	if (l->out_at == l->nout && l->out_cap == OUT_OWED)
+	if (l->out_at == l->nout && l->out_cap == out_small(l))
 		drop_out_locked(l);
 	l->writing = 0;
 	l->active = NULL;

@@ -40,6 +40,15 @@ tls() {
 	esac
 }
 
+# secure_shell BEARSSL LIBSODIUM: the packages of SSH's primitives, if config.mk wants it.
+secure_shell() {
+	case ${SSH:-$(sed -n 's/^SSH *= *//p' config.mk)} in
+	yes)
+		case $missing in *"$1"*) ;; *) need "$1" header bearssl.h ;; esac
+		need "$2" header sodium.h ;;
+	esac
+}
+
 # A program, also where only root's PATH leads to.
 program() {
 	command -v "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/sbin/$1" ]
@@ -69,6 +78,7 @@ needs_apt() {
 		need make command -v make
 		need libjsmn-dev header jsmn.h
 		tls libbearssl-dev libtls-dev libssl-dev
+		secure_shell libbearssl-dev libsodium-dev
 		need curl command -v curl ;;	# make demo asks for its page with it
 	test)
 		need python3
@@ -79,13 +89,13 @@ needs_apt() {
 		need golang-github-hashicorp-yamux-dev
 		need golang-github-gorilla-websocket-dev
 		need openssl command -v openssl
+		need openssh-client program ssh
+		need openssh-server program sshd
 		need nginx-light program nginx
 		need haproxy program haproxy
 		need caddy program caddy
 		need runit program runsv
 		need s6 program s6-svscan
-		need openssh-server program sshd
-		need openssh-client command -v ssh-keygen
 		need chromium program chromium ;;
 	ci)
 		need gcc
@@ -120,6 +130,7 @@ needs_apk() {
 		need make command -v make
 		need jsmn header jsmn.h
 		tls bearssl-dev libretls-dev openssl-dev
+		secure_shell bearssl-dev libsodium-dev
 		need curl command -v curl ;;
 	test)
 		need python3
@@ -128,12 +139,12 @@ needs_apk() {
 		need py3-jwt
 		need go command -v go
 		need openssl command -v openssl
+		need openssh program sshd
 		need nginx program nginx
 		need haproxy program haproxy
 		need caddy program caddy
 		need runit program runsv
 		need s6 program s6-svscan
-		need openssh-server program sshd
 		need openssh-keygen command -v ssh-keygen
 		need chromium program chromium ;;
 	ci)
@@ -158,6 +169,7 @@ needs_pkg() {
 	build)
 		need jsmn header jsmn.h
 		tls bearssl "" ""	# libtls is in the base system
+		secure_shell bearssl libsodium
 		need curl command -v curl ;;
 	test)
 		need python3 command -v python3

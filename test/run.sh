@@ -1,7 +1,8 @@
 #!/bin/sh
 # run.sh [NAME...]: run the test programs and scripts, or those named, and end
 # with "N passed, N failed". Two run at a time: each has its own daemons, ports
-# and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree.
+# and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree; SSH=no, that
+# they were built without.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 BIN=${TUNNEL_BIN_DIR:-$(dirname "$here")}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/tunnel-run.XXXXXX") || exit 1
@@ -19,14 +20,22 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-# Every program and script, the long ones first.
+# Every program and script of this build, the long ones first.
 all() {
-	for name in t_pass t_tls t_deb t_client t_msgclient t_native t_http t_bifrost t_daemon; do
+	if [ "${SSH-}" = no ]; then
+		every | grep -Ev '/(t_ssh\.sh|ssh[a-z]*_test)$'
+	else
+		every
+	fi
+}
+
+every() {
+	for name in t_pass t_tls t_deb t_ssh t_client t_msgclient t_native t_http t_bifrost t_daemon; do
 		[ ! -f "$here/$name.sh" ] || echo "$here/$name.sh"
 	done
 	for path in "$here"/t_*.sh; do
 		case ${path##*/} in
-		t_pass.sh|t_tls.sh|t_deb.sh|t_client.sh|t_msgclient.sh|t_native.sh|t_http.sh|t_bifrost.sh|t_daemon.sh) ;;
+		t_pass.sh|t_tls.sh|t_deb.sh|t_ssh.sh|t_client.sh|t_msgclient.sh|t_native.sh|t_http.sh|t_bifrost.sh|t_daemon.sh) ;;
 		*) [ ! -f "$path" ] || echo "$path" ;;
 		esac
 	done

@@ -242,7 +242,7 @@ def anybody(r):
 
 @test
 def handshake(r):
-    d = r.daemon("--open", "wsproxy", "--origin", "app.example.com", "--origin", "https://*.example.org", "--origin", "http://localhost:*")
+    d = r.daemon("--open", "wsproxy", "--domain", "vps", "--origin", "app.example.com", "--origin", "https://*.example.org", "--origin", "http://localhost:*")
     key, version, conn, up = (l + "\r\n" for l in (UP.split("\r\n")[3], UP.split("\r\n")[2], *UP.split("\r\n")[:2]))
     both = {"Connection": "Upgrade", "Upgrade": "websocket"}
     for what, fields, want, more in (

@@ -288,10 +288,11 @@ def routing(r):
         r.check(f"HEAD {target}", res.status == 200 and res.get("Content-Length") == "3", res)
     r.equal("/health?x", r.get(d, "127.0.0.1", "/health?x").status, 200)
     r.equal("POST /health is no endpoint", r.get(d, "127.0.0.1", "/health", method="POST").status, 503)
-    for target in ("/relay", "/tunnel"):
-        res = r.ask(d, up(target))
-        r.equal(f"upgrade of {target} is off", res.status, 404)
-        logged(r, d, f"404, {target} is off", res)
+    res = r.ask(d, up("/relay"))
+    r.equal("upgrade of /relay is off", res.status, 404)
+    logged(r, d, "404, /relay is off", res)
+    res = r.ask(d, up("/tunnel"))
+    r.equal("upgrade of /tunnel is for whoever has a credential", (res.status, res.body), (401, b"unauthorized\n"))
     res = r.get(d, "127.0.0.1", "/_bifrost/ping")
     r.equal("/_bifrost/ping", (res.status, res.body), (200, b"ok"))
     for target in ("/relay", "/tunnel", "/_tunnel", "/_tunnel/a", "/nothing", "/b/x"):

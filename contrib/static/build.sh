@@ -2,7 +2,7 @@
 # build.sh [FOLDER]: tunneld and tunnel in FOLDER (static), that need nothing of the machine they
 # run on, made of a copy of this tree. With musl: on Alpine that is cc, on Debian musl-gcc of
 # musl-tools. glibc's static programs load libraries all the same to look names up, so it is not
-# taken. CC and make's own variables (make static TLS=none) are heeded.
+# taken. CC and make's own variables (make static TLS=none SSH=no) are heeded.
 set -eu
 mkdir -p "${1:-static}"
 out=$(cd "${1:-static}" && pwd)
@@ -17,6 +17,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 top=$PWD
 tls=${TLS:-$(sed -n 's/^TLS *= *//p' config.mk)}
+ssh=${SSH:-$(sed -n 's/^SSH *= *//p' config.mk)}
 
 # The compiler of musl: the usual one, if it is. Only musl's headers define nothing of their own.
 musl() {
@@ -33,20 +34,28 @@ find_first() {
 	say "there is no $name: setup.sh build installs it"
 }
 
-# musl-gcc sees neither headers nor libraries of glibc's: those two that do without a libc of
-# their own get into a folder alone. Debian's BearSSL calls three functions of glibc's besides,
-# which fortify.c has.
+# archive NAME: that library of Debian's into the folder.
+archive() {
+	ln -s "$(find_first "$1" /usr/local/lib "/usr/lib/$(gcc -print-multiarch 2>/dev/null)" /usr/lib)" "$work/lib/$1"
+}
+
+# musl-gcc sees neither headers nor libraries of glibc's: those that do without a libc of
+# their own get into a folder alone. Debian's call functions of glibc's besides, which fortify.c has.
 borrow() {
 	mkdir "$work/include" "$work/lib"
 	ln -s "$(find_first jsmn.h /usr/local/include /usr/include)" "$work/include/jsmn.h"
 	cpp="-isystem $work/include"
-	[ "$tls" = bearssl ] || return 0
+	[ "$tls" = bearssl ] || [ "$ssh" = yes ] || return 0
 	header=$(find_first bearssl.h /usr/local/include /usr/include /usr/include/bearssl)
 	for file in "$(dirname "$(readlink -f "$header")")"/bearssl*.h; do
 		ln -s "$file" "$work/include/"
 	done
-	ln -s "$(find_first libbearssl.a /usr/local/lib "/usr/lib/$(gcc -print-multiarch 2>/dev/null)" /usr/lib)" \
-	    "$work/lib/libbearssl.a"
+	archive libbearssl.a
+	if [ "$ssh" = yes ]; then
+		header=$(find_first sodium.h /usr/local/include /usr/include)
+		ln -s "$header" "$(dirname "$header")/sodium" "$work/include/"
+		archive libsodium.a
+	fi
 	"$CC" -O2 -c -o "$work/fortify.o" contrib/static/fortify.c
 	ldflags="-L$work/lib"
 	ldlibs=$work/fortify.o
@@ -64,7 +73,7 @@ mkdir "$work/src"
 cp -R ./*.c ./*.h Makefile config.mk "$work/src"
 cd "$work/src"
 ${MAKE:-make} -s -j"$(getconf _NPROCESSORS_ONLN)" CC="${CC:-cc}" CPPFLAGS="$cpp" \
-    LDFLAGS="-static $ldflags" LDLIBS="$ldlibs" TLS="$tls" all
+    LDFLAGS="-static $ldflags" LDLIBS="$ldlibs" TLS="$tls" SSH="$ssh" all
 for program in tunneld tunnel; do
 	strip "$program"
 	cp "$program" "$out/"

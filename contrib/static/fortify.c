@@ -8,6 +8,7 @@
 void *__memcpy_chk(void *, const void *, size_t, size_t);
 void *__memmove_chk(void *, const void *, size_t, size_t);
 void *__memset_chk(void *, int, size_t, size_t);
+void __explicit_bzero_chk(void *, size_t, size_t);
 
 void *
 __memcpy_chk(void *to, const void *from, size_t len, size_t room)
@@ -31,4 +32,12 @@ __memset_chk(void *to, int c, size_t len, size_t room)
 	if (len > room)
 		abort();
 	return memset(to, c, len);
+}
+
+void
+__explicit_bzero_chk(void *to, size_t len, size_t room)
+{
+	if (len > room)
+		abort();
+	explicit_bzero(to, len);
 }
