@@ -2,25 +2,20 @@
 import functools
 import http.server
 import os
-import pwd
 import re
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from browser import Browser
-from client import client, free_port
-from rig import HERE, PEER, PYTHON, SANITIZED, WAIT, Caller, main, test
+from client import client, free_port, wsproxyd
+from rig import HERE, SANITIZED, Caller, main, test
+from sshd import Sshd
 
 PAGE = os.path.join(os.path.dirname(HERE), "examples", "browser-ssh")
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-SSHD = "HostKey %s/key\nPidFile none\nUsePAM no\nPasswordAuthentication no\nStrictModes no\n"
 
 
 class Pages:
@@ -39,44 +34,6 @@ class Pages:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
-
-
-class Sshd:
-    """An SSH server that nobody can log in to, without any rights, for one connection after another (sshd -i)."""
-
-    def __init__(self, r):
-        self.dir = tempfile.mkdtemp(prefix="tunnel-sshd.")
-        r.keep(self)
-        sshd = shutil.which("sshd", path=PATH)
-        key, conf = f"{self.dir}/key", f"{self.dir}/conf"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], timeout=WAIT, check=True)
-        with open(conf, "w", encoding="ascii") as f:
-            f.write(SSHD % self.dir)
-        owner = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-        for path in (self.dir, key, conf):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
-        who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
-        self.start = functools.partial(subprocess.Popen, [sshd, "-i", "-e", "-f", conf], stderr=subprocess.DEVNULL, cwd="/", **who)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.running = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            with sock:
-                self.running.append(self.start(stdin=sock, stdout=sock))
-
-    def close(self):
-        self.listener.close()
-        for p in self.running:
-            p.kill()
-            p.wait()
-        shutil.rmtree(self.dir)
 
 
 class Mail:
@@ -225,8 +182,7 @@ def page_behind_the_daemon(r):
 def page_with_wsproxy(r):
     """The same page does with wsproxy, as peer/wsproxy.py plays it."""
     sshd, pages = Sshd(r), Pages(r)
-    d = r.spawn(PYTHON, f"{PEER}/wsproxy.py", "server", "--domain", "t.localhost", "--token", "me=secret", "--blocked", ",")
-    d.port = d.event(event="listening")["port"]
+    d = wsproxyd(r, "--domain", "t.localhost", "--token", "me=secret", "--blocked", ",")
     b = page(r, d, f"http://localhost:{pages.port}/", "secret")
     r.equal("the SSH server's line", connect(r, b, "localhost", sshd.port), banner(sshd.port))
     open_tunnel(r, b)

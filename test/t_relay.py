@@ -1,6 +1,6 @@
 """/relay: WebSockets whose bytes go to TCP services, and `tunnel relay`, the command-line end of it.
 
-The daemon is tried with browsers of python3-websockets and frame by frame, the client with a server that does as wsproxy does;
+The daemon is tried with browsers of python3-websockets and frame by frame, the client with wsproxy's as peer/wsproxyd.py has it;
 both together with a real sshd.
 """
 import hashlib
@@ -16,9 +16,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from certs import Certs, read, write
-from client import TUNNEL
+from client import TUNNEL, ws_server, wsproxyd
 from relaypeer import ACCEPT, HALVES, Browser, Raw
 from rig import BIN, ENV, PEER, PYTHON, ROOT, SANITIZED, TLS, WAIT, Caller, Miss, Plain, echo, main, test
+from sshd import Sshd
 # pylint: enable=wrong-import-position
 
 HERE = ("--relay", "allow 127.0.0.0/8", "--relay", "allow localhost")
@@ -93,6 +94,7 @@ def examples(r):
     for fields in ("", "Authorization: Bearer tn_wrong\r\n"):
         res = r.get(d, "x", "/relay", fields)
         r.equal("401 comes before all parameters", (res.status, res.body), (401, b"unauthorized\n"))
+    r.equal("/health is wsproxy's", r.get(d, "x", "/health").body, b"ok")
     idle(r, d)
 
 
@@ -100,6 +102,7 @@ def examples(r):
 def off(r):
     d = r.daemon()
     r.equal("without --relay there is no such endpoint", raw(r, d, 1).answer.status, 404)
+    r.equal("and /health is as it ever was", r.get(d, "x", "/health").body, b"ok\n")
     r.check("and status does not speak of it", "relays" not in d.tool("status", "--json").stdout)
     for args, words in ((("--relay", "allow"), "is without its TARGET"), (("--relay", "allow 10.0.0.1/8"), "its bits behind the prefix must be 0"),
                         (("--relay", "permit *"), "is not any"), (("--relay-ca", "/dev/null"), "off without --relay"),
@@ -542,7 +545,8 @@ def sandbox(r):
     if os.geteuid() == 0:       # names lead nowhere there: not even a server is known to be asked
         os.chmod(ROOT, 0o755)
         os.mkdir(f"{r.tmp}/empty")
-        kinds.append(r.daemon(*HERE, "--relay", "allow *.invalid", "--user", "65534:65534", "--chroot", f"{r.tmp}/empty", program=strict, name="chroot"))
+        kinds.append(r.daemon(*HERE, "--relay", "allow *.invalid", "--user", "65534:65534", "--chroot", f"{r.tmp}/empty", program=strict, name="chroot",
+                              env={"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}))     # that wants /proc
         r.equal("a name from a chroot", browser(r, kinds[1], t.port, host="nowhere.invalid").status, 403)
     for d in kinds:
         for host in ("127.0.0.1", "localhost"):
@@ -554,19 +558,13 @@ def sandbox(r):
 
 # ---- Cloudflare's variant ------------------------------------------------------------------------
 
-def server(r, *args):
-    s = r.spawn(PYTHON, f"{PEER}/relayserver.py", *args)
-    s.port = s.event(port=lambda n: n)["port"]
-    return s
-
-
 @test
 def cloudflare(r):
     if TLS == "none":
         return
     ca = C.make("cf-ca", ca=True)
     pair = C.make("cf", ca, san=("DNS:ssh.cf.test", "DNS:old.cf.test"))
-    s = server(r, "--access", "--cert", pair.both)
+    s = ws_server(r, "--cert", pair.both)
     env = dns(r, ["ssh.cf.test 127.0.0.1", "old.cf.test 127.0.0.1", "other.cf.test 127.0.0.1", "in.cf.test 10.0.0.1"], DNS_HTTPS=str(s.port))
     if env is None:
         return
@@ -593,7 +591,7 @@ def cloudflare(r):
                              ("a long id", 400, {"cid": "x" * 513}), ("controls", 400, {"secret": "a%0d%0aX:%20b"})):
         r.equal(what, cf(**args).status, want)
     r.equal("a name that its certificate has not", cf(domain="other.cf.test").end(), (1011, "cannot reach CF tunnel"))
-    moved = server(r, "--redirect", "https://ssh.cf.test/", "--cert", pair.both)
+    moved = ws_server(r, "--redirect", "https://ssh.cf.test/", "--cert", pair.both)
     e = r.daemon("--relay", "allow 127.0.0.1:443", "--relay-ca", f"{C.dir}/cf-ca.crt", name="e", env={**env, "DNS_HTTPS": str(moved.port)})
     b = browser(r, e, "", host="", query="&cf_domain=old.cf.test&cf_id=a&cf_secret=b")
     r.equal("redirections are not followed", (b.end(), len(s.seen(event="request"))), ((1011, "cannot reach CF tunnel"), 2))
@@ -749,9 +747,9 @@ def command_ends(r):
 
 @test
 def wsproxys_server(r):
-    """A server that does as wsproxy does: no subprotocol, and no Close when the target ends."""
+    """With wsproxy's end of a relay: no subprotocol, and no Close when the target ends."""
     t = service(r)
-    s = server(r, "--token", "jwt.of.somebody", "--deny", "10.0.0.1", "--ping", "0.2")
+    s = wsproxyd(r, "--token", "me=jwt.of.somebody", "--blocked", ",", "--ping", "0.2")
     end = f"http://127.0.0.1:{s.port}"
     p = subprocess.Popen([TUNNEL, "relay", "--endpoint", end, "127.0.0.1", str(t.port)], env={**ENV, "TUNNEL_TOKEN": "jwt.of.somebody"},     # pylint: disable=consider-using-with
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -766,54 +764,36 @@ def wsproxys_server(r):
     talk = service(r, lambda conn: (conn.until(b"\n"), conn.send(b"all of it")))
     out = relay(r, end, "jwt.of.somebody", "127.0.0.1", talk.port, data=b"GET\n")
     r.equal("the end of our input loses nothing, the target's end is the end", (out.returncode, out.stdout, out.stderr), (0, b"all of it", b""))
-    for what, token, host, port, code, words in (("401", "x", "h", 1, 3, "(401)"), ("403", "jwt.of.somebody", "10.0.0.1", 22, 3, "target address not allowed"),
+    for what, token, host, port, code, words in (("401", "x", "h", 1, 3, "(401)"), ("403", "jwt.of.somebody", "a_b", 22, 3, "target address not allowed"),
                                                  ("1011", "jwt.of.somebody", "127.0.0.1", dead_port(), 1, "cannot reach target (1011)")):
         out = relay(r, end, token, host, port, data=b"x")
         r.check(what, out.returncode == code and words in out.stderr.decode() and out.stderr.count(b"\n") == 1, (out.returncode, out.stderr))
-    full = server(r, "--token", "t", "--full")
+    full = wsproxyd(r, "--blocked", ",", "--conns-per-ip", "0")
     out = relay(r, f"http://127.0.0.1:{full.port}", "t", "127.0.0.1", 1, data=b"x")
     r.check("429", out.returncode == 1 and b"429 Too Many Requests: too many connections" in out.stderr, (out.returncode, out.stderr))
 
 
-def sshd(r):
-    """A real one, for the user that runs the test; None where it cannot be had."""
-    path = next((p for p in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if os.path.exists(p)), None)
-    if path is None:
-        return None
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{r.tmp}/{name}"], check=True, timeout=WAIT)
-    os.makedirs("/run/sshd", mode=0o755, exist_ok=True) if os.geteuid() == 0 else None
-
-    def serve(conn):
-        """As inetd would start it."""
-        conn.sock.setblocking(True)
-        subprocess.run([path, "-i", "-f", "/dev/null", "-h", f"{r.tmp}/host", "-o", f"AuthorizedKeysFile={r.tmp}/user.pub", "-o", "StrictModes=no",
-                        "-o", "UsePAM=no", "-o", "PermitRootLogin=yes", "-o", "Subsystem=sftp internal-sftp", "-E", f"{r.tmp}/sshd.log"],
-                       stdin=conn.sock, stdout=conn.sock, check=False, timeout=60)
-    return service(r, serve)
-
-
 @test
 def ssh(r):
-    s = sshd(r)
-    if s is None:
-        print("SKIP a real sshd: there is none here", flush=True)
-        return
+    """A real sshd: 10 MiB both ways through a connection that it forwards, and there and back as a file."""
+    s, t = Sshd(r), service(r, quick_echo)
     d = r.daemon(*HERE)
-    data = os.urandom(10 << 20)
-    want = hashlib.sha256(data).hexdigest()
     env = {**ENV, "TUNNEL_TOKEN": d.token, "TUNNEL_ENDPOINT": f"http://127.0.0.1:{d.port}"}
-    args = ["-F", "/dev/null", "-o", f"ProxyCommand={TUNNEL} relay 127.0.0.1 {s.port}", "-i", f"{r.tmp}/user", "-o", "StrictHostKeyChecking=no",
+    args = ["-F", "/dev/null", "-o", f"ProxyCommand={TUNNEL} relay 127.0.0.1 {s.port}", "-i", s.key, "-o", "StrictHostKeyChecking=no",
             "-o", f"UserKnownHostsFile={r.tmp}/known", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
-    up = subprocess.run(["ssh", *args, "somewhere", "sha256sum"], env=env, input=data, capture_output=True, timeout=60, check=False)
-    r.equal("10 MiB up", (up.returncode, up.stdout.split()[:1], up.stderr), (0, [want.encode()], b""))
+    where = f"{s.user}@somewhere"
+
+    def run(what, argv, data=b""):
+        out = subprocess.run(argv, env=env, input=data, capture_output=True, timeout=60, check=False)
+        r.check(what, (out.returncode, out.stdout == data, out.stderr) == (0, True, b""), (out.returncode, out.stderr, read(f"{s.dir}/log")))
+    data = os.urandom(10 << 20)
+    run("10 MiB through it", ["ssh", *args, "-W", t.target, where], data)
     with open(f"{r.tmp}/big", "wb") as f:
         f.write(data)
-    down = subprocess.run(["ssh", *args, "somewhere", f"cat {r.tmp}/big"], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
-    r.equal("10 MiB down", (down.returncode, hashlib.sha256(down.stdout).hexdigest(), down.stderr), (0, want, b""))
-    copy = subprocess.run(["scp", "-q", *args, f"{r.tmp}/big", f"somewhere:{r.tmp}/copy"], env=env, capture_output=True, timeout=60, check=False)
+    for what, source, target in (("up", f"{r.tmp}/big", f"{where}:{s.dir}/copy"), ("down", f"{where}:{s.dir}/copy", f"{r.tmp}/copy")):
+        run(f"scp, {what}", ["scp", "-q", "-s", *args, source, target])
     with open(f"{r.tmp}/copy", "rb") as f:
-        r.equal("scp", (copy.returncode, hashlib.sha256(f.read()).hexdigest()), (0, want))
+        r.check("each byte", f.read() == data)
     idle(r, d)
 
 

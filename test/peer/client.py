@@ -138,9 +138,10 @@ def direct(origin, path):
         c.close()
 
 
-def ws_server(rig):
-    p = rig.spawn(PYTHON, f"{PEER}/wsserver.py")
-    p.target = f"127.0.0.1:{p.event(port=lambda n: n)['port']}"
+def ws_server(rig, *args):
+    p = rig.spawn(PYTHON, f"{PEER}/wsserver.py", *args)
+    p.port = p.event(port=lambda n: n)["port"]
+    p.target = f"127.0.0.1:{p.port}"
     return p
 
 
@@ -159,6 +160,13 @@ def fake_daemon(rig, *args, **more):
     p = rig.spawn(PYTHON, f"{PEER}/native.py", "server", *args, kind=Peer, **more)
     p.port = p.event(event="listening")["port"]
     p.url, p.token = f"http://127.0.0.1:{p.port}", None
+    return p
+
+
+def wsproxyd(rig, *args):
+    """wsproxy itself, as peer/wsproxyd.py plays it."""
+    p = rig.spawn(PYTHON, f"{PEER}/wsproxy.py", "server", *args)
+    p.port = p.event(event="listening")["port"]
     return p
 
 

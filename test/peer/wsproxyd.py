@@ -229,6 +229,7 @@ class Server:
 
     async def first(self, ws, path, headers):
         origin, where = headers.get("Origin"), urlsplit(path)
+        say("request", path=where.path, fields=list(headers.raw_items()))
         if origin and any(x in ("*", origin) or x.endswith(":*") and origin.startswith(x[:-1]) for x in self.origins):
             ws.cors = [("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
                        ("Access-Control-Allow-Headers", "Authorization, Content-Type"), ("Access-Control-Max-Age", "86400")]
