@@ -6,13 +6,15 @@ STD = -std=c99 -D_XOPEN_SOURCE=700 -D_DEFAULT_SOURCE -D_BSD_SOURCE
 DEFS = -DVERSION='"$(VERSION)"' -DSTATEDIR='"$(STATEDIR)"' \
 	-DCONFFILE='"$(CONFFILE)"' -DSTACK_SIZE=$(STACK)
 # The TLS library: its files, and what they are linked with.
-TLSOBJ_bearssl = tls_bearssl.o tls_bearkeys.o jwtsig_bearssl.o
+TLSOBJ_bearssl = tls_bearssl.o tls_bearkeys.o jwtsig_bearssl.o $(JWTED_$(SSH))
 TLSOBJ_libtls = tls_libtls.o jwtsig_libtls.o
 TLSOBJ_none = tls_none.o jwtsig_none.o
 TLSLIBS_bearssl = -lbearssl
 TLSLIBS_libtls = -ltls -lcrypto
 # SSH likewise.
 SSHOBJ_yes = sshcrypt.o sshwire.o sshkey.o sshkex.o sshauth.o sshtrans.o ssh.o sshin.o sshout.o sshtcp.o sshlink.o
+JWTED_yes = jwted_sodium.o
+JWTED_no = jwted_none.o
 SSHLIBS_yes = -lsodium -lbearssl
 SSHTESTS_yes = test/sshcrypt_test test/sshwire_test test/sshtrans_test test/ssh_test test/sshstrict_test
 SSHHELPERS_yes = test/sshpeer
@@ -37,7 +39,7 @@ HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o
 HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h bifrosttoken.h \
 	budget.h buf.h caller.h cidr.h clientmsg.h clock.h completion.h conn.h content.h control.h daemon.h \
 	deadline.h der.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \
-	jwks.h jwt.h jwtauth.h jwtkey.h jwtsig.h limit.h link.h \
+	jwks.h jwt.h jwtauth.h jwted.h jwtkey.h jwtsig.h limit.h link.h \
 	linkint.h local.h localint.h log.h login.h loglimit.h message.h msgclient.h msgfields.h msgin.h msglink.h mux.h muxint.h \
 	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxyproto.h pump.h query.h queue.h random.h \
 	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h \

@@ -2,13 +2,14 @@
 #include <bearssl.h>
 #include <string.h>
 
+#include "jwted.h"
 #include "jwtsig.h"
 #include "sha256.h"
 
 int
 jwtsig_has(enum jwt_alg alg)
 {
-	return alg == JWT_HS256 || alg == JWT_RS256 || alg == JWT_ES256;
+	return alg == JWT_HS256 || alg == JWT_RS256 || alg == JWT_ES256 || (alg == JWT_EDDSA && jwted_has());
 }
 
 /* RFC 8017 8.2.2. BearSSL writes the padding anew and compares all of it. */
@@ -51,6 +52,8 @@ jwtsig_verify(const struct jwt_key *k, const void *msg, size_t len, const uint8_
 {
 	uint8_t hash[SHA256_LEN];
 
+	if (k->alg == JWT_EDDSA)
+		return k->len == JWTED_KEY && siglen == JWTED_SIG && jwted_verify(k->p, msg, len, sig);
 	sha256(msg, len, hash);
 	switch (k->alg) {
 	case JWT_RS256:

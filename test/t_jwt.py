@@ -535,6 +535,26 @@ def jwks_strict(r):
 
 
 @test
+def edwards(r):
+    """EdDSA, where the build has Ed25519: libtls has, BearSSL with libsodium has."""
+    path = f"{r.tmp}/ed.pem"
+    openssl("genpkey", "-algorithm", "ed25519", "-out", path)
+    pem = write(f"{r.tmp}/ed.pub", openssl("pkey", "-in", path, "-pubout").decode())
+    head = b64(b'{"alg":"EdDSA"}') + "." + b64(json.dumps(claims()).encode())
+    token = head + "." + b64(openssl("pkeyutl", "-sign", "-rawin", "-inkey", path, "-in", write(f"{r.tmp}/ed.in", head)))
+    if TLS == "none" or (TLS == "bearssl" and os.environ.get("SSH") == "no"):
+        code, _, err = run("--check", "--jwt-key", pem)
+        r.check("this build has not", code == 1 and "EdDSA" in err, err)
+        return
+    d = r.daemon("--jwt-key", pem, "--jwt-audience", "tunnel", program="test/tunneld-strict", scope="b")
+    r.equal("a good one", status_of(r, d, token), 101)
+    at = token.rindex(".") + 5
+    refused(r, d, "another signature", token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1:], "the signature is not by a key of ours")
+    refused(r, d, "another sub", b64(b'{"alg":"EdDSA"}') + "." + b64(json.dumps(claims("c")).encode()) + token[token.rindex("."):],
+            "the signature is not by a key of ours")
+
+
+@test
 def jwks_slow(r):
     """Who waits for the set waits alone."""
     if TLS == "none":
