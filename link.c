@@ -39,6 +39,7 @@ link_new(const struct conn *c, const struct link_conf *conf, const struct link_o
 	if (nearly > 0)
 		memcpy(l->in, early, nearly);
 	l->nin = nearly;
+	l->pace = l->quota = LINK_FREELY;
 	l->conn = *c;
 	l->conf = *conf;
 	if (l->conf.owed_max == 0)
@@ -235,6 +236,7 @@ static void
 take_input(struct link *l)
 {
 	const char *why = "";
+	size_t room;
 	ssize_t n;
 	int rc, full;
 
@@ -245,9 +247,12 @@ take_input(struct link *l)
 	}
 	if (l->deaf || l->got_close != 0)	/* nothing counts after that but the end */
 		l->nin = 0;
-	n = conn_read(&l->conn, l->in + l->nin, l->in_cap - l->nin);
+	room = l->in_cap - l->nin;
+	n = conn_read(&l->conn, l->in + l->nin, room < l->quota ? room : l->quota);
 	if (n == -1 && errno == EAGAIN)
 		return;
+	if (l->quota != LINK_FREELY)
+		l->next_read = clock_ms(CLOCK_STEADY) + LINK_PACE_MS;
 	if (n <= 0) {
 		if (l->why == NULL)
 			l->why = n == 0 ? "connection closed" : "connection lost";
@@ -402,17 +407,17 @@ lazy_owed(struct link *l)
 	return lazy;
 }
 
+/* Is there to be no read yet? Else the quota is that of the next one. */
 static int
-is_paused(struct link *l)
+is_paused(struct link *l, int64_t now)
 {
-	int paused;
-
 	pthread_mutex_lock(&l->mtx);
-	paused = l->paused && l->close_code == 0 && !l->ended;
+	l->quota = l->close_code == 0 && !l->ended ? l->pace : LINK_FREELY;
 	pthread_mutex_unlock(&l->mtx);
-	if (paused)		/* it is we who do not hear */
-		l->heard = l->moved = 1;
-	return paused;
+	if (l->quota == LINK_FREELY)
+		return 0;
+	l->heard = l->moved = 1;	/* it is we who do not hear */
+	return l->quota == 0 || now < l->next_read;
 }
 
 /* What can be done without waiting, then sleep. 1 if there is something to read. */
@@ -420,13 +425,14 @@ static int
 await_input(struct link *l)
 {
 	int64_t until = orphan_until(l), now = clock_ms(CLOCK_STEADY);
-	int events, ev, woken, lazy, paused = is_paused(l);
+	int events, ev, woken, lazy, paused;
 
 	if (now >= until)
 		give_up(l, "a message was not taken");
 	ping(l, now);
 	if (l->ops->idle != NULL)
 		l->ops->idle(l->arg);
+	paused = is_paused(l, now);
 	if ((lazy = lazy_owed(l)) && now >= l->lazy_until) {
 		link_owe_later(l);
 		lazy = 0;
@@ -441,6 +447,8 @@ await_input(struct link *l)
 		until = l->next_ping;
 	if (lazy && l->lazy_until < until)
 		until = l->lazy_until;
+	if (paused && l->quota > 0 && l->next_read < until)
+		until = l->next_read;
 	if (!l->idle && now >= l->busy_ms + QUIET_MS) {
 		trim(l);
 		l->idle = 1;
@@ -460,17 +468,21 @@ await_input(struct link *l)
 		l->busy_ms = now;
 		l->idle = 0;
 	}
+	if (paused)		/* it is over, whatever else there is to read */
+		l->quota = LINK_FREELY;
 	return !l->eof && (ev & (paused ? POLLERR | POLLHUP : POLLIN));
 }
 
 void
-link_pause(struct link *l, int on)
+link_pace(struct link *l, size_t n)
 {
+	int wake;
+
 	pthread_mutex_lock(&l->mtx);
-	if (l->paused != on && !l->ended) {
-		l->paused = on;
+	wake = l->pace != n && (l->pace == 0 || n == LINK_FREELY);	/* else the next read is soon enough */
+	l->pace = n;
+	if (wake && !l->ended)
 		linkout_ring_locked(l);
-	}
 	pthread_mutex_unlock(&l->mtx);
 }
 

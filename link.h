@@ -17,7 +17,11 @@
 #include "conn.h"
 #include "ws.h"
 
-enum { LINK_OWED_MAX = 4096 };	/* room the owed callback gets unless told otherwise, bytes */
+enum {
+	LINK_OWED_MAX = 4096,	/* room the owed callback gets unless told otherwise, bytes */
+	LINK_PACE_MS = 100	/* see link_pace */
+};
+#define LINK_FREELY SIZE_MAX	/* bytes */
 
 struct link;
 
@@ -109,10 +113,10 @@ int64_t link_rtt(struct link *);	/* the last round trip measured, microseconds; 
 const char *link_said(const struct link *);	/* after link_run: the reason in the other side's close frame, "" if there was none */
 int link_closed_by_peer(const struct link *);	/* after link_run: it sent a close frame, of its own or in answer to ours */
 /*
- * Read nothing more for now, or (0) go on: for a protocol without windows, whose one receiver must catch up. Meanwhile no silence
- * ends the link. Never blocks; any thread.
+ * Read at most so many bytes every LINK_PACE_MS, 0: none, LINK_FREELY: as they come. For a protocol without windows, where receivers
+ * must catch up. While it is not read freely no silence ends the link. Never blocks; any thread.
  */
-void link_pause(struct link *, int on);
+void link_pace(struct link *, size_t n);
 
 void link_set_ping(struct link *, int64_t ms);	/* in the reader: ping so often from now on */
 void link_free(struct link *);		/* after link_run has returned, and every other call */

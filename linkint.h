@@ -40,7 +40,7 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int burst, crowd;	/* [m] how many there were in that period, and in the one before */
 	int ended;		/* [m] nothing can be sent any more */
 	int aborted;		/* [m] nor shall anything be read */
-	int paused;		/* [m] nothing is read, unless a close was asked for */
+	size_t pace;		/* [m] see link_pace; until a close is asked for */
 	int close_code;		/* [m] not 0: close asked for */
 	char close_reason[WS_CONTROL_MAX - 1];	/* [m] a status code shorter, a NUL longer */
 	int close_sent;		/* [m] the close frame is in out */
@@ -78,6 +78,8 @@ struct link {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the read
 	int64_t next_ping;	/* [r] */
 	int64_t give_up;	/* [r] 0, or when to stop waiting for the other side's close */
 	int64_t lazy_until;	/* [r] with lazy */
+	size_t quota;		/* [r] bytes that the next read may take, */
+	int64_t next_read;	/* [r] which comes no sooner, if there is a pace */
 	int got_close;		/* [r] its code, 0: none */
 	char got_reason[WS_CONTROL_MAX - 1];	/* [r] with a NUL */
 	int deaf;		/* [r] we failed the connection: nothing more is handled */

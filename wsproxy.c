@@ -330,6 +330,7 @@ rest(void *arg)
 
 	if (pieces_stale(&w->pieces, &ask))
 		let_go(w, 1);
+	wsraw_rest(w->raw);
 }
 
 static void
@@ -495,8 +496,8 @@ open_raws(struct wsproxy *w)
 	struct wsraw_conf conf;
 
 	conf.max = d->port_callers < RAW_MAX ? (int)d->port_callers : RAW_MAX;
-	conf.window = (size_t)d->window;
-	conf.queue_max = conf.window > (size_t)d->bodies / RAW_SHARE ? conf.window : (size_t)d->bodies / RAW_SHARE;
+	conf.queue_max = (size_t)(d->window > d->bodies / RAW_SHARE ? d->window : d->bodies / RAW_SHARE);
+	conf.window = (size_t)d->window < conf.queue_max / 4 ? (size_t)d->window : conf.queue_max / 4;
 	conf.share = &w->ml.share;
 	conf.tell = tell;
 	conf.hold_ms = hold_ms;

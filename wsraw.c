@@ -11,7 +11,12 @@
 enum {
 	DATA_MAX = 32768,	/* bytes in a frame */
 	LATELY = 128,		/* ids that are remembered when their connections have gone */
-	TELL_MS = 30000		/* for the link to take that a connection has ended */
+	TELL_MS = 30000,	/* for the link to take that a connection has ended */
+	STEPS = 64,		/* in one period of the link's this part of the room that is left may be filled, */
+	STEP_MIN = 16 * 1024,	/* but so many bytes: for one who takes hardly anything others are not kept from theirs */
+	STEP_MAX = 256 * 1024,	/* and no more than these */
+	PATIENCE_MS = 5000,	/* others wait so long for a caller who takes nothing */
+	POKE_MS = 250		/* and so often such a one is tried */
 };
 
 struct rstream {		/* [m] guarded by the raws' mutex, [c] constant, else the writer's */
@@ -25,6 +30,8 @@ struct rstream {		/* [m] guarded by the raws' mutex, [c] constant, else the writ
 	int closed;		/* [m] by the client */
 	int heard;		/* [m] something has come from the client */
 	size_t queued;		/* [m] bytes that the caller has not taken */
+	int64_t taken;		/* [m] clock_ms when it last took any, or the first were there to take */
+	int64_t poked;		/* [m] clock_ms */
 	uint64_t *tally;	/* [m] */
 	int told, closing;	/* the client knows of it; and that it ends */
 	int64_t hold_until;	/* clock_ms */
@@ -35,7 +42,12 @@ struct wsraw {
 	pthread_mutex_t mtx;	/* after a stream's; guards what follows and what is marked [m] */
 	pthread_cond_t change;	/* of dead, closed or heard */
 	struct rstream *first;
-	struct link *paused;	/* for the one stream there is; NULL: it is read */
+	struct link *link;	/* of every stream */
+	size_t pace;		/* as link_pace: what it was last told */
+	size_t queued;		/* of all streams */
+	int64_t wanted;		/* clock_ms when the link was last read on because others wanted it, */
+	int moved;		/* and some caller has taken something since */
+	int busy;		/* it is wanted for requests, too */
 	int n, ended;
 	char gone[LATELY][WSPROXY_ID + 1];
 	size_t ngone;
@@ -55,6 +67,7 @@ wsraw_new(const struct wsraw_conf *conf)
 	if (w == NULL)
 		return NULL;
 	w->conf = *conf;
+	w->pace = LINK_FREELY;
 	pthread_mutex_init(&w->mtx, NULL);
 	cond_init(&w->change);
 	return w;
@@ -78,13 +91,62 @@ find_locked(struct wsraw *w, const char *id)
 	return r;
 }
 
-/* Read on. After this mutex the link's may be taken, and never the other way round. */
-static void
-resume_locked(struct wsraw *w)
+/* Is it waited for? Bytes that are its last fill nothing. Who took nothing for long while others were there is not. */
+static int
+is_awaited(const struct wsraw *w, const struct rstream *r, int64_t now)
 {
-	if (w->paused != NULL)
-		link_pause(w->paused, 0);
-	w->paused = NULL;
+	int64_t since = r->taken > w->wanted ? r->taken : w->wanted;
+
+	return !r->dead && !r->closed && ((w->n == 1 && !w->busy) || now - since <= PATIENCE_MS);
+}
+
+/* The room that is left to what fills it first, or LINK_FREELY while all have plenty. */
+static size_t
+room_locked(const struct wsraw *w, int64_t now)
+{
+	const struct wsraw_conf *conf = &w->conf;
+	size_t mark = w->pace != LINK_FREELY ? conf->window / 2 : conf->window;
+	size_t all = 0, most = 0, room, left;
+	const struct rstream *r;
+
+	if (w->queued <= mark)
+		return LINK_FREELY;
+	for (r = w->first; r != NULL; r = r->next)
+		if (is_awaited(w, r, now)) {
+			all += r->queued;
+			most = r->queued > most ? r->queued : most;
+		}
+	if (most <= mark && all <= 2 * mark)
+		return LINK_FREELY;
+	room = most < conf->queue_max ? conf->queue_max - most : 0;
+	left = all < 2 * conf->queue_max ? 2 * conf->queue_max - all : 0;
+	return left < room ? left : room;
+}
+
+/*
+ * Read the link as fast as those who are waited for take it: the less room is left, the slower. So one who takes more than STEP_MIN in a
+ * period never runs out of it. After this mutex the link's may be taken, and never the other way round.
+ */
+static void
+pace_locked(struct wsraw *w)
+{
+	int64_t now = clock_ms(CLOCK_STEADY);
+	size_t n = room_locked(w, now);
+
+	if (n != LINK_FREELY && w->n == 1 && !w->busy)
+		n = 0;
+	else if (n != LINK_FREELY) {
+		n /= STEPS;
+		n = n < STEP_MIN ? STEP_MIN : n > STEP_MAX ? STEP_MAX : n;
+	}
+	if (n == w->pace)
+		return;
+	if (w->pace == 0 && w->moved) {
+		w->wanted = now;
+		w->moved = 0;
+	}
+	w->pace = n;
+	link_pace(w->link, n);
 }
 
 /* Called with the mutex held, which is given back. */
@@ -112,7 +174,8 @@ unlist_locked(struct rstream *r)
 		;
 	*p = r->next;
 	w->n--;
-	resume_locked(w);
+	w->queued -= r->queued;		/* it is given no credit any more */
+	pace_locked(w);
 	memcpy(w->gone[w->ngone++ % LATELY], r->id, sizeof(r->id));
 }
 
@@ -212,18 +275,29 @@ r_write(struct stream *s, const struct iovec *iov, int n, int fin, int64_t deadl
 }
 
 static void
+taken_locked(struct rstream *r)
+{
+	r->taken = clock_ms(CLOCK_STEADY);
+	r->of->moved = 1;
+}
+
+static void
 r_credit(struct stream *s, size_t n, int queued)
 {
 	struct rstream *r = rstream_of(s);
+	struct wsraw *w = r->of;
 
 	(void)queued;	/* nobody waits for it */
-	pthread_mutex_lock(&r->of->mtx);
+	pthread_mutex_lock(&w->mtx);
 	n = n < r->queued ? n : r->queued;
 	r->queued -= n;
-	if (r->queued <= r->of->conf.window / 2)
-		resume_locked(r->of);
-	pthread_mutex_unlock(&r->of->mtx);
-	share_give(r->of->conf.share, n);
+	w->queued -= n;
+	if (n > 0)
+		taken_locked(r);
+	if (w->pace != LINK_FREELY)
+		pace_locked(w);
+	pthread_mutex_unlock(&w->mtx);
+	share_give(w->conf.share, n);
 }
 
 /* A writer that waits returns. The client is told when the stream is left: this must not wait. */
@@ -237,7 +311,7 @@ r_end(struct stream *s, enum stream_end end)
 		return;
 	pthread_mutex_lock(&w->mtx);
 	r->dead = 1;
-	resume_locked(w);
+	pace_locked(w);
 	pthread_cond_broadcast(&w->change);
 	pthread_mutex_unlock(&w->mtx);
 	link_cancel(r->link, r);
@@ -314,7 +388,8 @@ wsraw_open(struct wsraw *w, struct link *l, uint64_t *tally)
 		r->next = w->first;
 		w->first = r;
 		w->n++;
-		resume_locked(w);	/* it is not alone */
+		w->link = l;
+		pace_locked(w);		/* it is not alone */
 	}
 	pthread_mutex_unlock(&w->mtx);
 	if (err == 0)
@@ -358,20 +433,20 @@ static int
 charge(struct rstream *r, size_t len)
 {
 	struct wsraw *w = r->of;
-	int ok, busy = w->conf.busy(w->conf.arg);
+	int ok;
 
 	if (!share_take(w->conf.share, len))
 		return 0;
 	pthread_mutex_lock(&w->mtx);
-	ok = r->queued <= w->conf.queue_max;
-	if (ok)
+	ok = !r->dead && r->queued <= w->conf.queue_max;
+	if (ok) {
+		if (r->queued == 0)
+			taken_locked(r);
 		r->queued += len;
-	if (ok && r->queued > w->conf.window && w->n == 1 && !busy && w->paused == NULL) {
-		w->paused = r->link;
-		link_pause(r->link, 1);
+		w->queued += len;
+		if (r->tally != NULL)
+			r->tally[0] += len;
 	}
-	if (ok && r->tally != NULL)
-		r->tally[0] += len;
 	pthread_mutex_unlock(&w->mtx);
 	if (!ok)
 		share_give(w->conf.share, len);
@@ -459,6 +534,57 @@ wsraw_known(struct wsraw *w, const char *id)
 	return is;
 }
 
+/* Call its user, resets or not. The mutex is given up meanwhile, and the list may be another then. */
+static void
+call_locked(struct rstream *r, int reset)
+{
+	struct wsraw *w = r->of;
+
+	r->refs++;
+	pthread_mutex_unlock(&w->mtx);
+	pthread_mutex_lock(&r->base.mtx);
+	if (r->base.ops != NULL && reset)
+		r->base.ops->reset(r->base.arg);
+	else if (r->base.ops != NULL)
+		r->base.ops->writable(r->base.arg);
+	pthread_mutex_unlock(&r->base.mtx);
+	pthread_mutex_lock(&w->mtx);
+	unref_unlock(r);
+	pthread_mutex_lock(&w->mtx);
+}
+
+/*
+ * Who is waited for, and has taken nothing for a while, is tried: poll(2) may not speak of a socket before a good part of its buffer is
+ * free, which for a slow caller takes longer than others wait.
+ */
+static void
+poke_locked(struct wsraw *w, int64_t now)
+{
+	struct rstream *r;
+
+	for (r = w->first; r != NULL;)
+		if (r->queued > 0 && now - r->taken >= POKE_MS && now - r->poked >= POKE_MS && is_awaited(w, r, now)) {
+			r->poked = now;
+			call_locked(r, 0);
+			r = w->first;
+		} else
+			r = r->next;
+}
+
+void
+wsraw_rest(struct wsraw *w)
+{
+	int busy = w->conf.busy(w->conf.arg);
+
+	pthread_mutex_lock(&w->mtx);
+	w->busy = busy;
+	if (!w->ended)
+		pace_locked(w);
+	if (!w->ended && w->pace != LINK_FREELY)
+		poke_locked(w, clock_ms(CLOCK_STEADY));
+	pthread_mutex_unlock(&w->mtx);
+}
+
 void
 wsraw_end(struct wsraw *w)
 {
@@ -473,15 +599,7 @@ wsraw_end(struct wsraw *w)
 		if (r == NULL)
 			break;
 		r->dead = 1;
-		r->refs++;
-		pthread_mutex_unlock(&w->mtx);
-		pthread_mutex_lock(&r->base.mtx);
-		if (r->base.ops != NULL)
-			r->base.ops->reset(r->base.arg);
-		pthread_mutex_unlock(&r->base.mtx);
-		pthread_mutex_lock(&w->mtx);
-		unref_unlock(r);
-		pthread_mutex_lock(&w->mtx);
+		call_locked(r, 1);
 	}
 	pthread_mutex_unlock(&w->mtx);
 }
@@ -490,7 +608,8 @@ void
 wsraw_hurry(struct wsraw *w)
 {
 	pthread_mutex_lock(&w->mtx);
-	resume_locked(w);
+	w->busy = 1;
+	pace_locked(w);
 	pthread_mutex_unlock(&w->mtx);
 }
 

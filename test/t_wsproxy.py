@@ -17,7 +17,9 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
-from rig import PEER, PYTHON, SANITIZED, WAIT, Caller, Miss, main, test   # pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from client import free_port
+from rig import PEER, PYTHON, SANITIZED, WAIT, Caller, Miss, main, test
 
 DOMAIN = "t.example.com"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -28,20 +30,8 @@ NOBODY = "0123456789ab"
 
 
 def pool(r, n=8):
-    """A range of ports that were free a moment ago, of this test alone."""
-    base = 20000 + (os.getpid() * 7 + sum(map(ord, r.name)) * 131) % 30000
-    for first in [*range(base, 60000, n), *range(20000, base, n)]:
-        socks = []
-        try:
-            for port in range(first, first + n):
-                socks.append(socket.create_server(("127.0.0.1", port)))
-            return f"{first}-{first + n - 1}"
-        except OSError:
-            pass
-        finally:
-            for s in socks:
-                s.close()
-    raise Miss("no free ports")
+    """Ports of this test alone."""
+    return ",".join(str(free_port(r)) for _ in range(n))
 
 
 def start(r, d, kind="text", *args, query="", **more):
@@ -216,13 +206,13 @@ def pattern(n, seed=7):
 def registration(r):
     """E4 and E5."""
     d = relay(r)
-    low, high = map(int, d.argv[d.argv.index("--ports") + 1].split("-"))
+    ports = d.argv[d.argv.index("--ports") + 1].split(",")
     w = Wire(r, d)
     r.equal("101, no extension, no subprotocol", (w.response.status, w.response.get("Sec-WebSocket-Accept"),
             w.response.get("Sec-WebSocket-Extensions"), w.response.get("Sec-WebSocket-Protocol")),
             (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", None, None))
     m = re.fullmatch(r'\{"type":"tunnel_ready","tunnelUrl":"https://([0-9a-f]{16})\.t\.example\.com","rawPort":(\d+)\}', w.ready)
-    r.check("E5", m and low <= int(m[2]) <= high, w.ready)
+    r.check("E5", m and m[2] in ports, w.ready)
     status = {t["name"]: t for t in d.status()}
     name, port = "wsproxy:" + m[1], "tcp:" + m[2]
     r.equal("status", {n: (t["dialect"], t["url"], t["lost"]) for n, t in status.items()},
@@ -552,6 +542,41 @@ def pieces_on_the_wire(r):
     r.equal("an object over 16 MiB", w.code()[0], 1009)
 
 
+@test
+def pieces_of_both(r):
+    """Responses and a connection's bytes in pieces between each other, and bytes that look like messages."""
+    d = relay(r)
+    p = start(r, d, "wasm", "--dial", "0")
+    want = {size: pattern(size) for i in range(12) for size in [4096 * (i % 5) + i]}
+    failed = []
+
+    def request(i):
+        size = 4096 * (i % 5) + i
+        res = ask(r, d, p, fields=f"X-Size: {size}\r\n")
+        if (res.status, res.body) != (200, want[size]):
+            failed.append((i, res))
+
+    def echo(i):
+        # like messages and headers of frames, at every offset of a piece
+        data = b"ECHO\n" + (b'{"type":"tcp_close","connId":"%s"}\0\0\0\x0c%s%d' % (NOBODY.encode(), NOBODY.encode(), i)) * 3000
+        with Caller(p.port) as v:
+            back = threading.Thread(target=v.send, args=(data,))
+            back.start()
+            got = v.exactly(len(data))
+            back.join(WAIT)
+        if got != data:
+            failed.append((i, len(got)))
+    work = [threading.Thread(target=f, args=(i,)) for i in range(12) for f in (request, echo)]
+    for t in work:
+        t.start()
+    for t in work:
+        t.join(2 * WAIT)
+    r.check("all have ended", not any(t.is_alive() for t in work))
+    r.equal("all byte-exact", failed, [])
+    for event in ("cut_message", "json_lost", "data_lost", "overload"):
+        r.equal(f"no {event}", p.seen(event=event), [])
+
+
 # ---- raw connections ---------------------------------------------------------------------
 
 @test
@@ -716,6 +741,63 @@ def stalled_visitor(r):
     d.log("event=call_failed name=tcp:.* reason=caller_stalled")
     r.equal("who takes nothing for long", w.json(), {"type": "tcp_close", "connId": conn.decode()})
     c.close()
+
+
+def read_slowly(c, n):
+    """All that comes until there are n bytes, some 1.5 MB in a second."""
+    while len(c.buf) < n and (data := c.sock.recv(65536)):
+        c.buf += data
+        time.sleep(0.04)
+    return c.buf
+
+
+def slow_visitor(r, beside, **more):
+    """Who reads all the time, if slower than the client sends, gets everything, whatever else there is."""
+    d = relay(r, "--window", "256K", "--bodies", "16M", **more)
+    p = start(r, d)
+    n = 10 << 20
+    slow = call(r, p.port, b"GIVE %d\n" % n, rcvbuf=65536)
+    done = threading.Event()
+    t = threading.Thread(target=beside, args=(d, p, done))
+    t.start()
+    got = read_slowly(slow, n)
+    done.set()
+    t.join(2 * WAIT)
+    r.check("all of it", not t.is_alive() and got == pattern(n), (len(got), slow.ended))
+    return d
+
+
+@test
+def slow_beside_idle(r):
+    def idle(_, p, done):
+        with Caller(p.port, b"hello\n") as c:
+            r.equal("the idle one", c.exactly(6), b"hello\n")
+            done.wait(4 * WAIT)
+    d = slow_visitor(r, idle)
+    r.equal("nobody was reset", d.logged("event=call_failed"), 0)
+
+
+@test
+def slow_beside_requests(r):
+    def requests(d, p, done):
+        got = []
+        while not done.is_set():
+            got.append(ask(r, d, p).status)
+        r.check("requests are answered", len(got) > 2 and set(got) == {200}, got)
+    d = slow_visitor(r, requests)
+    r.equal("nobody was reset", d.logged("event=call_failed"), 0)
+
+
+@test
+def slow_beside_stalled(r):
+    def stalled(d, p, done):
+        with Caller(p.port, b"GIVE %d\n" % (64 << 20), rcvbuf=4096) as c:
+            c.exactly(1)
+            d.log("event=call_failed name=tcp:.* reason=stream_reset")
+            r.check("the stalled one is cut", whole(c) is not None and c.ended == "reset", c.ended)
+            done.wait(4 * WAIT)
+    d = slow_visitor(r, stalled)
+    r.equal("and no other", d.logged("event=call_failed"), 1)
 
 
 @test
