@@ -97,8 +97,11 @@ else
 		all | grep "/$name\(\.sh\)\{0,1\}\$" || { echo "run.sh: no test is called $name" >&2; exit 2; }
 	done >"$tmp/list"
 fi
-lane & lanes="$lanes $!"
-lane & lanes="$lanes $!"
+left=${LANES:-$((2 * $(getconf _NPROCESSORS_ONLN || echo 1)))}
+while [ "$left" -gt 0 ]; do
+	lane & lanes="$lanes $!"
+	left=$((left - 1))
+done
 for pid in $lanes; do
 	wait "$pid"
 done
