@@ -47,7 +47,8 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h wake.h webgate.h workers.h ws.h wspipe.h \
 	wsproxy.h wsproxymsg.h wsraw.h x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o
-CLIENT = tunnel.o saved.o show.o runner.o relaycmd.o
+# The client verifies no JWT: it does not drag libsodium in for that.
+CLIENT = jwted_none.o tunnel.o saved.o show.o runner.o relaycmd.o
 TESTS = test/backoff_test test/base64_test test/bifrostmsg_test test/body_test test/cidr_test test/clientmsg_test test/guard_test test/handshake_test \
 	test/http_test test/json_test test/jsonscan_test test/jwks_test test/jwt_test test/jwtkey_test \
 	test/limit_test test/link_test test/netrule_test \
