@@ -442,6 +442,14 @@ class Ghost(Relay):
 
     frozen = False
 
+    def __init__(self, port):
+        self.gate = threading.Event()
+        self.gate.set()
+        super().__init__(port)
+
+    def admit(self):
+        self.gate.wait(WAIT)
+
     def copy(self, a, b):       # pylint: disable=arguments-differ
         try:
             while data := a.recv(65536):
@@ -490,14 +498,19 @@ def unclean_loss(r):
     g.die(0)
     s.p.event(event="closed", n=1)
     r.equal("the original has forgotten the living one", s.get().status, 504)
+    g.gate.clear()      # the original forgets a client that comes while it closes another
     clock.move(46)
     r.equal("it is closed in order", s.p.event(event="closed", n=2)["code"], 1000)
+    g.gate.set()
     c.says("to connect anew")
     s.p.event(event="connected", n=3)
     r.equal("callers reach it again", s.get().body, b"ok\n")
     mark = c.marks()
     clock.move(46)
+    g.gate.clear()
     s.control("close?code=1012")
+    s.p.event(event="closed", n=3)
+    g.gate.set()
     s.p.event(event="connected", n=4)
     clock.move(60)
     c.says("is back", start=mark)

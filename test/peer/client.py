@@ -254,6 +254,7 @@ class Relay:
                 near, _ = self.listener.accept()
             except OSError:
                 return
+            self.admit()
             try:
                 far = socket.create_connection(("127.0.0.1", self.to), WAIT)
             except OSError:
@@ -264,6 +265,9 @@ class Relay:
                 self.pairs.append((near, far))
             for a, b in ((near, far), (far, near)):
                 threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+
+    def admit(self):
+        """Somebody has come, and is not there yet."""
 
     @staticmethod
     def copy(a, b):
