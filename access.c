@@ -89,6 +89,18 @@ put_host(struct buf *b, const struct caller *c, int sound)
 	buf_str(b, text);
 }
 
+/* How many bytes of s, which may be percent-encoded, are the key's; 0: it begins otherwise. */
+static size_t
+begins(struct str s, const char *key)
+{
+	size_t at = 0, n;
+
+	for (; *key != '\0'; key++, at += n)
+		if (at == s.len || query_byte(str_behind(s, at), &n) != *key)
+			return 0;
+	return at;
+}
+
 /* Where the first secret in a target stands: a PipeGate client's token is meant for "/", and may have gone elsewhere. NULL: nowhere. */
 static const char *
 secret_in(struct str target)
@@ -97,21 +109,23 @@ secret_in(struct str target)
 	size_t i, k, n;
 
 	for (i = 0; i < target.len; i++)
-		for (k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
-			n = strlen(keys[k]);
-			if (n <= target.len - i && memcmp(target.p + i, keys[k], n) == 0)
+		for (k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+			if ((n = begins(str_behind(target, i), keys[k])) > 0)
 				return target.p + i + n;
-		}
 	return NULL;
 }
 
-/* Is the target one that clients send secrets to? */
+/* Is the target one that clients send secrets to, or meant to? //relay and /tunnel/ are what a base URL with a slash too many makes of it. */
 static int
 has_secrets(const struct http_head *h)
 {
 	struct str query, path = str_split(h->target, '?', &query);
 
-	return ws_is_upgrade(h) || str_is(path, "/relay") || str_is(path, "/tunnel");
+	while (path.len > 0 && path.p[0] == '/')
+		path = str_behind(path, 1);
+	while (path.len > 0 && path.p[path.len - 1] == '/')
+		path.len--;
+	return ws_is_upgrade(h) || http_is(path, "relay") || http_is(path, "tunnel") || http_is(path, "health");
 }
 
 /* The request line as it came, but for a secret and what follows; of a bad request its first bytes. */

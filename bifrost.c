@@ -157,7 +157,7 @@ d_run(struct session *s)
 }
 
 static const struct dialect dialect = {
-	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free, NULL, NULL, NULL, 0
+	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free, NULL, NULL, NULL, 0, 0
 };
 
 int

@@ -31,6 +31,18 @@ caller_from(struct caller *c, const struct sockaddr_storage *peer)
 		c->trusted = caller_trusts(c->d, &c->addr);
 }
 
+/* "192.0.2.1:80", "[2001:db8::1]:80", "[2001:db8::1]": some proxies write so. Without a port, and without brackets. */
+static const char *
+without_port(char *text)
+{
+	char *end = strchr(text, text[0] == '[' ? ']' : ':');
+
+	if (end == NULL || (text[0] == '[' ? end[1] != '\0' && end[1] != ':' : strchr(end + 1, ':') != NULL))
+		return text;
+	*end = '\0';
+	return text + (text[0] == '[');
+}
+
 /* Text to an address, all 0 if it is none. */
 static void
 take_address(struct addr *a, struct str s)
@@ -42,7 +54,7 @@ take_address(struct addr *a, struct str s)
 		return;
 	memcpy(text, s.p, s.len);
 	text[s.len] = '\0';
-	if (strlen(text) != s.len || addr_parse(a, text) == -1)
+	if (strlen(text) != s.len || (addr_parse(a, text) == -1 && addr_parse(a, without_port(text)) == -1))
 		memset(a, 0, sizeof(*a));
 }
 

@@ -14,6 +14,7 @@
 #include "handshake.h"
 #include "log.h"
 #include "request.h"
+#include "webgate.h"
 
 enum {
 	LOOK_MS = 250,		/* how often a waiting thread looks whether the daemon drains */
@@ -143,7 +144,13 @@ check_whole(struct exchange *x)
 	const struct http_head *h = &x->c->head;
 	static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct caller *c = x->c;
+	struct buf b;
 
+	if (s->dialect->cors) {
+		buf_init(&b, x->cors, sizeof(x->cors) - 1);
+		webgate_cors(c, &b);
+		x->cors[b.full ? 0 : b.len] = '\0';
+	}
 	if (ws_is_upgrade(h))
 		return ending(V_ERROR, 501, "this tunnel's client knows no WebSocket", "no_upgrade");
 	if (s->methods != NULL && !knows_method(s->methods, h->method))
@@ -447,6 +454,7 @@ start(struct exchange *x, struct caller *c)
 	x->upgrade = h->upgrade.len > 0 && !http_is(h->upgrade, "h2c");
 	x->keep = !c->close;	/* the caller's thread has looked whether the daemon drains */
 	x->expect = h->expect_continue;
+	x->cors[0] = '\0';
 	x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
 	x->eof = 0;
 	x->watch = 1;

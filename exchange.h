@@ -24,6 +24,8 @@ enum response {
 	RES_CUT			/* ended inside the body */
 };
 
+enum { CORS_MAX = 640 };	/* bytes, see webgate_cors */
+
 struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread's */
 	struct caller *c;
 	struct holder *holder;
@@ -34,6 +36,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	char req_trailers[HTTP_TRAILERS_MAX];
 	int is_head, upgrade, keep;	/* what was asked for; constant while the stream lives */
 	int expect;		/* waits for 100 (Continue) */
+	char cors[CORS_MAX];	/* fields that the answer gets; constant while the stream lives */
 	int64_t forwarded;	/* clock_ms when the last of the request went out */
 	int64_t read;		/* clock_ms when content last came from the caller */
 	int64_t eof;		/* clock_ms when the caller ended its direction; 0: it has not */

@@ -541,7 +541,7 @@ native_run(struct session *s)
 
 static const struct dialect dialect = {
 	"native", 0, native_open, native_preface, native_gone, native_drain, native_end,
-	native_tally, native_used_up, native_alive, native_run, native_free, NULL, NULL, NULL, 0
+	native_tally, native_used_up, native_alive, native_run, native_free, NULL, NULL, NULL, 0, 0
 };
 
 /* The opening handshake. */

@@ -22,6 +22,10 @@ static const struct cidr reserved[] = {
 	NET4(192, 0, 2, 24), NET4(198, 51, 100, 24), NET4(203, 0, 113, 24),
 	{ { { 0xfc } }, 7 }, { { { 0xfe, 0xc0 } }, 10 },
 	{ { { 0x20, 0x01, 0x0d, 0xb8 } }, 32 },
+	{ { { 0x3f, 0xff } }, 20 },			/* documentation, too, RFC 9637 */
+	{ { { 0x01, 0x00 } }, 64 },			/* discard, RFC 6666 */
+	{ { { 0x20, 0x01, 0x00, 0x02 } }, 48 },		/* benchmarking, RFC 5180 */
+	{ { { 0x5f, 0x00 } }, 16 },			/* segment routing's SIDs, RFC 9602 */
 	{ { { 0x20, 0x01 } }, 32 },			/* Teredo */
 	{ { { 0x20, 0x02 } }, 16 },			/* 6to4 */
 	{ { { 0x00, 0x64, 0xff, 0x9b } }, 96 },		/* NAT64, RFC 6052 */
@@ -319,6 +323,10 @@ netrule_parse(struct netrule *r, const char *text, const char **why)
 	if (target[0] == '*' && target[1] == '.') {
 		memcpy(r->host, "*.", 2);
 		return take_name(r->host + 2, target + 2, strlen(target + 2));
+	}
+	if (strcmp(target, "any") == 0) {	/* surely meant for no host called so */
+		*why = "has any where it stands alone: any[:PORTS]; for every target write *, for every address 0.0.0.0/0 or ::/0";
+		return -1;
 	}
 	return take_name(r->host, target, strlen(target));
 }

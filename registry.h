@@ -47,6 +47,7 @@ struct dialect {
 	size_t (*content_max)(struct session *);	/* of a request now; else the session's */
 	const char *(*words)(int status, const char *why);	/* what a caller is told of an error, as plain text; NULL: as usual */
 	int brief;		/* what it has registered ends with the session, which cannot come again */
+	int cors;		/* its answers lose their CORS fields, and get ours */
 };
 
 struct session {		/* made by a dialect; constant but for the members marked [r], the registry's */

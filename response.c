@@ -115,6 +115,7 @@ head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
 
 	memset(&to, 0, sizeof(to));
 	to.minor = c->minor;
+	to.fields = x->cors;
 	to.request_id.p = c->request_id;
 	to.request_id.len = strlen(c->request_id);
 	if (x->head.status >= 200) {

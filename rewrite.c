@@ -358,6 +358,8 @@ rewrite_response(struct buf *out, const struct http_head *h, const struct rewrit
 	if ((h->status >= 200 || h->status == 101) && to->request_id.len > 0 &&
 	    http_field(h, "X-Request-Id") == NULL)
 		put_field(out, "X-Request-Id", to->request_id);
+	if (h->status >= 200 && to->fields != NULL)
+		buf_str(out, to->fields);
 	if (h->status == 101 && h->upgrade.len > 0)
 		put_upgrade(out, h->upgrade);
 	else if (h->status >= 200)

@@ -46,6 +46,7 @@ struct rewrite_to {
 	int minor;		/* the caller's HTTP/1.minor */
 	int close;		/* Connection: close; else keep-alive is said to HTTP/1.0 */
 	struct str request_id;	/* X-Request-Id, unless the response has one; empty: none */
+	const char *fields;	/* more of ours, in a final response; NULL: none */
 	const struct reverse *back;	/* Location, Content-Location and Set-Cookie as the caller needs them; NULL: as they are */
 };
 

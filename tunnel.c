@@ -1,9 +1,11 @@
 /* tunnel.c: the client's command line; the work is behind tunnel.h. See cli.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "completion.h"
@@ -532,9 +534,22 @@ cmd_completion(int argc, char **argv)
 	return 0;
 }
 
+/* What is closed of 0, 1 and 2 would else be our next pipe or socket. */
+static void
+fill_standard(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO)
+		;
+	if (fd != -1)
+		close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
+	fill_standard();
 	if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
 		usage();
 	if (argc > 1 && (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0)) {

@@ -455,7 +455,7 @@ d_content_max(struct session *s)
 
 static const struct dialect dialect = {
 	"wsproxy", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free,
-	d_open_raw, d_content_max, wsproxy_words, 1
+	d_open_raw, d_content_max, wsproxy_words, 1, 1
 };
 
 int

@@ -27,6 +27,10 @@ static const struct { const char *first, *last, *before, *behind; } ranges[] = {
 	{ "2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", "2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:1::" },
 	{ "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::" },
 	{ "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2003::" },
+	{ "100::", "100::ffff:ffff:ffff:ffff", "ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "100:0:0:1::" },
+	{ "2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff", "2001:1:ffff:ffff:ffff:ffff:ffff:ffff", "2001:2:1::" },
+	{ "3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff:1000::" },
+	{ "5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "5eff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "5f01::" },
 	{ "fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fe00::" },
 	{ "fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL },
 	{ "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL, NULL },
@@ -147,7 +151,7 @@ static const char *const sound[] = {
 
 static const char *const unsound[] = {
 	"", "allow", "deny", "allow ", "Any", "anything", "any 22", "any:", "any:0", "any:65536", "any:22-21", "any:22,", "any:,22", "any:a",
-	"any:1,2,3,4,5,6,7,8,9", "permit 10.0.0.0/8", "allow10.0.0.0/8", "allow 10.0.0.1/8", "allow 10.0.0.0/33", "allow 10.0.0.0/8:",
+	"any:1,2,3,4,5,6,7,8,9", "permit 10.0.0.0/8", "allow any", "deny any:22", "allow10.0.0.0/8", "allow 10.0.0.1/8", "allow 10.0.0.0/33", "allow 10.0.0.0/8:",
 	"allow 10.0.0.0/8:99999999999999999999", "allow 127.1", "allow 0x7f000001", "allow a*.b", "allow *a.b", "allow a.*", "allow *.", "allow *.*.b",
 	"allow ..", "allow [::1", "allow ::1]:22", "allow :22", "allow a_b", "allow a b", "allow [a.b]x:22", "allow *.1",
 };

@@ -297,6 +297,13 @@ def cors(r):
     r.client(d, "a")
     res = r.get(d, "a.localhost", "/health", "Origin: https://a.example\r\n")
     r.equal("others' answers are left as they are", res.get("Access-Control-Allow-Origin"), None)
+    # wsproxy's tunnels lose theirs (section 9), and get the daemon's
+    e = r.daemon("--origin", "https://a.example", "--domain", "t.example.com", name="tunnels")
+    p = r.spawn(PYTHON, f"{PEER}/wsproxy.py", "text", f"ws://127.0.0.1:{e.port}/tunnel", "--token", e.token)
+    host = p.event(event="ready")["url"].rpartition("/")[2]
+    for origin, want in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+        res = r.get(e, host, "/", f"Origin: {origin}\r\n")
+        r.equal(f"a wsproxy tunnel's answer to {origin}", (res.status, res.get("Access-Control-Allow-Origin")), (200, want))
 
 
 @test
@@ -327,7 +334,8 @@ def limits(r):
             ("what a caller writes itself", "X-Forwarded-For: {}, 198.51.100.1\r\n", "198.51.100.1", 429), ("two fields", "X-Forwarded-For: {}\r\nX-Forwarded-For: "
              "198.51.100.2, 127.0.0.1\r\n", "198.51.100.2", 429), ("X-Real-IP", "X-Real-IP: 198.51.100.3\r\n", "198.51.100.3", 429),
             ("X-Real-IP beside X-Forwarded-For", "X-Real-IP: 198.51.100.4\r\nX-Forwarded-For: 198.51.100.5\r\n", "198.51.100.4", 101),
-            ("mapped", "X-Forwarded-For: ::ffff:198.51.100.6\r\n", "198.51.100.6", 429)):
+            ("with a port", "X-Forwarded-For: 198.51.100.7:4711\r\n", "198.51.100.7", 429), ("in brackets", "X-Forwarded-For: [2001:db8:7::1]:80\r\n",
+             "2001:db8:7::2", 429), ("mapped", "X-Forwarded-For: ::ffff:198.51.100.6\r\n", "198.51.100.6", 429)):
         token = [bearer(d.issue("--global")) for _ in range(4)]
         at = [Held(r, d, token[i] + fields.format(f"203.0.113.{i}")) for i in range(3)] + [held(token[3], other)]
         r.equal(what, [h.status for h in at], [101, 101, 101, want])
@@ -574,7 +582,8 @@ def secrets(r):
     d = r.daemon("--access-log", f"{r.tmp}/access", "--login-failures", "1000", "--origin", "*", scope="a")
     res = []
     for method in ("GET", "POST", "HEAD", "OPTIONS"):
-        for path in ("/tunnel?token=SeCrEt", "/relay?host=h&port=1&token=SeCrEt", "/relay?cf_domain=x&cf_id=SeCrEt1&cf_secret=SeCrEt2", f"/tunnel?token={d.token}"):
+        for path in ("/tunnel?token=SeCrEt", "/relay?host=h&port=1&token=SeCrEt", "/relay?cf_domain=x&cf_id=SeCrEt1&cf_secret=SeCrEt2", f"/tunnel?token={d.token}",
+                     "//relay?token=SeCrEt", "/tunnel/?token=SeCrEt", "/Relay?token=SeCrEt", "/health?token=SeCrEt", "/relay?t%6Fken=SeCrEt"):
             for up in ("", UP):
                 res.append(r.ask(d, request(path, method=method, up=up), method))
     r.check("no answer says it", not any("SeCrEt" in repr(x) or d.token in repr(x) for x in res))

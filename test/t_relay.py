@@ -710,6 +710,11 @@ def command_ends(r):
     p.stdin.write(b"still")
     p.stdin.close()
     r.equal("the other way went on", (bye.noted()[:2], p.wait(WAIT)), (("fin", 5), 0))
+    hi = service(r, lambda conn: (conn.send(b"banner"), swallow(conn)))
+    for closed, out in (("<&-", b"banner"), (">&-", b""), ("<&- >&-", b"")):
+        p = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", TUNNEL, "relay", "--endpoint", f"http://127.0.0.1:{d.port}", "127.0.0.1", str(hi.port)],
+                           env={**ENV, "TUNNEL_TOKEN": d.token}, stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT, check=False)
+        r.equal(f"{closed}: is as /dev/null", (p.returncode, p.stdout), (0, out))
     p = start(r, d, t.port)
     p.stdout.close()
     p.stdin.write(b"x" * 100000)
