@@ -160,6 +160,8 @@ health(struct caller *c)
 	char fields[1024];
 	struct buf b;
 
+	if (web && !webgate_enter(c))
+		return;
 	buf_init(&b, fields, sizeof(fields) - 1);
 	if (web)
 		webgate_cors(c, &b);

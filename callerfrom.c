@@ -43,19 +43,21 @@ without_port(char *text)
 	return text + (text[0] == '[');
 }
 
-/* Text to an address, all 0 if it is none. */
-static void
+/* Text to an address: 1; or 0, and it is all 0. */
+static int
 take_address(struct addr *a, struct str s)
 {
 	char text[NET_ADDR_MAX];
 
 	memset(a, 0, sizeof(*a));
 	if (s.len >= sizeof(text))
-		return;
+		return 0;
 	memcpy(text, s.p, s.len);
 	text[s.len] = '\0';
-	if (strlen(text) != s.len || (addr_parse(a, text) == -1 && addr_parse(a, without_port(text)) == -1))
-		memset(a, 0, sizeof(*a));
+	if (strlen(text) == s.len && (addr_parse(a, text) == 0 || addr_parse(a, without_port(text)) == 0))
+		return 1;
+	memset(a, 0, sizeof(*a));
+	return 0;
 }
 
 /* The last of X-Forwarded-For that is no proxy of ours: what stands before it anybody may have written. Without any, X-Real-IP. */
@@ -76,8 +78,8 @@ caller_address(const struct caller *c, struct addr *out)
 		if (!any++ || !caller_trusts(c->d, &a))
 			*out = a;
 	}
-	if (!any && (real = http_field(&c->head, "X-Real-IP")) != NULL)
-		take_address(out, *real);
+	if (!any && (real = http_field(&c->head, "X-Real-IP")) != NULL && take_address(&a, *real))
+		*out = a;
 }
 
 /* The PROXY protocol. */

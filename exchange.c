@@ -150,6 +150,8 @@ check_whole(struct exchange *x)
 		buf_init(&b, x->cors, sizeof(x->cors) - 1);
 		webgate_cors(c, &b);
 		x->cors[b.full ? 0 : b.len] = '\0';
+		if (str_is(h->method, "OPTIONS"))
+			return ending(V_ERROR, 204, "", NULL);	/* may a page ask? That is the daemon's to say */
 	}
 	if (ws_is_upgrade(h))
 		return ending(V_ERROR, 501, "this tunnel's client knows no WebSocket", "no_upgrade");
@@ -488,6 +490,19 @@ error_fields(struct exchange *x, int status)
 	return x->told;
 }
 
+/* The same behind those that every answer of the tunnel's gets. */
+static const char *
+all_fields(struct exchange *x, int status)
+{
+	const char *own = error_fields(x, status);
+	size_t n = strlen(x->cors), k = strlen(own);
+
+	if (n == 0 || n + k >= sizeof(x->cors))
+		return own;
+	memcpy(x->cors + n, own, k + 1);
+	return x->cors;
+}
+
 /* The words of whose dialect the tunnel is in, or NULL. */
 static const char *
 error_words(const struct exchange *x, const char *name, const struct ending *e)
@@ -547,7 +562,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	if (x->s != NULL)
 		unsent = finish_stream(x, e.v);
 	if (e.v == V_ERROR) {	/* while it is known whose they are */
-		fields = error_fields(x, e.status);
+		fields = all_fields(x, e.status);
 		words = error_words(x, name, &e);
 	}
 	if (x->holder != NULL)

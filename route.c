@@ -143,7 +143,7 @@ route_endpoint(const struct caller *c, struct str path)
 	if (get && str_is(path, "/_tunnel/ask") && is_local(c))
 		return ROUTE_ASK;
 	if (str_is(path, "/health") || str_is(path, "/healthz"))
-		return get || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
+		return get || c->d->conf.web || str_is(h->method, "HEAD") || str_is(h->method, "OPTIONS") ?
 		    ROUTE_HEALTH : ROUTE_NOBODY;
 	if (!ws_is_upgrade(h))
 		return str_is(h->target, "/_bifrost/ping") ? ROUTE_PING : ROUTE_NOBODY;

@@ -345,6 +345,8 @@ wsproxy_words(int status, const char *why)
 	const char *w = why != NULL ? why : "";
 
 	switch (status) {
+	case 204:
+		return "";
 	case 413:
 		return "request too large for tunnel";
 	case 429:

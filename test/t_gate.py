@@ -121,9 +121,10 @@ class Held:
 def entry(r):
     d = r.daemon("--origin", "*")
     for method in ("POST", "PUT", "DELETE", "get", "PROPFIND"):
-        res = r.get(d, "vps", "/tunnel", method=method)
-        plain(r, f"{method} /tunnel", res, 405, "Method Not Allowed")
-        r.equal(f"{method}: Allow", res.get("Allow"), "GET, HEAD")
+        for path in ("/tunnel", "/health"):
+            res = r.get(d, "vps", path, method=method)
+            plain(r, f"{method} {path}", res, 405, "Method Not Allowed")
+            r.equal(f"{method} {path}: Allow", res.get("Allow"), "GET, HEAD")
     plain(r, "POST with content", r.get(d, "vps", "/tunnel", "Content-Length: 2\r\n", "POST", b"xx"), 405, "Method Not Allowed")
     res = r.get(d, "vps", "/tunnel", method="OPTIONS")
     r.check("OPTIONS", (res.status, res.body, res.get("Content-Length")) == (204, b"", None), res)
@@ -304,6 +305,11 @@ def cors(r):
     for origin, want in (("https://a.example", "https://a.example"), ("https://b.example", None)):
         res = r.get(e, host, "/", f"Origin: {origin}\r\n")
         r.equal(f"a wsproxy tunnel's answer to {origin}", (res.status, res.get("Access-Control-Allow-Origin")), (200, want))
+        res = r.get(e, host, "/x", f"Origin: {origin}\r\nAccess-Control-Request-Method: PUT\r\n", method="OPTIONS")
+        r.equal(f"OPTIONS by {origin}", (res.status, res.body, res.get("Access-Control-Allow-Origin")), (204, b"", want))
+        res = r.ask(e, request("/", f"Origin: {origin}\r\n", host=host))
+        r.equal(f"an error to {origin}", (res.status, res.get("Access-Control-Allow-Origin")), (501, want))
+    r.equal("the client has seen no OPTIONS", [q["method"] for q in p.seen(event="request") if q["method"] == "OPTIONS"], [])
 
 
 @test
@@ -333,7 +339,7 @@ def limits(r):
     for what, fields, other, want in (
             ("what a caller writes itself", "X-Forwarded-For: {}, 198.51.100.1\r\n", "198.51.100.1", 429), ("two fields", "X-Forwarded-For: {}\r\nX-Forwarded-For: "
              "198.51.100.2, 127.0.0.1\r\n", "198.51.100.2", 429), ("X-Real-IP", "X-Real-IP: 198.51.100.3\r\n", "198.51.100.3", 429),
-            ("X-Real-IP beside X-Forwarded-For", "X-Real-IP: 198.51.100.4\r\nX-Forwarded-For: 198.51.100.5\r\n", "198.51.100.4", 101),
+            ("X-Real-IP that is no address", "X-Real-IP: nobody{}\r\n", "127.0.0.1", 429), ("X-Real-IP beside X-Forwarded-For", "X-Real-IP: 198.51.100.4\r\nX-Forwarded-For: 198.51.100.5\r\n", "198.51.100.4", 101),
             ("with a port", "X-Forwarded-For: 198.51.100.7:4711\r\n", "198.51.100.7", 429), ("in brackets", "X-Forwarded-For: [2001:db8:7::1]:80\r\n",
              "2001:db8:7::2", 429), ("mapped", "X-Forwarded-For: ::ffff:198.51.100.6\r\n", "198.51.100.6", 429)):
         token = [bearer(d.issue("--global")) for _ in range(4)]
