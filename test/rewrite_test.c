@@ -227,6 +227,7 @@ test_responses(void)
 		h.scanned = 0;
 		check(http_res_parse(&h, responses[i].in, strlen(responses[i].in),
 		    responses[i].is_head, &why) > 0, responses[i].name, i);
+		memset(&to, 0, sizeof(to));
 		to.minor = responses[i].minor;
 		to.close = responses[i].close;
 		to.request_id = str(responses[i].id);
