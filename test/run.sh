@@ -20,12 +20,12 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-# Every program and script of this build, the long ones first. Packages and a browser are the same
-# whatever sanitizer watches us, and take their time: not with SANITIZED.
+# Every program and script of this build, the long ones first. Packages, a browser and others' servers in front
+# are the same whatever sanitizer watches us, and take their time: not with SANITIZED.
 all() {
 	but='^$'
 	[ "${SSH-}" != no ] || but="$but|/(t_ssh\.sh|ssh[a-z]*_test)\$"
-	[ -z "${SANITIZED-}" ] || but="$but|/t_(deb|browser)\.sh\$"
+	[ -z "${SANITIZED-}" ] || but="$but|/t_(deb|browser|examples|services)\.sh\$"
 	every | grep -Ev "$but"
 }
 
