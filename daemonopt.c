@@ -385,18 +385,32 @@ completion(const char *shell)
 void
 usage(void)
 {
-	char text[16384];
+	static const char *const first[] = {	/* what a first daemon needs; the rest has its defaults */
+		"listen", "cert", "key", "redirect", "domain", "trust", "ports", "relay", "user", "log", "daemon", "state", "config",
+		"takeover", "check", "help", "version"
+	};
+	struct opt words[COUNT(opts)], names[COUNT(opts)];
+	char text[4096], more[4096];
+	size_t i, k, nwords = 0, nnames = 0;
 
-	opt_help(opts, COUNT(opts), text, sizeof(text));
+	for (i = 0; i < COUNT(opts); i++) {
+		for (k = 0; k < COUNT(first) && strcmp(first[k], opts[i].name) != 0; k++)
+			;
+		if (k < COUNT(first))
+			words[nwords++] = opts[i];
+		else
+			names[nnames++] = opts[i];
+	}
+	opt_help(words, nwords, text, sizeof(text));
+	opt_names(names, nnames, 94, more, sizeof(more));
 	printf("usage: tunneld [OPTION...]\n"
-	    "       tunneld token issue (--scope NAME[,NAME...] | --global)\n"
-	    "                           [--expires TIME] [--note TEXT]\n"
+	    "       tunneld token issue (--scope NAME[,NAME...] | --global) [--expires TIME] [--note TEXT]\n"
 	    "       tunneld token list | token revoke ID | token import FILE\n"
 	    "       tunneld jwt issue --name ID [--expires TIME] [--scope NAME[,NAME...]]\n"
 	    "       tunneld jwt check TOKEN|- | jwt revoke TOKEN|JTI|-\n"
 	    "       tunneld status [--json] | stop | completion bash|zsh|fish\n"
 	    "Every command takes --state and --config. TIME: 30, 500ms, 5m, 12h, 30d.\n%s"
-	    "See tunneld(8).\n", text);
+	    "Also, each in tunneld(8):\n%s", text, more);
 	exit(0);
 }
 

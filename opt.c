@@ -423,6 +423,17 @@ usage_width(const struct opt *opt)
 	return 8 + strlen(opt->name) + (opt->arg != NULL ? 1 + strlen(opt->arg) : 0);
 }
 
+/* " (127.0.0.1:9001)", or nothing */
+static void
+put_default(struct buf *b, const struct opt *opt)
+{
+	if (opt->dflt == NULL || opt->kind == OPT_FLAG)
+		return;
+	buf_str(b, " (");
+	buf_str(b, opt->dflt);
+	buf_char(b, ')');
+}
+
 void
 opt_help(const struct opt *opts, size_t n, char *out, size_t cap)
 {
@@ -438,13 +449,40 @@ opt_help(const struct opt *opts, size_t n, char *out, size_t cap)
 		for (pad = usage_width(&opts[i]); pad < widest + 3; pad++)
 			buf_char(&b, ' ');
 		buf_str(&b, opts[i].help);
-		if (opts[i].dflt != NULL && opts[i].kind != OPT_FLAG) {
-			buf_str(&b, " (");
-			buf_str(&b, opts[i].dflt);
-			buf_char(&b, ')');
-		}
+		put_default(&b, &opts[i]);
 		buf_char(&b, '\n');
 	}
+	out[b.len] = '\0';
+}
+
+void
+opt_names(const struct opt *opts, size_t n, size_t width, char *out, size_t cap)
+{
+	char word[128];
+	size_t i, column = 0;
+	struct buf b, w;
+
+	buf_init(&b, out, cap - 1);
+	for (i = 0; i < n; i++) {
+		buf_init(&w, word, sizeof(word) - 1);
+		buf_str(&w, "--");
+		buf_str(&w, opts[i].name);
+		if (opts[i].arg != NULL) {
+			buf_char(&w, ' ');
+			buf_str(&w, opts[i].arg);
+		}
+		put_default(&w, &opts[i]);
+		if (i < n - 1)
+			buf_char(&w, ',');
+		if (column > 0 && column + 1 + w.len > width) {
+			buf_char(&b, '\n');
+			column = 0;
+		}
+		buf_str(&b, column > 0 ? " " : "  ");
+		buf_put(&b, word, w.len);
+		column += (column > 0 ? 1 : 2) + w.len;
+	}
+	buf_char(&b, '\n');
 	out[b.len] = '\0';
 }
 

@@ -62,6 +62,9 @@ int opt_given(const struct opt_set *, const char *name);
 /* Help lines "  -l, --listen ADDR   public address and port (127.0.0.1:9001)", NUL-terminated, into out[cap]. */
 void opt_help(const struct opt *, size_t n, char *out, size_t cap);
 
+/* Without the words: "  --grace TIME (10), --drain TIME (20)", in lines of at most width characters if a name is not longer. */
+void opt_names(const struct opt *, size_t n, size_t width, char *out, size_t cap);
+
 /* Values: 0, or -1 if text is not wholly one. */
 int opt_number(const char *text, long min, long max, long *out);
 int opt_seconds(const char *text, long *ms);	/* "30", "0.5", "2m", "500ms", "1h", "30d" to milliseconds, above 0 */

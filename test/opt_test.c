@@ -316,6 +316,11 @@ test_help(void)
 	    "  -u, --user NAME            run as\n"
 	    "  -n, --check                check and exit\n"
 	    "  -v, --verbose              say more\n";
+	static const char names[] =
+	    "  --grace SECONDS (10),\n"
+	    "  --listen ADDR (127.0.0.1:9001),\n"
+	    "  --half-close SECONDS, --user NAME, --check,\n"
+	    "  --verbose\n";
 	char got[1024], *cut;
 	size_t n;
 
@@ -327,6 +332,16 @@ test_help(void)
 		check(strlen(cut) == n - 1 && strncmp(cut, want, n - 1) == 0, "help, cut", n);
 		free(cut);
 	}
+	opt_names(opts, LEN(opts), 50, got, sizeof(got));
+	check(strcmp(got, names) == 0, got, 0);
+	for (n = 1; n < sizeof(names); n++) {
+		cut = malloc(n);
+		opt_names(opts, LEN(opts), 50, cut, n);
+		check(strlen(cut) == n - 1 && strncmp(cut, names, n - 1) == 0, "names, cut", n);
+		free(cut);
+	}
+	opt_names(opts, 1, 1, got, sizeof(got));
+	check(strcmp(got, "  --grace SECONDS (10)\n") == 0, got, 1);
 }
 
 static const struct { const char *text; long min, max, want; int bad; } numbers[] = {

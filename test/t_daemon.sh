@@ -13,6 +13,7 @@ is "-h says nothing on stderr" "$(cat "$tmp/err")" ""
 cp "$tmp/out" "$tmp/help"
 status 0 "--help" "$D" --help
 holds "--help is the same" cmp "$tmp/out" "$tmp/help"
+is "--help fits a screen" "$(wc -l <"$tmp/help" | awk '{print ($1 <= 40)}') $(awk 'length > 96' "$tmp/help")" "1 "
 status 0 "token --help" "$D" token --help
 status 0 "token issue -h" "$D" token issue -h
 if [ -c /dev/full ]; then

@@ -679,7 +679,7 @@ def tables():
     found = {}
     for name, args in (("tunnel", []), ("tunneld", [])):
         out = subprocess.run([f"{BIN}/{name}", "--help", *args], env=ENV, capture_output=True, text=True, timeout=WAIT, check=True).stdout
-        found[name] = re.findall(r"(?:^      |-\w, |^Other servers: |bifrost, )--([a-z-]+)", out, re.M)
+        found[name] = re.findall(r"(?:^  |^      |, |^Other servers: )--([a-z-]+)", out, re.M)
     return found
 
 
