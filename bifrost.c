@@ -21,8 +21,6 @@ enum {
 static const char unauthorized[] = "unauthorized", in_use[] = "name already in use";
 
 struct bifrost {
-	struct session session;
-	struct daemon *d;
 	struct msglink ml;
 	char name[NAME_LEN_MAX + 1];
 	pthread_mutex_t mtx;	/* guards what follows; alone */
@@ -74,22 +72,6 @@ static const struct msglink_ops ml_ops = { encode, take, bifrost_id, close_if_id
 
 /* What the core wants of a dialect. */
 
-static struct stream *
-d_open(struct session *s, uint64_t *tally, int64_t deadline)
-{
-	(void)deadline;
-	return messages_open(bifrost_of(s)->ml.messages, tally);
-}
-
-static void
-d_preface(struct buf *out, const struct holder *h, const char *peer, const char *local)
-{
-	(void)out;	/* a request says it all */
-	(void)h;
-	(void)peer;
-	(void)local;
-}
-
 static void
 d_gone(struct session *s, uint32_t id, const char *code)
 {
@@ -105,37 +87,12 @@ d_gone(struct session *s, uint32_t id, const char *code)
 }
 
 static void
-d_drain(struct session *s)
-{
-	(void)s;	/* it knows nothing of it: it comes again after the close */
-}
-
-static void
 d_end(struct session *s, int code, const char *reason)
 {
 	if (code == 0)
 		link_abort(bifrost_of(s)->ml.link);
 	else
 		link_close(bifrost_of(s)->ml.link, code, code == WS_POLICY ? unauthorized : reason);
-}
-
-static void
-d_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
-{
-	messages_tally(bifrost_of(s)->ml.messages, from, to);
-}
-
-static int
-d_used_up(struct session *s)
-{
-	(void)s;
-	return 0;
-}
-
-static int
-d_alive(struct session *s, int64_t deadline)
-{
-	return link_probe(bifrost_of(s)->ml.link, deadline);
 }
 
 static void
@@ -148,16 +105,10 @@ d_free(struct session *s)
 	free(b);
 }
 
-static void
-d_run(struct session *s)
-{
-	struct bifrost *b = bifrost_of(s);
-
-	msglink_run(&b->ml, b->d->registry, s);
-}
-
+/* It knows nothing of draining: it comes again after the close. */
 static const struct dialect dialect = {
-	"bifrost", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free, NULL, NULL, NULL, 0, 0
+	.name = "bifrost", .whole = 1, .open = msglink_stream, .gone = d_gone, .end = d_end,
+	.tally = msglink_tally, .alive = msglink_alive, .run = msglink_run, .free = d_free
 };
 
 int
@@ -226,16 +177,16 @@ take_name(struct str target, char name[NAME_LEN_MAX + 1])
 static int
 holder_lives(struct bifrost *b)
 {
-	struct session *other = registry_holder(b->d->registry, b->name);
+	struct session *other = registry_holder(b->ml.d->registry, b->name);
 	int alive;
 
 	if (other == NULL)
 		return 0;
-	alive = strcmp(other->identity.who, b->session.identity.who) != 0 ||
+	alive = strcmp(other->identity.who, b->ml.session.identity.who) != 0 ||
 	    other->dialect->alive(other, clock_ms(CLOCK_STEADY) + PROBE_MS);
 	if (!alive)	/* a ghost: its connection has broken without a word */
 		other->dialect->end(other, 0, "");
-	session_unref(b->d->registry, other);
+	session_unref(b->ml.d->registry, other);
 	return alive;
 }
 
@@ -244,7 +195,7 @@ static const char *
 admit(struct bifrost *b, struct caller *c, int *code)
 {
 	const struct str *field = http_field(&c->head, "Authorization");
-	struct daemon *d = b->d;
+	struct daemon *d = b->ml.d;
 	char held[64];
 	const struct listen want = { 1, b->name, 0, 0, NULL, NULL, NULL, NULL, 0 };
 	enum listen_result rc;
@@ -254,20 +205,20 @@ admit(struct bifrost *b, struct caller *c, int *code)
 	/* its own platform takes one blank, and the scheme as it is written */
 	if (field == NULL || field->len < 8 || memcmp(field->p, "Bearer ", 7) != 0 || field->p[7] == ' ')
 		return unauthorized;
-	if ((status = login_bearer(c, &b->session.identity)) == 503 || status == 429) {
+	if ((status = login_bearer(c, &b->ml.session.identity)) == 503 || status == 429) {
 		*code = WS_TRY_AGAIN;
 		return "not now";
 	}
-	if (status != 0 || !scope_has_name(b->session.identity.scope, b->name))
+	if (status != 0 || !scope_has_name(b->ml.session.identity.scope, b->name))
 		return unauthorized;
 	if (holder_lives(b))
 		return in_use;
 	*code = WS_TRY_AGAIN;
-	if (registry_add(d->registry, &b->session) == -1)
+	if (registry_add(d->registry, &b->ml.session) == -1)
 		return "too many sessions";
-	if ((rc = registry_listen(d->registry, &b->session, &want, held)) == LISTEN_OK)
+	if ((rc = registry_listen(d->registry, &b->ml.session, &want, held)) == LISTEN_OK)
 		return NULL;
-	registry_remove(d->registry, &b->session, 1);
+	registry_remove(d->registry, &b->ml.session, 1);
 	if (rc != LISTEN_IN_USE)
 		return "no memory";
 	*code = WS_POLICY;
@@ -282,14 +233,14 @@ bifrost_new(struct caller *c)
 
 	if (b == NULL)
 		return NULL;
-	b->d = c->d;
-	b->session.dialect = &dialect;
-	b->session.impl = b;
-	b->session.since = clock_ms(CLOCK_WALL);
-	b->session.refs = 1;
-	b->session.content_max = (size_t)c->d->conf.content;
-	memcpy(b->session.peer, c->peer, sizeof(c->peer));
-	memcpy(b->session.identity.who, "-", 2);
+	b->ml.d = c->d;
+	b->ml.session.dialect = &dialect;
+	b->ml.session.impl = b;
+	b->ml.session.since = clock_ms(CLOCK_WALL);
+	b->ml.session.refs = 1;
+	b->ml.session.content_max = (size_t)c->d->conf.content;
+	memcpy(b->ml.session.peer, c->peer, sizeof(c->peer));
+	memcpy(b->ml.session.identity.who, "-", 2);
 	pthread_mutex_init(&b->mtx, NULL);
 	memset(&conf, 0, sizeof(conf));
 	conf.ping_ms = c->d->conf.ping_ms;
@@ -299,7 +250,7 @@ bifrost_new(struct caller *c)
 	if (msglink_open(&b->ml, &ml_ops, b, &c->conn, &conf, (int)c->d->conf.streams, &c->d->bodies,
 	    c->in + c->at, c->len - c->at) == 0)
 		return b;
-	d_free(&b->session);
+	d_free(&b->ml.session);
 	return NULL;
 }
 
@@ -335,15 +286,15 @@ bifrost_accept(struct caller *c)
 	ws_server_answer(&out, accept, NULL);
 	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
 	if (daemon_draining(c->d)) {
-		b->session.refused = 1;
+		b->ml.session.refused = 1;
 		link_close(b->ml.link, WS_GOING_AWAY, "shutting down");
 	} else if ((why = admit(b, c, &code)) != NULL) {
-		b->session.refused = 1;
+		b->ml.session.refused = 1;
 		log_line(LOG_INFO, "refused", "status", code == WS_POLICY ? "1008" : "1013", "reason", why, "peer", c->peer,
 		    "id", c->request_id, (char *)NULL);
 		link_close(b->ml.link, code, why);
 	} else
-		log_line(LOG_INFO, "tunnel_open", "name", b->name, "who", b->session.identity.who,
-		    "peer", b->session.peer, (char *)NULL);
-	return &b->session;
+		log_line(LOG_INFO, "tunnel_open", "name", b->name, "who", b->ml.session.identity.who,
+		    "peer", b->ml.session.peer, (char *)NULL);
+	return &b->ml.session;
 }

@@ -246,7 +246,6 @@ compose_request(struct clientmsg_request *out, struct request *r, const struct c
 	struct str method = { r->method, 0 }, url = { r->url, 0 };
 	long n = msgfields_string(r->value[R_METHOD], r->method, sizeof(r->method));
 	long len = msgfields_string(r->value[R_URL], r->url, sizeof(r->url));
-	struct buf b;
 
 	if (n < 1 || !is_printable(r->method, n))
 		return "no method";
@@ -258,15 +257,7 @@ compose_request(struct clientmsg_request *out, struct request *r, const struct c
 		return "its headers are no fields";
 	if (answer_body(r->value[R_BODY], &out->body) == -1)
 		return "its body is not base64";
-	if ((out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
-		return "no memory";
-	buf_init(&b, out->memory, MSGFIELDS_HEAD);
-	if (msgfields_request(&b, &r->fields, method, url, &server->own, out->body.len) == -1)
-		return "a header is no field, or they are too many";
-	out->bare = str_is(method, "HEAD");
-	out->head.p = out->memory;
-	out->head.len = b.len;
-	return NULL;
+	return clientmsg_head(out, &r->fields, method, url, server);
 }
 
 void

@@ -1,4 +1,6 @@
 /* clientmsg.c: see clientmsg.h. */
+#include <stdlib.h>
+
 #include "clientmsg.h"
 #include "ws.h"
 
@@ -13,4 +15,20 @@ clientmsg_id(struct str value)
 	    ws_utf8(&state, (const uint8_t *)in.p, in.len) == -1 || state != 0)	/* it came in a binary message */
 		return none;
 	return value;
+}
+
+const char *
+clientmsg_head(struct clientmsg_request *out, struct msgfields *f, struct str method, struct str target, const struct clientmsg_server *server)
+{
+	struct buf b;
+
+	if ((out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
+		return "no memory";
+	buf_init(&b, out->memory, MSGFIELDS_HEAD);
+	if (msgfields_request(&b, f, method, target, &server->own, out->body.len) == -1)
+		return "a header is no field, or they are too many";
+	out->bare = str_is(method, "HEAD");
+	out->head.p = out->memory;
+	out->head.len = b.len;
+	return NULL;
 }

@@ -24,6 +24,9 @@ struct clientmsg_request {
 	const char *why;	/* what is wrong with it, a constant string */
 };
 
+/* Its head of fields that have been taken, once its body is known: NULL, or what is wrong. */
+const char *clientmsg_head(struct clientmsg_request *, struct msgfields *, struct str method, struct str target, const struct clientmsg_server *);
+
 struct clientmsg_answer {
 	struct str id;		/* as it came */
 	const struct http_head *head;	/* without what belongs to one hop */

@@ -1,10 +1,12 @@
 /* msglink.c: exchanges in whole messages over a link; see msglink.h. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base64.h"
+#include "daemon.h"
 #include "log.h"
 #include "msglink.h"
 
@@ -143,9 +145,38 @@ msglink_free(struct msglink *m)
 		messages_free(m->messages);
 }
 
-void
-msglink_run(struct msglink *ml, struct registry *r, struct session *s)
+/* The dialect's functions that are all the same. */
+
+static struct msglink *
+msglink_of(struct session *s)
 {
+	return (struct msglink *)(void *)((char *)s - offsetof(struct msglink, session));
+}
+
+struct stream *
+msglink_stream(struct session *s, uint64_t *tally, int64_t deadline)
+{
+	(void)deadline;
+	return messages_open(msglink_of(s)->messages, tally);
+}
+
+void
+msglink_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
+{
+	messages_tally(msglink_of(s)->messages, from, to);
+}
+
+int
+msglink_alive(struct session *s, int64_t deadline)
+{
+	return link_probe(msglink_of(s)->link, deadline);
+}
+
+void
+msglink_run(struct session *s)
+{
+	struct msglink *ml = msglink_of(s);
+	struct registry *r = ml->d->registry;
 	const char *why;
 	char num[16];
 	int code;

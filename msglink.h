@@ -27,7 +27,9 @@ struct msglink_ops {		/* what the dialect knows of its messages */
 	enum message_ids ids;
 };
 
-struct msglink {		/* zero all at first */
+struct msglink {		/* zero all at first; then the dialect sets session and d */
+	struct session session;
+	struct daemon *d;
 	const struct msglink_ops *ops;
 	void *arg;
 	struct link *link;
@@ -44,8 +46,12 @@ struct msglink {		/* zero all at first */
 int msglink_open(struct msglink *, const struct msglink_ops *, void *arg, const struct conn *conn,
     const struct link_conf *conf, int streams, struct budget *, const void *early, size_t nearly);
 
-/* Such a dialect's run (registry.h): its session's reader until it ends; drops the reference, of which msglink is a part. */
-void msglink_run(struct msglink *, struct registry *, struct session *);
 void msglink_free(struct msglink *);
+
+/* For such a dialect's table (registry.h); the session is a msglink's. */
+struct stream *msglink_stream(struct session *, uint64_t *tally, int64_t deadline);
+void msglink_tally(struct session *, const uint64_t from[2], uint64_t to[2]);
+int msglink_alive(struct session *, int64_t deadline);
+void msglink_run(struct session *);
 
 #endif

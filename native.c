@@ -540,8 +540,8 @@ native_run(struct session *s)
 }
 
 static const struct dialect dialect = {
-	"native", 0, native_open, native_preface, native_gone, native_drain, native_end,
-	native_tally, native_used_up, native_alive, native_run, native_free, NULL, NULL, NULL, 0, 0
+	.name = "native", .open = native_open, .preface = native_preface, .gone = native_gone, .drain = native_drain, .end = native_end,
+	.tally = native_tally, .used_up = native_used_up, .alive = native_alive, .run = native_run, .free = native_free
 };
 
 /* The opening handshake. */

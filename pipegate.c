@@ -22,8 +22,6 @@ enum {
 };
 
 struct pipegate {
-	struct session session;
-	struct daemon *d;
 	struct msglink ml;
 	char name[1 + PIPEGATE_ID_MAX + 1];	/* "/id" */
 	size_t request_max;	/* a message to the client, bytes */
@@ -55,43 +53,13 @@ take(void *arg, uint8_t opcode, char *text, size_t len)
 	if (pipegate_decode(&a, text, len, messages_asked, p->ml.messages))
 		messages_answer(p->ml.messages, a.id, a.head, a.body);
 	if (a.why != NULL)
-		log_line(LOG_INFO, "bad_answer", "reason", a.why, "name", p->name, "peer", p->session.peer, (char *)NULL);
+		log_line(LOG_INFO, "bad_answer", "reason", a.why, "name", p->name, "peer", p->ml.session.peer, (char *)NULL);
 	free(a.memory);
 }
 
 static const struct msglink_ops ml_ops = { encode, take, pipegate_id, NULL, NULL, NULL, NULL, MESSAGE_UUID };
 
 /* What the core wants of a dialect. */
-
-static struct stream *
-d_open(struct session *s, uint64_t *tally, int64_t deadline)
-{
-	(void)deadline;
-	return messages_open(pipegate_of(s)->ml.messages, tally);
-}
-
-static void
-d_preface(struct buf *out, const struct holder *h, const char *peer, const char *local)
-{
-	(void)out;	/* a request says it all */
-	(void)h;
-	(void)peer;
-	(void)local;
-}
-
-static void
-d_gone(struct session *s, uint32_t id, const char *code)
-{
-	(void)s;	/* a close frame is all that such a client is told */
-	(void)id;
-	(void)code;
-}
-
-static void
-d_drain(struct session *s)
-{
-	(void)s;	/* it would not come again: it stays as long as it can */
-}
 
 static void
 d_end(struct session *s, int code, const char *reason)
@@ -105,25 +73,6 @@ d_end(struct session *s, int code, const char *reason)
 }
 
 static void
-d_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
-{
-	messages_tally(pipegate_of(s)->ml.messages, from, to);
-}
-
-static int
-d_used_up(struct session *s)
-{
-	(void)s;
-	return 0;
-}
-
-static int
-d_alive(struct session *s, int64_t deadline)
-{
-	return link_probe(pipegate_of(s)->ml.link, deadline);
-}
-
-static void
 d_free(struct session *s)
 {
 	struct pipegate *p = pipegate_of(s);
@@ -132,16 +81,10 @@ d_free(struct session *s)
 	free(p);
 }
 
-static void
-d_run(struct session *s)
-{
-	struct pipegate *p = pipegate_of(s);
-
-	msglink_run(&p->ml, p->d->registry, s);
-}
-
+/* A close frame is all that such a client is told. It would not come again if it were to drain: it stays as long as it can. */
 static const struct dialect dialect = {
-	"pipegate", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free, NULL, NULL, NULL, 0, 0
+	.name = "pipegate", .whole = 1, .open = msglink_stream, .end = d_end,
+	.tally = msglink_tally, .alive = msglink_alive, .run = msglink_run, .free = d_free
 };
 
 /* The handshake. */
@@ -225,18 +168,18 @@ pipegate_new(struct caller *c, const struct identity *who)
 
 	if (p == NULL)
 		return NULL;
-	p->d = c->d;
+	p->ml.d = c->d;
 	p->request_max = pipegate_takes(&c->head, REQUEST_MAX);
 	content = (p->request_max - HEAD_ROOM) / 4 * 3;
-	p->session.dialect = &dialect;
-	p->session.impl = p;
-	p->session.identity = *who;
-	p->session.since = clock_ms(CLOCK_WALL);
-	p->session.refs = 1;
-	p->session.timeout_ms = d->pipegate_timeout_ms;
-	p->session.content_max = content < (size_t)d->content ? content : (size_t)d->content;
-	p->session.methods = PIPEGATE_METHODS;
-	memcpy(p->session.peer, c->peer, sizeof(c->peer));
+	p->ml.session.dialect = &dialect;
+	p->ml.session.impl = p;
+	p->ml.session.identity = *who;
+	p->ml.session.since = clock_ms(CLOCK_WALL);
+	p->ml.session.refs = 1;
+	p->ml.session.timeout_ms = d->pipegate_timeout_ms;
+	p->ml.session.content_max = content < (size_t)d->content ? content : (size_t)d->content;
+	p->ml.session.methods = PIPEGATE_METHODS;
+	memcpy(p->ml.session.peer, c->peer, sizeof(c->peer));
 	memset(&conf, 0, sizeof(conf));
 	conf.ping_ms = d->ping_ms < PING_MS ? d->ping_ms : PING_MS;
 	conf.message_max = ANSWER_MAX;
@@ -245,7 +188,7 @@ pipegate_new(struct caller *c, const struct identity *who)
 	if (msglink_open(&p->ml, &ml_ops, p, &c->conn, &conf, (int)d->streams, &c->d->bodies,
 	    c->in + c->at, c->len - c->at) == 0)
 		return p;
-	d_free(&p->session);
+	d_free(&p->ml.session);
 	return NULL;
 }
 
@@ -294,7 +237,7 @@ put_url(struct buf *b, const struct caller *c, const char *name)
 static const char *
 admit(struct pipegate *p, const struct caller *c)
 {
-	struct registry *r = p->d->registry;
+	struct registry *r = p->ml.d->registry;
 	struct listen want;
 	char held[64], url[REGISTRY_URL_MAX];
 	struct buf b;
@@ -307,11 +250,11 @@ admit(struct pipegate *p, const struct caller *c)
 	want.id = 1;
 	want.name = p->name;
 	want.path = want.share = 1;	/* one that lost its name would be lost, too */
-	if (registry_add(r, &p->session) == -1)
+	if (registry_add(r, &p->ml.session) == -1)
 		return "too many sessions";
-	if (registry_listen(r, &p->session, &want, held) == LISTEN_OK)
+	if (registry_listen(r, &p->ml.session, &want, held) == LISTEN_OK)
 		return NULL;
-	registry_remove(r, &p->session, 1);
+	registry_remove(r, &p->ml.session, 1);
 	return "another client has this path, or no memory is left";
 }
 
@@ -350,13 +293,13 @@ pipegate_accept(struct caller *c)
 	buf_str(&out, "\r\n\r\n");
 	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
 	if ((why = admit(p, c)) == NULL)
-		log_line(LOG_INFO, "tunnel_open", "name", p->name, "who", p->session.identity.who,
-		    "peer", p->session.peer, (char *)NULL);
+		log_line(LOG_INFO, "tunnel_open", "name", p->name, "who", p->ml.session.identity.who,
+		    "peer", p->ml.session.peer, (char *)NULL);
 	else {
-		p->session.refused = 1;
+		p->ml.session.refused = 1;
 		log_line(LOG_INFO, "refused", "status", "1013", "reason", why, "peer", c->peer,
 		    "id", c->request_id, (char *)NULL);
 		link_close(p->ml.link, WS_TRY_AGAIN, why);
 	}
-	return &p->session;
+	return &p->ml.session;
 }

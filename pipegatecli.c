@@ -171,15 +171,7 @@ compose(struct clientmsg_request *out, struct request *r, const struct clientmsg
 		return "headers is no JSON object";
 	if (!msgfields_inside(r->value[BODY], &in) || pipegate_take_body(r->value[BODY], &out->body) == -1)
 		return "its body is not base64";
-	if ((out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
-		return "no memory";
-	buf_init(&b, out->memory, MSGFIELDS_HEAD);
-	if (msgfields_request(&b, &r->fields, method, target, &server->own, out->body.len) == -1)
-		return "a header is no field, or they are too many";
-	out->bare = str_is(method, "HEAD");
-	out->head.p = out->memory;
-	out->head.len = b.len;
-	return NULL;
+	return clientmsg_head(out, &r->fields, method, target, server);
 }
 
 void

@@ -85,7 +85,8 @@ open_stream(struct call *c, struct str *lead)
 	tcp_join_locked(&c->tcp, s, 1);
 	pthread_mutex_unlock(&s->mtx);
 	buf_init(&b, c->preface, sizeof(c->preface));
-	dialect->preface(&b, c->holder, c->peer, c->local);
+	if (dialect->preface != NULL)
+		dialect->preface(&b, c->holder, c->peer, c->local);
 	lead->p = c->preface;
 	lead->len = b.len;
 	if (session->closes_whole) {

@@ -313,6 +313,13 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const str
 	return LISTEN_OK;
 }
 
+static void
+tell_gone(struct session *s, uint32_t listen_id, const char *code)
+{
+	if (s->dialect->gone != NULL)
+		s->dialect->gone(s, listen_id, code);
+}
+
 /* Outside the lock: tell those who have lost name to s. Drops the references. */
 static void
 tell_losers(struct registry *r, const struct session *s, const char *name, struct loser *loser, int n)
@@ -322,7 +329,7 @@ tell_losers(struct registry *r, const struct session *s, const char *name, struc
 	for (i = 0; i < n; i++) {
 		log_line(LOG_INFO, "taken_over", "name", name, "who", s->identity.who,
 		    "from", loser[i].session->peer, "by", s->peer, (char *)NULL);
-		loser[i].session->dialect->gone(loser[i].session, loser[i].listen_id, "taken_over");
+		tell_gone(loser[i].session, loser[i].listen_id, "taken_over");
 		session_unref(r, loser[i].session);
 	}
 }
@@ -623,7 +630,7 @@ expel(struct registry *r, struct session *s, const char *code)
 		ids[n++] = h->listen_id;
 	pthread_mutex_unlock(&r->mtx);
 	for (i = 0; i < n; i++)
-		s->dialect->gone(s, ids[i], code);
+		tell_gone(s, ids[i], code);
 	session_ref(r, s);
 	registry_remove(r, s, 1);
 	s->dialect->end(s, WS_POLICY, code);
@@ -641,7 +648,7 @@ replace(struct registry *r, struct session *s)
 	s->draining = 1;
 	end = registry_moved_locked(s);
 	pthread_mutex_unlock(&r->mtx);
-	if (first)
+	if (first && s->dialect->drain != NULL)
 		s->dialect->drain(s);
 	if (end)
 		s->dialect->end(s, WS_GOING_AWAY, "drained");
@@ -660,7 +667,7 @@ registry_tick(struct registry *r, struct auth *auth)
 	for (i = 0; i < n; i++) {
 		if ((code = auth_lost(auth, &all[i]->identity, now)) != NULL)
 			expel(r, all[i], code);
-		else if (all[i]->dialect->used_up(all[i]))
+		else if (all[i]->dialect->used_up != NULL && all[i]->dialect->used_up(all[i]))
 			replace(r, all[i]);
 		session_unref(r, all[i]);
 	}
@@ -675,7 +682,8 @@ registry_drain(struct registry *r)
 
 	all = registry_all(r, &n);
 	for (i = 0; i < n; i++) {
-		all[i]->dialect->drain(all[i]);
+		if (all[i]->dialect->drain != NULL)
+			all[i]->dialect->drain(all[i]);
 		session_unref(r, all[i]);
 	}
 	free(all);

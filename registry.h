@@ -23,26 +23,26 @@ struct holder;
 
 enum { DIALECT_NAME_MAX = 16 };	/* with the NUL */
 
-/* What a dialect can do with its sessions. Any thread; none of these blocks but open. */
+/* What a dialect can do with its sessions. Any thread; none of these blocks but open and alive. */
 struct dialect {
 	const char *name;	/* another daemon is told it, too */
 	int whole;		/* its streams are messages (message.h): limits, no upgrades, and 100 (Continue) is ours to say */
 	/* A stream to the tunnel; see mux_open. */
 	struct stream *(*open)(struct session *, uint64_t *tally, int64_t deadline);
-	/* What goes in front of the request on that stream; of a port's caller, with where it has come to (else local is NULL). */
-	void (*preface)(struct buf *, const struct holder *, const char *peer, const char *local);
-	/* The tunnel was taken away: tell the client why. */
-	void (*gone)(struct session *, uint32_t listen_id, const char *code);
-	void (*drain)(struct session *);	/* ask the client to go to another session */
 	/* End the session: with a close code and a reason, or (code 0) at once. */
 	void (*end)(struct session *, int code, const char *reason);
 	/* Copy the counters given to open; the registry's mutex is held here, as an exception. */
 	void (*tally)(struct session *, const uint64_t from[2], uint64_t to[2]);
-	int (*used_up)(struct session *);	/* no more streams to be had: it should be replaced */
 	int (*alive)(struct session *, int64_t deadline);	/* does its client answer? Waits until deadline */
 	void (*run)(struct session *);		/* be its reader until it ends; drops the reference */
 	void (*free)(struct session *);		/* the last reference is gone: give impl back */
 	/* The rest may be NULL. */
+	/* What goes in front of the request on a stream; of a port's caller, with where it has come to (else local is NULL). */
+	void (*preface)(struct buf *, const struct holder *, const char *peer, const char *local);
+	/* The tunnel was taken away: tell the client why. */
+	void (*gone)(struct session *, uint32_t listen_id, const char *code);
+	void (*drain)(struct session *);	/* ask the client to go to another session */
+	int (*used_up)(struct session *);	/* no more streams to be had: it should be replaced */
 	struct stream *(*open_raw)(struct session *, uint64_t *tally, int64_t deadline);	/* as open, for a port's caller */
 	size_t (*content_max)(struct session *);	/* of a request now; else the session's */
 	const char *(*words)(int status, const char *why);	/* what a caller is told of an error, as plain text; NULL: as usual */

@@ -149,7 +149,8 @@ request_send(struct exchange *x, struct str prefix)
 		}
 	}
 	buf_init(&out, x->request, sizeof(x->request));
-	x->holder->session->dialect->preface(&out, x->holder, c->peer, NULL);
+	if (x->holder->session->dialect->preface != NULL)
+		x->holder->session->dialect->preface(&out, x->holder, c->peer, NULL);
 	rewrite_request(&out, h, target, &via);
 	if (out.full)
 		return ending(V_ERROR, 431, "the request head is too long", NULL);

@@ -30,8 +30,6 @@ enum {
 enum { SPEAKS_TEXT = 1, SPEAKS_BINARY = 2 };	/* how control objects are sent; both until it is known */
 
 struct wsproxy {
-	struct session session;
-	struct daemon *d;
 	struct web_pass pass;
 	struct msglink ml;
 	struct wsraw *raw;
@@ -109,7 +107,7 @@ hold_ms(void *arg)
 {
 	struct wsproxy *w = arg;
 
-	return how(w) & SPEAKS_BINARY ? w->d->conf.wsproxy_hold_ms : 0;
+	return how(w) & SPEAKS_BINARY ? w->ml.d->conf.wsproxy_hold_ms : 0;
 }
 
 /* Requests. */
@@ -193,7 +191,7 @@ control(struct wsproxy *w, int spoken, char *text, size_t len)
 	else if (type == WSPROXY_RESPONSE)
 		respond(w, &c, &why);
 	if (why != NULL)
-		log_line(LOG_INFO, "bad_answer", "reason", why, "name", w->name, "peer", w->session.peer, (char *)NULL);
+		log_line(LOG_INFO, "bad_answer", "reason", why, "name", w->name, "peer", w->ml.session.peer, (char *)NULL);
 }
 
 /* Is it one that is waited for? */
@@ -340,7 +338,7 @@ over(void *arg)
 
 	wsraw_end(w->raw);
 	msgin_drop(&w->held);
-	webgate_give(w->d, &w->pass);
+	webgate_give(w->ml.d, &w->pass);
 }
 
 static const struct msglink_ops ml_ops = { encode, take, wsproxy_id, NULL, send_request, rest, over, MESSAGE_HEX12 };
@@ -368,29 +366,6 @@ d_open_raw(struct session *s, uint64_t *tally, int64_t deadline)
 }
 
 static void
-d_preface(struct buf *out, const struct holder *h, const char *peer, const char *local)
-{
-	(void)out;	/* a request says it all, and of a connection nothing is said */
-	(void)h;
-	(void)peer;
-	(void)local;
-}
-
-static void
-d_gone(struct session *s, uint32_t id, const char *code)
-{
-	(void)s;	/* a close frame is all that such a client is told */
-	(void)id;
-	(void)code;
-}
-
-static void
-d_drain(struct session *s)
-{
-	(void)s;	/* it would come again to another name: it stays as long as it can */
-}
-
-static void
 d_end(struct session *s, int code, const char *reason)
 {
 	struct link *l = wsproxy_of(s)->ml.link;
@@ -411,19 +386,6 @@ d_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
 	wsraw_unlock(w->raw);
 }
 
-static int
-d_used_up(struct session *s)
-{
-	(void)s;
-	return 0;
-}
-
-static int
-d_alive(struct session *s, int64_t deadline)
-{
-	return link_probe(wsproxy_of(s)->ml.link, deadline);
-}
-
 static void
 d_free(struct session *s)
 {
@@ -437,14 +399,6 @@ d_free(struct session *s)
 	free(w);
 }
 
-static void
-d_run(struct session *s)
-{
-	struct wsproxy *w = wsproxy_of(s);
-
-	msglink_run(&w->ml, w->d->registry, s);
-}
-
 static size_t
 d_content_max(struct session *s)
 {
@@ -453,9 +407,11 @@ d_content_max(struct session *s)
 	return is_small(wsproxy_of(s)) && s->content_max > small ? small : s->content_max;
 }
 
+/* A close frame is all that such a client is told. It would come again to another name if it were to drain: it stays as long as it can. */
 static const struct dialect dialect = {
-	"wsproxy", 1, d_open, d_preface, d_gone, d_drain, d_end, d_tally, d_used_up, d_alive, d_run, d_free,
-	d_open_raw, d_content_max, wsproxy_words, 1, 1
+	.name = "wsproxy", .whole = 1, .brief = 1, .cors = 1, .open = d_open, .open_raw = d_open_raw, .end = d_end,
+	.content_max = d_content_max, .words = wsproxy_words,
+	.tally = d_tally, .alive = msglink_alive, .run = msglink_run, .free = d_free
 };
 
 int
@@ -492,7 +448,7 @@ guess(struct wsproxy *w, const struct http_head *h)
 static int
 open_raws(struct wsproxy *w)
 {
-	const struct daemon_conf *d = &w->d->conf;
+	const struct daemon_conf *d = &w->ml.d->conf;
 	struct wsraw_conf conf;
 
 	conf.max = d->port_callers < RAW_MAX ? (int)d->port_callers : RAW_MAX;
@@ -515,17 +471,17 @@ wsproxy_new(struct caller *c, const struct web_pass *pass)
 
 	if (w == NULL)
 		return NULL;
-	w->d = c->d;
+	w->ml.d = c->d;
 	w->pass = *pass;
-	w->session.dialect = &dialect;
-	w->session.impl = w;
-	w->session.identity = pass->identity;
-	w->session.since = clock_ms(CLOCK_WALL);
-	w->session.refs = 1;
-	w->session.timeout_ms = d->wsproxy_timeout_ms;
-	w->session.content_max = (size_t)d->content;
-	w->session.closes_whole = 1;
-	memcpy(w->session.peer, c->peer, sizeof(c->peer));
+	w->ml.session.dialect = &dialect;
+	w->ml.session.impl = w;
+	w->ml.session.identity = pass->identity;
+	w->ml.session.since = clock_ms(CLOCK_WALL);
+	w->ml.session.refs = 1;
+	w->ml.session.timeout_ms = d->wsproxy_timeout_ms;
+	w->ml.session.content_max = (size_t)d->content;
+	w->ml.session.closes_whole = 1;
+	memcpy(w->ml.session.peer, c->peer, sizeof(c->peer));
 	w->held.share = &w->ml.share;
 	w->held.max = PIECES_MAX + PIECE;
 	pthread_mutex_init(&w->mtx, NULL);
@@ -538,7 +494,7 @@ wsproxy_new(struct caller *c, const struct web_pass *pass)
 	if (open_raws(w) == 0 && msglink_open(&w->ml, &ml_ops, w, &c->conn, &conf, (int)d->streams, &c->d->bodies,
 	    c->in + c->at, c->len - c->at) == 0)
 		return w;
-	d_free(&w->session);
+	d_free(&w->ml.session);
 	return NULL;
 }
 
@@ -566,13 +522,13 @@ put_url(struct buf *b, const struct caller *c, const char *label)
 static unsigned
 open_port(struct wsproxy *w, const struct caller *c)
 {
-	const struct daemon_conf *conf = &w->d->conf;
+	const struct daemon_conf *conf = &w->ml.d->conf;
 	char message[PORT_MESSAGE_MAX], endpoint[NAME_LEN_MAX + 16];
 	struct port_want want;
 	struct port_got got;
 	struct url_base base;
 
-	if (w->d->ports == NULL || conf->ports[0] == '\0')
+	if (w->ml.d->ports == NULL || conf->ports[0] == '\0')
 		return 0;
 	snprintf(endpoint, sizeof(endpoint), "https://%.*s", c->head.host.len < NAME_LEN_MAX ? (int)c->head.host.len : 0,
 	    c->head.host.p);
@@ -581,12 +537,12 @@ open_port(struct wsproxy *w, const struct caller *c)
 	want.id = 2;
 	want.public = conf->nbind > 0;	/* such a client cannot ask for the one or the other */
 	want.host = base.host;
-	if (port_listen(w->d, &w->session, &want, &got, message) != NULL) {
-		log_line(LOG_WARN, "no_port", "name", w->name, "reason", message, "peer", w->session.peer, (char *)NULL);
+	if (port_listen(w->ml.d, &w->ml.session, &want, &got, message) != NULL) {
+		log_line(LOG_WARN, "no_port", "name", w->name, "reason", message, "peer", w->ml.session.peer, (char *)NULL);
 		return 0;
 	}
-	log_line(LOG_INFO, "tunnel_open", "name", got.name, "addr", got.addr, "who", w->session.identity.who,
-	    "peer", w->session.peer, (char *)NULL);
+	log_line(LOG_INFO, "tunnel_open", "name", got.name, "addr", got.addr, "who", w->ml.session.identity.who,
+	    "peer", w->ml.session.peer, (char *)NULL);
 	return got.number;
 }
 
@@ -594,7 +550,7 @@ open_port(struct wsproxy *w, const struct caller *c)
 static const char *
 admit(struct wsproxy *w, const struct caller *c, char url[REGISTRY_URL_MAX])
 {
-	struct registry *r = w->d->registry;
+	struct registry *r = w->ml.d->registry;
 	unsigned char raw[WSPROXY_LABEL / 2];
 	char label[WSPROXY_LABEL + 1], held[64];
 	struct listen want;
@@ -614,11 +570,11 @@ admit(struct wsproxy *w, const struct caller *c, char url[REGISTRY_URL_MAX])
 	want.url = !b.full && url[0] != '\0' ? url : NULL;
 	if (b.full)
 		url[0] = '\0';
-	if (registry_add(r, &w->session) == -1)
+	if (registry_add(r, &w->ml.session) == -1)
 		return "too many sessions";
-	if (registry_listen(r, &w->session, &want, held) == LISTEN_OK)
+	if (registry_listen(r, &w->ml.session, &want, held) == LISTEN_OK)
 		return NULL;
-	registry_remove(r, &w->session, 1);
+	registry_remove(r, &w->ml.session, 1);
 	return "no memory";
 }
 
@@ -629,7 +585,7 @@ announce(struct wsproxy *w, const struct caller *c, const char *url)
 	char text[CONTROL_MAX + REGISTRY_URL_MAX];
 	struct buf b;
 
-	log_line(LOG_INFO, "tunnel_open", "name", w->name, "who", w->session.identity.who, "peer", w->session.peer, (char *)NULL);
+	log_line(LOG_INFO, "tunnel_open", "name", w->name, "who", w->ml.session.identity.who, "peer", w->ml.session.peer, (char *)NULL);
 	buf_init(&b, text, sizeof(text));
 	wsproxy_put_ready(&b, url, open_port(w, c));
 	say(w, how(w), &b, clock_ms(CLOCK_STEADY) + WRITE_MS);
@@ -674,9 +630,9 @@ wsproxy_accept(struct caller *c)
 	if ((why = admit(w, c, url)) == NULL)
 		announce(w, c, url);
 	else {
-		w->session.refused = 1;
+		w->ml.session.refused = 1;
 		log_line(LOG_INFO, "refused", "status", "1013", "reason", why, "peer", c->peer, "id", c->request_id, (char *)NULL);
 		link_close(w->ml.link, WS_TRY_AGAIN, why);
 	}
-	return &w->session;
+	return &w->ml.session;
 }
