@@ -664,9 +664,11 @@ def library(r):
     with gopeer:
         if not os.path.exists(out):
             go = shutil.which("go") or "/usr/bin/go"
-            env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOCACHE": f"{ROOT}/gocache"}
+            env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": ""}
+            own = f"{ROOT}/gocache"
+            env.setdefault("GOCACHE", own)      # where one is given, another run has filled it
             subprocess.run([go, "build", "-o", out, f"{PEER}/yamux.go"], env=env, check=True, capture_output=True, timeout=600)   # a minute's work
-            shutil.rmtree(f"{ROOT}/gocache", ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
     return out
 
 

@@ -335,8 +335,15 @@ class Caller:
         return data
 
     def exactly(self, n):
-        while len(self.buf) < n and self.more():
-            pass
+        whole = bytearray()     # adding to buf piece by piece would copy all of it each time
+        more = True
+        try:
+            while more and len(whole) + len(self.buf) < n:
+                whole += self.buf
+                self.buf = b""
+                more = self.more()
+        finally:
+            self.buf = bytes(whole) + self.buf
         data, self.buf = self.buf[:n], self.buf[n:]
         return data
 
