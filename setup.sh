@@ -85,6 +85,7 @@ needs_apt() {
 		need python3-websockets
 		need python3-httpx
 		need python3-jwt
+		need python3-cryptography
 		need golang-go command -v go
 		need golang-github-hashicorp-yamux-dev
 		need golang-github-gorilla-websocket-dev
@@ -137,6 +138,7 @@ needs_apk() {
 		need py3-websockets
 		need py3-httpx
 		need py3-jwt
+		need py3-cryptography
 		need go command -v go
 		need openssl command -v openssl
 		need openssh program sshd
@@ -176,6 +178,7 @@ needs_pkg() {
 		need py3-websockets
 		need py3-httpx
 		need py3-jwt
+		need py3-cryptography
 		need go command -v go
 		need nginx program nginx
 		need haproxy program haproxy
