@@ -28,6 +28,19 @@ budget_give(struct budget *b, size_t n)
 }
 
 static inline int
+budget_take(struct budget *b, size_t n)		/* 1, or 0: there is not so much */
+{
+	int ok;
+
+	pthread_mutex_lock(&b->mtx);
+	ok = b->left >= n;
+	if (ok)
+		b->left -= n;
+	pthread_mutex_unlock(&b->mtx);
+	return ok;
+}
+
+static inline int
 share_take(struct share *s, size_t n)		/* 1, or 0: there is not so much for this user */
 {
 	struct budget *b = s->of;

@@ -18,6 +18,7 @@
 #include "relay.h"
 #include "route.h"
 #include "webgate.h"
+#include "vtunnel.h"
 #include "wsproxy.h"
 
 enum {
@@ -438,6 +439,8 @@ serve(struct caller *c)
 	}
 	if (r == ROUTE_WSPROXY)
 		return wsproxy_accept(c);
+	if (r == ROUTE_VTUNNEL)
+		return vtunnel_accept(c);
 	if (c->head.framing != HTTP_NO_BODY)
 		c->close = 1;	/* its content is nobody's */
 	switch (r) {

@@ -15,8 +15,11 @@
 #include "deadline.h"
 #include "log.h"
 #include "ports.h"
+#include "proxymap.h"
 #include "random.h"
 #include "relay.h"
+#include "sshsess.h"
+#include "vtunnel.h"
 
 enum {
 	TICK_MS = 250,		/* the janitor's round: grace, expiry, the token store */
@@ -239,6 +242,7 @@ daemon_reload(struct daemon *d, int force)
 		reload_tls(d);
 	if (force && d->jwt != NULL)
 		reload_jwt(d);
+	vtunnel_reload(d->vtunnel, force);
 }
 
 int
@@ -266,6 +270,7 @@ janitor(void *arg)
 		poll(NULL, 0, TICK_MS);
 		daemon_reload(d, 0);
 		registry_tick(d->registry, d->auth);
+		sshsess_tick(d);
 		relays_tick(d->relays, clock_ms(CLOCK_WALL) / 1000);
 		log_tell(0);
 	}
@@ -282,6 +287,7 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	d->conf = *conf;
 	pthread_mutex_init(&d->mtx, NULL);
 	cond_init(&d->change);
+	pthread_mutex_init(&d->ssh.mtx, NULL);
 	pthread_mutex_init(&d->budget.mtx, NULL);
 	d->budget.left = (size_t)conf->buffer;
 	pthread_mutex_init(&d->bodies.mtx, NULL);
@@ -309,10 +315,11 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	d->exchanges = conf->exchanges_per_ip > 0 ? limit_new(conf->exchanges_per_ip) : NULL;
 	d->logins = backoff_new(conf->login_failures);
 	d->ports = conf->no_ports ? NULL : ports_new(d);
+	d->proxymap = proxymap_new();
 	d->relays = conf->nrelay > 0 ? relays_new() : NULL;
 	if (d->registry != NULL && d->pending != NULL && d->workers != NULL && d->handshakes != NULL &&
 	    d->conns_addr != NULL && d->conns_user != NULL && (conf->exchanges_per_ip == 0 || d->exchanges != NULL) && d->logins != NULL &&
-	    (conf->no_ports || d->ports != NULL) && (conf->nrelay == 0 || d->relays != NULL))
+	    d->proxymap != NULL && (conf->no_ports || d->ports != NULL) && (conf->nrelay == 0 || d->relays != NULL))
 		return 0;
 	snprintf(why, whylen, "no memory");
 	return -1;

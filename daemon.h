@@ -79,6 +79,12 @@ struct daemon {
 	struct limit *exchanges;	/* NULL: an address may have any number */
 	struct backoff *logins;		/* that have failed */
 	struct ports *ports;		/* NULL: none are offered */
+	struct ssh_sessions {
+		pthread_mutex_t mtx;	/* before the registry's; what is done under it does not block */
+		struct sshsess *first;
+	} ssh;				/* over SSH, those that have not authenticated among them: sshsess.h */
+	struct proxymap *proxymap;
+	struct vtunnel *vtunnel;	/* NULL: off. The program's to set, as jwt */
 	struct relays *relays;		/* NULL: /relay is off */
 	struct tls_client *relay_tls;	/* whom Cloudflare's variant of it trusts; NULL: nobody */
 	const struct sink *access;	/* the access log; NULL: none */

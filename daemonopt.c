@@ -147,9 +147,26 @@ set_open(void *arg, const char *v)
 {
 	struct conf *c = arg;
 
-	if (strcmp(v, "wsproxy") != 0)
-		return "is not wsproxy, the only dialect that can do without credentials";
-	c->d.open_wsproxy = c->d.web = 1;
+	if (strcmp(v, "wsproxy") == 0)
+		c->d.open_wsproxy = c->d.web = 1;
+	else if (strcmp(v, "vtunnel") == 0)
+		c->vtunnel.open = 1;
+	else
+		return "is not wsproxy or vtunnel, the dialects that can do without credentials";
+	return NULL;
+}
+
+/* Each a line, as in a file of them. */
+static const char *
+set_vtunnel_key(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	size_t n = strlen(c->vtunnel_key), len = strlen(v);
+
+	if (len + 2 > sizeof(c->vtunnel_key) - n)
+		return "is one key too many; put them into a file, --vtunnel-keys";
+	memcpy(c->vtunnel_key + n, v, len);
+	memcpy(c->vtunnel_key + n + len, "\n", 2);
 	return NULL;
 }
 
@@ -240,6 +257,7 @@ SETTER(set_log_time, (c->log_time = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_log_all, (c->log_all = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_takeover, (c->takeover = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_check, (c->check = strcmp(v, "yes") == 0, (const char *)NULL))
+SETTER(set_vtunnel_keys, opt_copy(c->vtunnel_keys, sizeof(c->vtunnel_keys), v))
 SETTER(set_help, (c->help = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_version, (c->version = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_json, (c->json = strcmp(v, "yes") == 0, (const char *)NULL))
@@ -278,7 +296,9 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "relay", 0, OPT_LIST, NULL, "RULE", "where /relay may lead: any, or allow or deny TARGET", set_relay },
 	{ "relay-ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates for /relay, in place of the system's", set_relay_ca },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
-	{ "open", 0, OPT_LIST, NULL, "wsproxy", "serve /relay and /tunnel to anybody", set_open },
+	{ "open", 0, OPT_LIST, NULL, "wsproxy|vtunnel", "serve this dialect to anybody", set_open },
+	{ "vtunnel-key", 0, OPT_LIST, NULL, "KEY", "vtunnel: the public key of a client, vt-pub-...", set_vtunnel_key },
+	{ "vtunnel-keys", 0, OPT_VALUE, NULL, "FILE", "vtunnel: a file of such keys, a line each", set_vtunnel_keys },
 	{ "origin", 0, OPT_LIST, NULL, "ORIGIN", "pages that may use them: *.example.com, *", set_origin },
 	{ "grace", 0, OPT_VALUE, "10", "TIME", "a lost session keeps its names", set_grace },
 	{ "drain", 0, OPT_VALUE, "20", "TIME", "to finish running exchanges at the end", set_drain },

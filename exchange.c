@@ -429,6 +429,8 @@ open_stream(struct exchange *x)
 		x->s->arg = x;
 		x->s->ops = &response_ops;
 		pthread_mutex_unlock(&x->s->mtx);
+		if (s->dialect->ask != NULL && s->dialect->ask(s, x->s, x->holder, c->peer, NULL) == -1)
+			return ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
 		return ending(V_GO_ON, 0, NULL, NULL);
 	}
 	switch (errno) {

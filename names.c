@@ -115,7 +115,7 @@ part(struct registry *r, struct session *s)
 	while (s->holders != NULL) {
 		t = s->holders->tunnel;
 		registry_drop_locked(s->holders);	/* the table has a reference to t, too */
-		t->grace_until = clock_ms(CLOCK_STEADY) + (s->dialect->brief ? 0 : r->conf.grace_ms);
+		t->grace_until = clock_ms(CLOCK_STEADY) + registry_grace(r, s);
 		t->since = clock_ms(CLOCK_WALL);
 	}
 	end = registry_moved_locked(s);
@@ -132,7 +132,7 @@ registry_part(struct registry *r)
 
 	all = registry_all(r, &n);
 	for (i = 0; i < n; i++) {
-		if (all[i]->dialect->whole)
+		if (all[i]->dialect->drain == NULL)
 			part(r, all[i]);
 		session_unref(r, all[i]);
 	}

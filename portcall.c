@@ -19,6 +19,7 @@ enum {
 
 struct call {
 	struct daemon *d;
+	struct port *port;
 	char name[PORT_NAME_MAX];
 	char peer[NET_ADDR_MAX], local[NET_ADDR_MAX];
 	struct sockaddr_storage from;
@@ -67,6 +68,13 @@ check_guard(const struct call *c)
 	return NULL;
 }
 
+/* Of one who has ended its direction nobody knows whether it has left: many of those must not keep others out. */
+static long
+linger(void *port, long ms)
+{
+	return port_linger(port, ms);
+}
+
 /* A stream, joined with the connection, and its preface. NULL, or why not. */
 static const char *
 open_stream(struct call *c, struct str *lead)
@@ -84,6 +92,8 @@ open_stream(struct call *c, struct str *lead)
 	pthread_mutex_lock(&s->mtx);
 	tcp_join_locked(&c->tcp, s, 1);
 	pthread_mutex_unlock(&s->mtx);
+	if (dialect->ask != NULL && dialect->ask(session, s, c->holder, c->peer, c->local) == -1)
+		return "session_lost";
 	buf_init(&b, c->preface, sizeof(c->preface));
 	if (dialect->preface != NULL)
 		dialect->preface(&b, c->holder, c->peer, c->local);
@@ -91,6 +101,8 @@ open_stream(struct call *c, struct str *lead)
 	lead->len = b.len;
 	if (session->closes_whole) {
 		c->tcp.linger_ms = c->d->conf.half_close_ms;
+		c->tcp.linger = linger;
+		c->tcp.linger_arg = c->port;
 		c->tcp.stall_ms = c->d->conf.stall_ms;
 	}
 	/* with nothing to be said first it is opened all the same */
@@ -129,6 +141,7 @@ new_call(const struct port_job *j)
 		return NULL;
 	}
 	c->d = j->d;
+	c->port = j->port;
 	c->holder = NULL;
 	c->from = j->peer;
 	snprintf(c->name, sizeof(c->name), "tcp:%u", port_number(j->port));

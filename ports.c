@@ -133,6 +133,20 @@ port_left(struct port *q)
 		free(q);
 }
 
+long
+port_linger(struct port *q, long ms)
+{
+	struct ports *p = q->ports;
+	long max = p->d->conf.port_callers, room;
+	double part;
+
+	pthread_mutex_lock(&p->mtx);
+	room = max > q->callers ? max - q->callers : 0;
+	pthread_mutex_unlock(&p->mtx);
+	part = (double)room / (double)max;
+	return (long)((double)ms * part * part * part);
+}
+
 /* Off the list, and closed. */
 static void
 close_locked(struct ports *p, struct port **at)
@@ -425,6 +439,25 @@ open_any(struct ports *p, int public)
 	return q;
 }
 
+/* One that is free, as the system chooses it. NULL with errno. */
+static struct port *
+open_free(struct ports *p)
+{
+	struct sockaddr_storage at;
+	struct port *q = NULL;
+	int fd[NET_LISTEN_MAX], n = bind_all(p, 0, 0, fd);
+
+	if (n == -1)
+		return NULL;
+	net_local(fd[0], &at);
+	q = new_port(p, ntohs(((struct sockaddr_in *)(void *)&at)->sin_port), 0, fd, n);
+	if (q != NULL && add(p, q) == 0)
+		return q;
+	close_all(fd, n);
+	free(q);
+	return NULL;
+}
+
 /* Takeover. */
 
 struct lease *
@@ -467,7 +500,7 @@ check(struct daemon *d, const struct session *s, const struct port_want *w, char
 		why = "this daemon offers no TCP ports";
 	else if (w->number > 65535)
 		code = "bad_port", why = "a port is a number from 1 to 65535, or 0 for any of the pool";
-	else if (w->number == 0 && d->conf.ports[0] == '\0')
+	else if (w->number == 0 && d->conf.ports[0] == '\0' && !w->any)
 		why = "this daemon has no pool of ports: name one, or have its operator start it with --ports";
 	else if (w->number != 0 && !scope_has_port(s->identity.scope, w->number))
 		why = "the token's scope does not hold this port";
@@ -523,8 +556,10 @@ open_wanted(struct daemon *d, struct session *s, const struct port_want *w)
 	struct port *q;
 	unsigned number = w->number;
 
+	if (number == 0 && w->again != 0 && (q = open_port(d->ports, w->again, w->public)) != NULL)
+		return q;
 	if (number == 0 && (!registry_again(d->registry, s, w->id, name) || !port_name(name, &number)))
-		return open_any(d->ports, w->public);
+		return d->conf.ports[0] == '\0' ? open_free(d->ports) : open_any(d->ports, w->public);
 	q = open_port(d->ports, number, w->public);
 	if (q == NULL && errno == EEXIST) {	/* our own, bound elsewhere: it makes room, another's does not */
 		snprintf(name, sizeof(name), "%s%u", prefix, number);
@@ -573,5 +608,9 @@ port_listen(struct daemon *d, struct session *s, struct port_want *w, struct por
 	if (rc == LISTEN_OK)
 		return NULL;
 	end_lease(&q->lease);
+	if (rc == LISTEN_IN_USE && w->number == 0 && w->again != 0) {	/* it is another's by now */
+		w->again = 0;
+		return port_listen(d, s, w, got, message);
+	}
 	return refused(rc, held, message);
 }

@@ -17,6 +17,8 @@ int ports_start(struct ports *);		/* accept, on a thread: 0, or an error number 
 struct port_want {		/* a listen for a port */
 	uint32_t id;
 	unsigned number;	/* 0: any of the pool */
+	unsigned again;		/* then: the one it has had before, if that can be had; 0: none. Not with a guard */
+	int any;		/* then: where there is no pool, any that is free */
 	int public;		/* bound where the operator lets everybody come, else to loopback */
 	int share;
 	struct guard *guard;	/* from malloc, taken over whatever comes of it; NULL: anybody. Of networks only */
@@ -51,6 +53,7 @@ struct port_job {		/* a connection on its way to a thread */
 void port_call(void *job);	/* serve it to its end, on a thread; frees the job */
 unsigned port_number(const struct port *);
 void port_left(struct port *);
+long port_linger(struct port *, long ms);	/* of so long, how long a caller that may have left keeps its place: the fuller, the shorter */
 
 /* For a takeover. */
 

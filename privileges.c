@@ -21,10 +21,10 @@
 #include "tunneld.h"
 
 /*
- * For every certificate and key, those of JWTs, their secret and their JWK Set, and two logs: the folder it is in, and the one a link
+ * For every certificate and key, those of JWTs, their secret and their JWK Set, vtunnel's keys, and two logs: the folder it is in, and the one a link
  * leads to. And two for names.
  */
-enum { FOLDERS_MAX = 4 * TLS_PAIRS_MAX + 2 * (JWT_FILES_MAX + 2) + 4 + 2, ID_MAX = INT_MAX };
+enum { FOLDERS_MAX = 4 * TLS_PAIRS_MAX + 2 * (JWT_FILES_MAX + 3) + 4 + 2, ID_MAX = INT_MAX };
 
 struct account {
 	char name[USER_MAX];
@@ -236,6 +236,8 @@ file_again(struct conf *c, int i)
 	i -= c->jwt.nkeys;
 	if (c->jwt.secret_file[0] != '\0' && i-- == 0)
 		return c->jwt.secret_file;
+	if (c->vtunnel_keys[0] != '\0' && i-- == 0)
+		return c->vtunnel_keys;
 	return c->jwt.jwks[0] != '\0' && !jwtauth_is_url(c->jwt.jwks) && i == 0 ? c->jwt.jwks : NULL;
 }
 

@@ -147,6 +147,14 @@ registry_drop_locked(struct holder *h)
 	holder_unref_locked(h);
 }
 
+int64_t
+registry_grace(const struct registry *r, const struct session *s)
+{
+	int64_t own = s->grace_ms;
+
+	return s->dialect->brief || r->conf.grace_ms == 0 ? 0 : own > r->conf.grace_ms ? own : r->conf.grace_ms;
+}
+
 void
 registry_remove(struct registry *r, struct session *s, int orderly)
 {
@@ -168,7 +176,7 @@ registry_remove(struct registry *r, struct session *s, int orderly)
 		t->refs++;
 		registry_drop_locked(s->holders);
 		if (t->holders == NULL && t->linked) {
-			t->grace_until = clock_ms(CLOCK_STEADY) + r->conf.grace_ms;
+			t->grace_until = clock_ms(CLOCK_STEADY) + registry_grace(r, s);
 			t->since = clock_ms(CLOCK_WALL);
 			if (orderly || r->conf.grace_ms == 0)
 				unlink_locked(r, t);
@@ -519,6 +527,12 @@ registry_share(struct holder *h)
 	return &h->tunnel->share;
 }
 
+const char *
+registry_name(const struct holder *h)
+{
+	return h->tunnel->name;
+}
+
 struct session *
 registry_holder(struct registry *r, const char *name)
 {
@@ -615,9 +629,8 @@ end_grace(struct registry *r)
 	pthread_mutex_unlock(&r->mtx);
 }
 
-/* The session's credential is no good any more: its tunnels are gone, and so is it. */
-static void
-expel(struct registry *r, struct session *s, const char *code)
+void
+registry_expel(struct registry *r, struct session *s, const char *code)
 {
 	uint32_t ids[SESSION_TUNNELS_MAX];
 	struct holder *h;
@@ -666,7 +679,7 @@ registry_tick(struct registry *r, struct auth *auth)
 	all = registry_all(r, &n);
 	for (i = 0; i < n; i++) {
 		if ((code = auth_lost(auth, &all[i]->identity, now)) != NULL)
-			expel(r, all[i], code);
+			registry_expel(r, all[i], code);
 		else if (all[i]->dialect->used_up != NULL && all[i]->dialect->used_up(all[i]))
 			replace(r, all[i]);
 		session_unref(r, all[i]);

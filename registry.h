@@ -41,13 +41,15 @@ struct dialect {
 	void (*preface)(struct buf *, const struct holder *, const char *peer, const char *local);
 	/* The tunnel was taken away: tell the client why. */
 	void (*gone)(struct session *, uint32_t listen_id, const char *code);
-	void (*drain)(struct session *);	/* ask the client to go to another session */
+	void (*drain)(struct session *);	/* ask the client to go to another session; NULL: it cannot be asked to */
 	int (*used_up)(struct session *);	/* no more streams to be had: it should be replaced */
 	struct stream *(*open_raw)(struct session *, uint64_t *tally, int64_t deadline);	/* as open, for a port's caller */
 	size_t (*content_max)(struct session *);	/* of a request now; else the session's */
 	const char *(*words)(int status, const char *why);	/* what a caller is told of an error, as plain text; NULL: as usual */
 	int brief;		/* what it has registered ends with the session, which cannot come again */
 	int cors;		/* its answers lose their CORS fields, and get ours */
+	/* In place of the preface, for streams that begin with a message of their own: once the stream's callbacks are set. 0, or -1: it cannot be had. */
+	int (*ask)(struct session *, struct stream *, const struct holder *, const char *peer, const char *local);
 };
 
 struct session {		/* made by a dialect; constant but for the members marked [r], the registry's */
@@ -62,6 +64,7 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 	size_t content_max;	/* of a request, bytes */
 	const char *methods;	/* all that its client knows, as in Allow; NULL: any */
 	long timeout_ms;	/* for a response head; 0: the daemon's */
+	int64_t grace_ms;	/* so long its names are kept, at least, if any are kept at all */
 	int closes_whole;	/* of raw connections: one direction cannot be ended alone */
 	int refs;		/* [r] */
 	int running;		/* [r] exchanges */
@@ -149,6 +152,7 @@ enum pick_result registry_pick(struct registry *, const char *name, int need_pat
 void registry_leave(struct registry *, const char *name, int *queued);
 void registry_done(struct registry *, struct holder *);	/* the exchange is over */
 struct pending_share *registry_share(struct holder *);	/* the tunnel's in the pending map */
+const char *registry_name(const struct holder *);	/* the tunnel's; constant */
 
 struct session *registry_holder(struct registry *, const char *name);	/* one that holds name, with a reference; NULL: nobody */
 
@@ -161,6 +165,8 @@ int registry_sessions(struct registry *);
 /* 1 if name's clients speak the dialect of this name, in its grace period too. */
 int registry_speaks(struct registry *, const char *name, const char *dialect);
 
+/* The session's credential is no good any more: its tunnels are gone, and so is it. code: why, a word. */
+void registry_expel(struct registry *, struct session *, const char *code);
 /* Janitor's work: free names whose grace is over, end sessions whose credential is lost. */
 void registry_tick(struct registry *, struct auth *);
 void registry_drain(struct registry *);		/* ask all sessions to move */
@@ -182,7 +188,7 @@ struct hold {
 	uint32_t listen_id;
 };
 int registry_hold(struct registry *, const struct hold *);
-/* End sessions whose dialect cannot drain (whole), each as soon as nothing runs, so that their clients come again. */
+/* End sessions whose dialect cannot drain, each as soon as nothing runs, so that their clients come again. */
 void registry_part(struct registry *);
 
 enum { REGISTRY_URL_MAX = 400 };

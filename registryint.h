@@ -44,6 +44,8 @@ struct tunnel *registry_name_locked(struct registry *, const char *name);	/* hel
 /* Take h off its tunnel and its session. Its session's reference to it is dropped. */
 void registry_drop_locked(struct holder *h);
 /* It was asked to move, its successor has its names, and its exchanges are done. */
+int64_t registry_grace(const struct registry *, const struct session *);	/* how long its names are kept, ms */
+int64_t registry_grace(const struct registry *, const struct session *);	/* so long its names are kept when it is lost, ms */
 int registry_moved_locked(const struct session *);
 /* All sessions, each with a reference, in memory of the caller's to free; *n of them. NULL if there are none. */
 struct session **registry_all(struct registry *, int *n);

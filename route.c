@@ -7,6 +7,7 @@
 #include "pipegate.h"
 #include "pipegatemsg.h"
 #include "route.h"
+#include "vtunnel.h"
 #include "wsproxy.h"
 
 static int
@@ -223,6 +224,8 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 		return r;
 	if (str_is(path, "/") && (str_is(h->method, "GET") || str_is(h->method, "HEAD")) && !ws_is_upgrade(h))
 		return ROUTE_PAGE;
+	if (d->vtunnel != NULL && ws_is_upgrade(h) && vtunnel_serves(d->vtunnel, h->target))
+		return ROUTE_VTUNNEL;
 	/* a client of PipeGate's whose token was cut, or that has none, is told that */
 	return pipegate_is(h) == PIPEGATE_MAYBE ? ROUTE_PIPEGATE : ROUTE_NOBODY;
 }

@@ -16,7 +16,7 @@ enum route {
 	ROUTE_GONE,		/* name, which nobody has, and nobody will */
 	ROUTE_PATH,		/* name is the first path segment */
 	ROUTE_SLASH,		/* likewise, but no slash is behind it */
-	ROUTE_NATIVE, ROUTE_BIFROST, ROUTE_PIPEGATE, ROUTE_RELAY, ROUTE_WSPROXY, ROUTE_HEALTH, ROUTE_PING, ROUTE_PAGE, ROUTE_ASK,
+	ROUTE_NATIVE, ROUTE_BIFROST, ROUTE_PIPEGATE, ROUTE_RELAY, ROUTE_WSPROXY, ROUTE_VTUNNEL, ROUTE_HEALTH, ROUTE_PING, ROUTE_PAGE, ROUTE_ASK,
 	ROUTE_OFF,		/* an endpoint that this daemon does not offer */
 	ROUTE_NOBODY
 };

@@ -91,6 +91,25 @@ ssh_ready(struct ssh *s)
 	return ready;
 }
 
+enum sshtrans_phase
+ssh_phase(struct ssh *s)
+{
+	enum sshtrans_phase phase;
+
+	pthread_mutex_lock(&s->mtx);
+	phase = s->t.phase;
+	pthread_mutex_unlock(&s->mtx);
+	return phase;
+}
+
+void
+ssh_for_go(struct ssh *s)
+{
+	pthread_mutex_lock(&s->mtx);
+	s->for_go = 1;
+	pthread_mutex_unlock(&s->mtx);
+}
+
 int
 ssh_channels(struct ssh *s)
 {
@@ -121,7 +140,10 @@ ssh_new_channel(struct ssh *s)
 	cond_init(&c->room);
 	c->base.type = &ssh_stream_type;
 	c->ssh = s;
-	c->recv_window = s->conf.window;
+	c->window = s->conf.window;
+	if (s->conf.budget != NULL && budget_take(s->conf.budget, s->conf.window_more))
+		c->window += s->conf.window_more;
+	c->recv_window = c->window;
 	c->refs = 2;		/* the table's and the user's */
 	queue_init(&c->q);
 	return c;
@@ -131,6 +153,8 @@ void
 ssh_drop_channel(struct channel *c)
 {
 	queue_free(&c->q);
+	if (c->window > c->ssh->conf.window)
+		budget_give(c->ssh->conf.budget, c->window - c->ssh->conf.window);
 	pthread_cond_destroy(&c->room);
 	pthread_mutex_destroy(&c->base.mtx);
 	free(c);
@@ -251,6 +275,25 @@ ssh_open(struct ssh *s)
 	return NULL;
 }
 
+void
+ssh_tally(struct stream *base, uint64_t *tally)
+{
+	struct channel *c = channel_of(base);
+
+	pthread_mutex_lock(&c->ssh->mtx);
+	c->tally = tally;
+	pthread_mutex_unlock(&c->ssh->mtx);
+}
+
+void
+ssh_tally_copy(struct ssh *s, const uint64_t from[2], uint64_t to[2])
+{
+	pthread_mutex_lock(&s->mtx);
+	to[0] = from[0];
+	to[1] = from[1];
+	pthread_mutex_unlock(&s->mtx);
+}
+
 int
 ssh_ask(struct stream *base, const char *type, const void *data, size_t len)
 {
@@ -353,6 +396,23 @@ shut_locked(const struct channel *c)
 	return c->dead || c->close_seen || c->owe_eof || c->eof_sent || c->owe_close || c->close_sent || c->ssh->ended;
 }
 
+/* No more comes from us. */
+static void
+end_locked(struct channel *c)
+{
+	if (c->ssh->for_go)
+		c->eof_sent = 1;
+	else
+		c->owe_eof = 1;
+}
+
+/* What a write fails with, when it is shut. */
+static int
+shut_error_locked(const struct channel *c)
+{
+	return c->close_seen && !c->dead && !c->ssh->ended ? ESHUTDOWN : EPIPE;
+}
+
 /* Wait until there is room in c's queue. 0, or an error number. */
 static int
 await_room_locked(struct channel *c, int64_t deadline)
@@ -366,7 +426,7 @@ await_room_locked(struct channel *c, int64_t deadline)
 		rc = deadline == CONN_FOREVER ? pthread_cond_wait(&c->room, &c->ssh->mtx) :
 		    pthread_cond_timedwait(&c->room, &c->ssh->mtx, &until);
 	if (shut_locked(c))
-		return EPIPE;
+		return shut_error_locked(c);
 	return c->q.len < SSH_CHANNEL_QUEUE ? 0 : ETIMEDOUT;
 }
 
@@ -402,7 +462,7 @@ channel_write(struct stream *base, const struct iovec *iov, int count, int fin, 
 	for (;;) {
 		pthread_mutex_lock(&s->mtx);
 		if (shut_locked(c))
-			err = EPIPE;
+			err = shut_error_locked(c);
 		else if (done < total && c->send_window > 0)
 			err = await_room_locked(c, deadline);
 		else
@@ -415,7 +475,8 @@ channel_write(struct stream *base, const struct iovec *iov, int count, int fin, 
 		if (err == 0) {
 			done += n;
 			c->blocked = done < total && c->send_window == 0;
-			c->owe_eof = fin && done == total;
+			if (fin && done == total)
+				end_locked(c);
 			ssh_owe_channel_locked(c);
 		}
 		pthread_mutex_unlock(&s->mtx);
@@ -439,7 +500,7 @@ channel_credit(struct stream *base, size_t n, int queued)
 	(void)queued;		/* the window does not grow */
 	pthread_mutex_lock(&s->mtx);
 	c->credit += (uint32_t)n;
-	owe = !c->owe_adjust && c->credit >= s->conf.window / 2 && !c->eof_seen && !c->close_seen && !c->owe_close &&
+	owe = !c->owe_adjust && c->credit >= c->window / 2 && !c->eof_seen && !c->close_seen && !c->owe_close &&
 	    !c->close_sent && !c->dead;
 	if (owe) {
 		c->owe_adjust = 1;
@@ -467,7 +528,7 @@ channel_end(struct stream *base, enum stream_end end)
 			c->owe_close = 1;
 		pthread_cond_broadcast(&c->room);
 	} else if (end != STREAM_RESET && !shut_locked(c))
-		c->owe_eof = 1;
+		end_locked(c);
 	ssh_owe_channel_locked(c);
 	pthread_mutex_unlock(&s->mtx);
 	if (end != STREAM_FIN_LAZILY)
@@ -508,6 +569,7 @@ channel_unref(struct stream *base)
 
 	withdraw(c);
 	pthread_mutex_lock(&s->mtx);
+	c->tally = NULL;
 	if (!c->close_sent && !c->owe_close && !c->dead)
 		c->owe_close = 1;
 	ssh_owe_channel_locked(c);

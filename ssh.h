@@ -6,7 +6,7 @@
  * holds back all others. Channels take turns, a packet each.
  * Lock order: stream, carrier, ssh. No callback runs under the ssh's lock.
  *
- * SSH knows no reset: the other side's CLOSE is told as fin, and from then on writes fail with EPIPE.
+ * SSH knows no reset: the other side's CLOSE is told as fin, and from then on writes fail with ESHUTDOWN.
  * Our stream_reset is a CLOSE that overtakes what was queued. After the CLOSE nothing is sent on a channel.
  */
 #ifndef SSH_H
@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "budget.h"
 #include "sshtrans.h"
 #include "stream.h"
 
@@ -44,6 +45,8 @@ struct ssh_conf {
 	struct sshtrans_conf trans;
 	int channels_max;		/* open at once */
 	uint32_t window;		/* bytes a channel's other side may be ahead of what was delivered */
+	uint32_t window_more;		/* and so many more, while the budget has them; NULL: none */
+	struct budget *budget;
 };
 
 /* Holds one reference. NULL: no memory, no random numbers. conf is copied, what it points to is not. */
@@ -69,6 +72,13 @@ int ssh_said_bye(struct ssh *);		/* 1: after ssh_disconnect, when there is none 
 void ssh_end(struct ssh *);
 
 int ssh_ready(struct ssh *);		/* authenticated */
+enum sshtrans_phase ssh_phase(struct ssh *);	/* how far it has come */
+int ssh_left(struct ssh *);		/* the reader's: the other side has sent DISCONNECT */
+/*
+ * Before the first channel is open: the other side is Go's SSH. Its programs end a channel both ways at EOF, so none is sent: what ends a
+ * channel then is CLOSE, when the user leaves the stream. And UNIMPLEMENTED would end all: what is not known ends the connection in order.
+ */
+void ssh_for_go(struct ssh *);
 const char *ssh_peer(struct ssh *);	/* its identification string, "" before it came; the network's bytes. The reader's */
 const char *ssh_user(struct ssh *);	/* server, once ready: who was let in; the network's bytes */
 struct str ssh_user_key(struct ssh *);	/* likewise: with which key, a blob; empty: without */
@@ -79,6 +89,8 @@ int ssh_channels(struct ssh *);		/* open ones */
  * opened by ssh_ask. NULL with errno: EPIPE (ended), EMFILE (channels_max), ENOMEM.
  */
 struct stream *ssh_open(struct ssh *);
+void ssh_tally(struct stream *, uint64_t *tally);	/* before ssh_ask: count its bytes, from the other side and to it, until the user leaves it */
+void ssh_tally_copy(struct ssh *, const uint64_t from[2], uint64_t to[2]);	/* while they are counted */
 /*
  * Send CHANNEL_OPEN; data follows the standard fields. Writes find the window shut until it is confirmed, when writable is called; if it is
  * refused, it is reset. 0, or -1: too much waits to go out, or the end; then reset it. Never blocks.

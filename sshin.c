@@ -254,6 +254,8 @@ data(struct channel *c, struct ssh_in *in, int extended, const char **why)
 	over = text.len > c->recv_window;
 	if (!over)
 		c->recv_window -= (uint32_t)text.len;
+	if (!over && !extended && c->tally != NULL)
+		c->tally[0] += text.len;
 	deaf = c->dead || c->eof_seen;
 	pthread_mutex_unlock(&c->ssh->mtx);
 	if (over)
@@ -331,6 +333,8 @@ unknown(struct ssh *s, const char **why)
 {
 	int rc;
 
+	if (s->for_go)
+		return broken(why, "message of an unknown number");
 	pthread_mutex_lock(&s->mtx);
 	rc = sshtrans_unimplemented(&s->t, why);
 	pthread_mutex_unlock(&s->mtx);
@@ -395,6 +399,7 @@ message(struct ssh *s, const uint8_t *msg, size_t n, const char **why)
 		s->ops->ready(s->arg);
 		return 0;
 	case SSHTRANS_BYE:
+		s->left = 1;
 		return sshtrans_fail(why, SSH_BY_APPLICATION, "disconnected by the other side");
 	default:
 		return rc;
@@ -418,6 +423,12 @@ ssh_input(struct ssh *s, uint8_t *buf, size_t len, const char **why)
 			return rc;
 	}
 	return 0;
+}
+
+int
+ssh_left(struct ssh *s)
+{
+	return s->left;
 }
 
 const char *

@@ -16,8 +16,10 @@ struct channel {		/* but for base guarded by the ssh's mutex */
 	struct ssh *ssh;		/* constant */
 	uint32_t id;			/* constant; ours */
 	uint32_t peer_id, peer_packet;	/* what the other side calls it, and takes at once */
+	uint32_t window;		/* constant: recv_window when all is delivered */
 	uint32_t send_window, recv_window;
 	uint32_t credit;		/* delivered, not granted again yet */
+	uint64_t *tally;		/* NULL: not counted */
 	struct queue q;			/* to be sent, within send_window */
 	pthread_cond_t room;		/* there is some in q, or will never be */
 	struct channel *owed_next;
@@ -48,6 +50,8 @@ struct ssh {
 	struct queue fifo;		/* requests, replies, opens: each with its length, four bytes, in front */
 	int asked;			/* requests of ours that no reply has come to */
 	int refs, nchannels, ended;
+	int left;			/* DISCONNECT has come */
+	int for_go;			/* see ssh_for_go */
 };
 
 struct channel *ssh_new_channel(struct ssh *);	/* NULL: no memory */

@@ -105,6 +105,8 @@ next_of_channel_locked(struct channel *c, uint8_t *p, size_t cap)
 		ssh_put_u32(&b, (uint32_t)n);
 		fetch(&c->q, p + b.len, n);
 		b.len += n;
+		if (c->tally != NULL)
+			c->tally[1] += n;
 		if (c->q.len <= SSH_CHANNEL_QUEUE / 2)
 			pthread_cond_signal(&c->room);
 	} else if (!cut && c->owe_eof) {

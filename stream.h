@@ -45,7 +45,7 @@ struct stream {			/* the first member of a carrier's own */
 /*
  * Write as much of iov as the window allows, with FIN behind it if fin and all of it went.
  * Bytes taken (0: the window is shut, writable will be called); -1 with errno: EPIPE
- * (reset, or the session ended), ECANCELED, ETIMEDOUT. May wait for the link, not for the window. One writer a stream.
+ * (reset, or the session ended), ESHUTDOWN (the other side has ended both directions, in order: its fin is told), ECANCELED, ETIMEDOUT. May wait for the link, not for the window. One writer a stream.
  */
 long stream_write(struct stream *, const struct iovec *, int n, int fin, int64_t deadline);
 

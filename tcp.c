@@ -14,6 +14,7 @@ tcp_init(struct tcp *t)
 	t->fin = t->reset = t->opened = 0;
 	t->taken = 0;
 	t->linger_ms = t->stall_ms = 0;
+	t->linger = NULL;
 	return wake_open(&t->wake);
 }
 
@@ -135,22 +136,25 @@ sleep_until(struct tcp *t, const struct snapshot *was, int events, int64_t deadl
 
 struct patience {
 	uint64_t sent;		/* when it had taken so much */
-	int64_t since;		/* clock_ms */
+	int64_t since;		/* clock_ms; 0: neither direction had ended */
+	long linger_ms;
 };
 
-/* Until when to wait: shut, finned: the directions that have ended, to the connection and from it. */
+/* Until when to wait: shut, finned: the directions that have ended, to the connection and from it; deaf: nobody takes what it sends. */
 static int64_t
-wait_until(const struct tcp *t, const struct snapshot *now, struct patience *p, int shut, int finned)
+wait_until(const struct tcp *t, const struct snapshot *now, struct patience *p, int shut, int finned, int deaf)
 {
 	if (t->stall_ms > 0 && now->drained == 0)
 		return now->progress + t->stall_ms;
-	if (t->linger_ms == 0 || !(shut || finned))
+	if (!(deaf && shut) && (t->linger_ms == 0 || !(shut || finned)))
 		return CONN_FOREVER;
+	if (p->since == 0)
+		p->linger_ms = t->linger != NULL ? t->linger(t->linger_arg, t->linger_ms) : t->linger_ms;
 	if (p->since == 0 || p->sent != now->sent) {
 		p->sent = now->sent;
 		p->since = clock_ms(CLOCK_STEADY);
 	}
-	return p->since + (shut && t->linger_ms > SHUT_MS ? SHUT_MS : t->linger_ms);
+	return p->since + (shut && (deaf || p->linger_ms > SHUT_MS) ? SHUT_MS : p->linger_ms);
 }
 
 const char *
@@ -158,8 +162,8 @@ tcp_run(struct tcp *t, struct str lead)
 {
 	static const struct str none = { NULL, 0 };
 	struct snapshot now;
-	struct patience patience = { 0, 0 };
-	int events, state, eof = 0, shut = 0, finned = 0, ended = 0;
+	struct patience patience = { 0, 0, 0 };
+	int events, state, eof = 0, shut = 0, finned = 0, ended = 0, deaf = 0;
 	int64_t until;
 	ssize_t n;
 
@@ -174,12 +178,16 @@ tcp_run(struct tcp *t, struct str lead)
 			conn_shutdown(&t->conn, SHUT_WR);
 			shut = 1;
 		}
-		if ((state = pump_push(&t->pump, eof && !finned, CONN_FOREVER)) == -1)
-			return stream_over(t->s) ? "session_lost" : "stream_reset";
+		if ((state = pump_push(&t->pump, eof && !finned, CONN_FOREVER)) == -1) {
+			if (errno != ESHUTDOWN)
+				return stream_over(t->s) ? "session_lost" : "stream_reset";
+			/* what it has sent is delivered all the same; what comes is read, for a close with it unread would be a reset */
+			deaf = state = 1;
+		}
 		finned |= eof && state == 1;
 		if (finned && shut)
 			return NULL;
-		until = wait_until(t, &now, &patience, shut, finned);
+		until = wait_until(t, &now, &patience, shut, finned, deaf);
 		if (until != CONN_FOREVER && clock_ms(CLOCK_STEADY) >= until)
 			return now.drained == 0 ? "caller_stalled" : NULL;
 		events = now.drained == 0 ? POLLOUT : 0;
@@ -189,7 +197,8 @@ tcp_run(struct tcp *t, struct str lead)
 				return "connection_lost";
 			if (n > 0) {
 				t->taken += (uint64_t)n;
-				pump_take_raw(&t->pump, none, t->in, (size_t)n);
+				if (!deaf)
+					pump_take_raw(&t->pump, none, t->in, (size_t)n);
 			}
 			eof = n == 0;
 			if (n != -1)

@@ -25,6 +25,8 @@ struct tcp {			/* [s] guarded by the stream's mutex, else the owner's */
 	int opened;		/* [s] the window has opened again */
 	uint64_t taken;		/* bytes from the connection */
 	long linger_ms;		/* so long either direction may stay open when the other has ended, without a byte; 0: for ever */
+	long (*linger)(void *arg, long ms);	/* in place of linger_ms, at most that: asked when either direction has ended. NULL: as it is */
+	void *linger_arg;
 	long stall_ms;		/* and so long the connection may take nothing of what waits for it */
 	char in[TCP_IN];
 };

@@ -167,6 +167,24 @@ load_tls(void)
 	return s;
 }
 
+/* vtunnel's keys, and the daemon's own in the state folder (-1: this is a check). NULL: it is off. */
+static struct vtunnel *
+load_vtunnel(int dir)
+{
+	struct vtunnel *v;
+	char why[300];
+
+	conf.vtunnel.keys = conf.vtunnel_key;
+	conf.vtunnel.file = conf.vtunnel_keys[0] != '\0' ? conf.vtunnel_keys : NULL;
+	if (!vtunnel_configured(&conf.vtunnel))
+		return NULL;
+	if (conf.d.no_ports)
+		die(EXIT_USAGE, "vtunnel's clients want ports: --ports none leaves them nothing");
+	if ((v = vtunnel_new(&conf.vtunnel, dir, why, sizeof(why))) == NULL)
+		die(EXIT_USAGE, "vtunnel: %s", why);
+	return v;
+}
+
 static void
 check_listen(void)
 {
@@ -321,6 +339,8 @@ serve(void)
 	if (daemon_init(&d, &conf.d, state_dir, why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
 	d.jwt = jwt;
+	if ((d.vtunnel = load_vtunnel(state_dir)) != NULL)
+		vtunnel_tell(d.vtunnel);
 	if (jwt != NULL && conf.d.jwt.jwks != NULL && conf.d.jwt.audience == NULL)
 		log_line(LOG_WARN, "jwt_any_audience", "reason", "without --jwt-audience tokens that the issuer of --jwks "
 		    "made for others are believed, too", (char *)NULL);
@@ -358,6 +378,7 @@ main(int argc, char **argv)
 	struct tls_server *tls;
 	struct jwtauth *jwt;
 	struct tls_client *relay;
+	struct vtunnel *vtunnel;
 
 	if (argc > 1 && argv[1][0] != '-')
 		return told(command(argc - 1, argv + 1));
@@ -372,6 +393,8 @@ main(int argc, char **argv)
 		if ((relay = load_relay()) != NULL)
 			tls_client_free(relay);
 		find_bind();
+		if ((vtunnel = load_vtunnel(-1)) != NULL)
+			vtunnel_free(vtunnel);
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}

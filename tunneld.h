@@ -9,6 +9,7 @@
 #include "net.h"
 #include "opt.h"
 #include "store.h"
+#include "vtunnel.h"
 
 enum {
 	LISTEN_TEXTS = 16,
@@ -26,6 +27,8 @@ struct conf {
 	int ncerts, nkeys;
 	char ports_bind[NET_HOST_MAX];	/* "": loopback alone */
 	char relay_verb[8], relay_ca[FILE_PATH_MAX];	/* relay_verb: a rule's first word, of which the second has not come */
+	char vtunnel_key[4096], vtunnel_keys[FILE_PATH_MAX];	/* lines, a file; where vtunnel points to: */
+	struct vtunnel_conf vtunnel;
 	char user[USER_MAX], chroot[FILE_PATH_MAX];	/* "": stay as we are */
 	int sandbox;
 	char log[FILE_PATH_MAX], access_log[FILE_PATH_MAX];	/* "stderr", "syslog" or a file; "": not given */

@@ -121,7 +121,7 @@ test_endings(void)
 	begin(SSH_WINDOW);
 	opened(&u, CONFIRM);
 	check(say_hex("6100000000") == 0 && u.fins == 1 && u.resets == 0 && ngot == 1 && got_is(0, "6100000000"), "CLOSE is answered", ngot);
-	check(write_str(u.s, "x", 0) == -1 && errno == EPIPE && stream_dead(u.s) && !stream_over(u.s) && ngot == 0, "and that is all", ngot);
+	check(write_str(u.s, "x", 0) == -1 && errno == ESHUTDOWN && stream_dead(u.s) && !stream_over(u.s) && ngot == 0, "and that is all", ngot);
 	stream_fin(u.s);
 	stream_leave(u.s);
 	talk();

@@ -1,0 +1,689 @@
+"""vtunnel's clients on the daemon's side. The peer is peer/vtgo.py, which is as strict as Go's SSH and written from the specification alone."""
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
+# pylint: disable=wrong-import-position
+import vtgo
+import vtssh
+from client import free_port
+from rig import BIN, ENV, PEER, PYTHON, SANITIZED, WAIT, Caller, Daemon, Miss, Plain, Proc, echo, main, test
+# pylint: enable=wrong-import-position
+
+PRIV = "vt-priv-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+PUB = "vt-pub-A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
+BULK = int(os.environ.get("TUNNEL_TEST_BYTES") or (2 if SANITIZED else 16) << 20)       # 1073741824 is the full number
+SHORT = int(os.environ.get("TUNNEL_TEST_CALLS") or (100 if SANITIZED else 1000))        # 10000 is the full number
+ONLY = ("--kex", "curve25519-sha256")   # Go's first choice, which the daemon knows not, costs nothing but the words
+vtgo.say = lambda *_, **__: None        # of those within this process
+one = threading.Lock()
+
+
+def pair():
+    """A private key and its public one."""
+    out = subprocess.run([PYTHON, f"{PEER}/vtgo.py", "keygen"], capture_output=True, text=True, timeout=WAIT, check=True).stdout
+    return re.search(r"vt-priv-\S+", out).group(), re.search(r"vt-pub-\S+", out).group()
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+    os.chmod(path, 0o600)
+    return path
+
+
+def vtunneld(r, *args, key=PUB, **more):
+    return r.daemon(*(("--vtunnel-key", key) if key else ()), *args, scope=None, **more)
+
+
+def go(r, d, *forwards, key=PRIV, path="/", wait="up", more=()):
+    """A client; ready when its listens are answered."""
+    p = r.spawn(PYTHON, f"{PEER}/vtgo.py", "client", f"ws://127.0.0.1:{d if isinstance(d, int) else d.port}{path}", "--wait-factor", "0.05",
+                *(("--key", key) if key else ()), *(a for f in forwards for a in ("--forward", f)), *more)
+    if wait:
+        p.event(event=wait)
+    return p
+
+
+def echoer(r):
+    return r.keep(Plain(echo))
+
+
+def call(r, port, data=b"", **more):
+    return r.keep(Caller(port, data, **more))
+
+
+def echoes(port, data=b"hello"):
+    try:
+        with Caller(port, data) as c:
+            return c.exactly(len(data)) == data
+    except (OSError, Miss, ValueError):
+        return False
+
+
+def refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), WAIT).close()
+    except OSError:
+        return True
+    return False
+
+
+class Raw(vtgo.Client):
+    """A client within this process, that asks for what it is told."""
+
+    def __init__(self, r, d, *more, key=PRIV):
+        with one:
+            argv, sys.argv = sys.argv, ["vtgo.py", "client", f"ws://127.0.0.1:{d.port}/", *(("--key", key) if key else ()), "--keepalive", "0", *more]
+            try:
+                options = vtgo.arguments()
+            finally:
+                sys.argv = argv
+        super().__init__(options)
+        self.mux, self.ready = None, threading.Event()
+        self.thread = threading.Thread(target=self.once, daemon=True)
+        self.thread.start()
+        r.keep(self)
+        if not self.ready.wait(WAIT):
+            raise Miss("not authenticated")
+
+    def up(self, mux):
+        self.mux = mux
+        self.ready.set()
+
+    def want(self, what, name="listen"):
+        ok, payload = self.mux.request(name, what if isinstance(what, bytes) else json.dumps(what, separators=(",", ":")).encode(), WAIT)
+        return ok, payload.decode()
+
+    def close(self):
+        if self.mux:
+            self.mux.t.end("end")
+        self.thread.join(WAIT)
+
+
+# ---- who comes in ------------------------------------------------------------------------
+
+@test
+def keyed(r):
+    d = vtunneld(r)
+    port, service = free_port(r), echoer(r)
+    p = go(r, d, f"{port}={service.target}", path="/any/path?x=1")
+    r.equal("its keys", {k: p.event(event="keys")[k] for k in ("kex", "host", "strict")},
+            {"kex": "curve25519-sha256", "host": "ssh-ed25519", "strict": True})
+    r.equal("the reply", p.event(event="listening")["reply"], '{"port":%d}' % port)
+    r.check("bytes both ways", echoes(port))
+    t = d.status()
+    r.equal("status", [(x["name"], x["dialect"], x["url"]) for x in t], [(f"tcp:{port}", "vtunnel", f"tcp://127.0.0.1:{port}")])
+    r.until("counted", lambda: (d.status()[0]["in"], d.status()[0]["out"]) == (5, 5))
+    who = d.log(r"event=session_start dialect=vtunnel peer=\S+ who=(\S+)").group(1)
+    blob = vtssh.blob_of(vtssh.decode_key("vt-pub-", PUB))
+    r.equal("who", who, "key:" + hashlib.sha256(b"tunneld key\0" + blob).hexdigest()[:12])
+    p.kill(signal.SIGTERM)
+    d.log("event=session_end")
+    text = "\n".join(l for l in d.errs if l)
+    r.check("no secret in the log", "vt-pub" not in text and hashlib.sha256(blob).hexdigest() not in text, text)
+
+
+@test
+def strangers(r):
+    d = vtunneld(r)
+    port, (priv, _) = free_port(r), pair()
+    rows = (("another key", priv, ()), ("no key", None, ()), ("the known public key of another", priv, ("--evil", "known-pub", "--evil-arg", PUB)),
+            ("a bad signature", PRIV, ("--evil", "bad-signature")))
+    for what, key, more in rows:
+        mark = d.marks()
+        p = go(r, d, f"{port}=127.0.0.1:1", key=key, wait=None, more=("--once", *more))
+        p.exit()
+        r.check(f"{what}: never in", not p.seen(event="authenticated") and not p.seen(event="listening"), p.lines)
+        d.log("event=login_failed dialect=vtunnel", start=mark)
+    r.check("nothing listens", refused(port))
+    r.equal("the right one still does", go(r, d, f"{port}=127.0.0.1:1").event(event="listening")["port"], port)
+
+
+@test
+def keyless(r):
+    port, service = free_port(r), echoer(r)
+    d = vtunneld(r, "--open", "vtunnel", key=None)
+    d.log("level=warn event=vtunnel_open")
+    p = go(r, d, f"{port}={service.target}", key=None)
+    r.check("bytes both ways", echoes(port))
+    d.log("who=anonymous")
+    k = go(r, d, key=PRIV, wait=None, more=("--once",))
+    k.exit()
+    r.check("whoever wants a derived host key leaves", not k.seen(event="authenticated"), k.lines)
+    p.kill(signal.SIGTERM)
+    d.log("event=session_end")
+    off = r.daemon(name="off")
+    res = r.ask(off, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+    r.check("off without an option", res.status != 101, res)
+
+
+def fingerprint(d):
+    return d.log(r"event=vtunnel .*host_key=(SHA256:\S+)").group(1)
+
+
+@test
+def own_host_key(r):
+    """Whoever says so is shown the daemon's own, which no client's key tells of; it stays the same."""
+    d = vtunneld(r)
+    mine = fingerprint(d)
+    p = go(r, d, wait=None, more=("--once", "--request-header", "Tunnel-Host-Key: own"))
+    r.equal("the own one is not the derived one", p.event(event="host_key")["known"], False)
+    d.stop()
+    d.ended = True
+    d = vtunneld(r)
+    r.equal("the same after a restart", fingerprint(d), mine)
+    path = f"{d.state}/vtunnel-host-key"
+    r.equal("nobody else reads it", os.stat(path).st_mode & 0o777, 0o600)
+    with open(path, encoding="ascii") as f:
+        seed = vtssh.decode_key("vt-priv-", f.read().strip())
+    blob = vtssh.Key(seed).blob
+    r.equal("it is that key", mine, "SHA256:" + vtssh.base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("="))
+
+
+# ---- keys in a file ----------------------------------------------------------------------
+
+@test
+def key_file(r):
+    a, b, c = pair(), pair(), pair()
+    one_, two, three = (free_port(r) for _ in range(3))
+    path = write(f"{r.tmp}/keys", f"# keys\n{a[1]} {one_}  # alice\n{b[1]} path=/bob\n")
+    d = vtunneld(r, "--vtunnel-keys", path, key=None)
+    alice, bob = go(r, d, f"{one_}=127.0.0.1:1", key=a[0]), go(r, d, f"{two}=127.0.0.1:1", key=b[0], path="/bob")
+    r.check("both in", alice.seen(event="listening") and bob.seen(event="listening"))
+    x = go(r, d, f"{three}=127.0.0.1:1", key=a[0], wait=None, more=("--exit-rejected",))
+    r.has("the scope holds", "permission denied.*scope", x.event(event="rejected")["what"])
+    for key, where in ((b[0], "/"), (a[0], "/bob")):
+        y = go(r, d, key=key, path=where, wait=None, more=("--once",))
+        y.exit()
+        r.check(f"not at {where}", not y.seen(event="authenticated"), y.lines)
+    mark = d.marks()
+    write(path, f"{a[1]} {one_}\n{c[1]} path=/carol\n")
+    d.log("event=vtunnel_keys_read", start=mark)
+    bob.event(event="lost")
+    d.log("event=session_ended reason=revoked", start=mark)
+    r.until("its port is free", lambda: refused(two))
+    r.check("alice stays", not alice.seen(event="lost"))
+    go(r, d, f"{two}=127.0.0.1:1", key=c[0], path="/carol")
+    mark = d.marks()
+    write(path, "vt-pub-nonsense\n")
+    d.log("event=vtunnel_keys_bad .*keys:1.*kept", start=mark)
+    go(r, d, f"{one_}=127.0.0.1:1", key=a[0])
+    mark = d.marks()
+    write(path, f"{a[1]} {one_}\n{c[1]} {two}\n")
+    d.log("event=vtunnel_path_shared path=/", start=mark)
+    os.chmod(path, 0o644)
+    d.log("event=vtunnel_keys_open", start=mark)
+    text = "\n".join(l for l in d.errs if l)
+    r.check("no key in the log", a[1] not in text and "vt-p" not in text.replace("vt-pub- key", "").replace("with vt-pub-", ""), text)
+
+
+@test
+def options(r):
+    keys = write(f"{r.tmp}/k", PUB + "\n")
+    rows = ((("--vtunnel-key", "vt-pub-x"), "vt-pub-"), (("--vtunnel-key", PRIV), "private key"), (("--vtunnel-keys", f"{r.tmp}/none"), "none"),
+            (("--vtunnel-key", PUB, "--vtunnel-keys", keys), "already"), (("--vtunnel-key", PUB, "--open", "vtunnel"), "path"),
+            (("--vtunnel-key", PUB, "--ports", "none"), "ports"), (("--open", "native"), "wsproxy or vtunnel"))
+    for args, word in rows:
+        p = subprocess.run([f"{BIN}/tunneld", "--check", *args], env=ENV, capture_output=True, text=True, timeout=WAIT, check=False)
+        r.check(f"{args}", p.returncode == 2 and p.stderr.count("\n") == 1 and word in p.stderr, p)
+        r.check(f"{args}: no key repeated", PRIV not in p.stderr and PUB not in p.stderr, p)
+    p = subprocess.run([f"{BIN}/tunneld", "--check", "--vtunnel-keys", keys, "--vtunnel-key", f"{pair()[1]} 9000 path=/a"], env=ENV,
+                       capture_output=True, text=True, timeout=WAIT, check=False)
+    r.equal("both together", (p.returncode, p.stdout), (0, "tunneld: the configuration is sound\n"))
+
+
+@test
+def handshakes(r):
+    d = vtunneld(r)
+    d.issue("--global")
+    good = {"Connection": "keep-alive, Upgrade", "Upgrade": "WebSocket", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+
+    def ask(method="GET", path="/x", **more):
+        fields = {**good, **{k.replace("_", "-"): v for k, v in more.items()}}
+        return r.ask(d, f"{method} {path} HTTP/1.1\r\nHost: x\r\n{''.join(f'{k}: {v}{chr(13)}{chr(10)}' for k, v in fields.items())}\r\n".encode())
+
+    res = ask()
+    r.equal("101", (res.status, sorted(n.lower() for n, _ in res.fields)), (101, ["connection", "sec-websocket-accept", "upgrade"]))
+    for what, want, res in (("POST", 405, ask("POST")), ("version 8", 400, ask(Sec_WebSocket_Version="8")), ("a short key", 400, ask(Sec_WebSocket_Key="AAAA")),
+                            ("no key", 400, ask(Sec_WebSocket_Key=""))):
+        r.equal(what, (res.status, res.get("Sec-WebSocket-Version")), (want, "13"))
+    r.equal("the text", ask("POST").body, b"Method Not Allowed\n")
+    r.equal("endpoints are not its", (ask(path="/_tunnel").status, r.get(d, "x", "/health").status), (400, 200))
+    r.client(d, "default")
+    res = ask()
+    r.check("nor is the default tunnel", res.status != 101, res)
+    r.until("no session is left", lambda: d.logged("event=login_failed") >= 1)
+
+
+# ---- what may be had ---------------------------------------------------------------------
+
+@test
+def listens(r):
+    busy = r.keep(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+    d = vtunneld(r)
+    port = free_port(r)
+    raw = Raw(r, d)
+    tcp = "listen tcp 127.0.0.1:"
+    rows = (({"port": port, "local_addr": "localhost:3000"}, (True, '{"port":%d}' % port)),
+            ({"port": port, "local_addr": "localhost:3000"}, (True, '{"port":%d}' % port)),     # again
+            ({"PORT": port, "more": [1]}, (True, '{"port":%d}' % port)),
+            ({"port": busy}, (False, f"{tcp}{busy}: bind: address already in use")),
+            ({"port": 70000}, (False, "listen tcp: address 70000: invalid port")),
+            ({"port": -1}, (False, "listen tcp: address -1: invalid port")),
+            (b'{"port":9000.5}', (False, "invalid payload")), (b'{"port":"9000"}', (False, "invalid payload")), (b"", (False, "invalid payload")),
+            (b"{", (False, "invalid payload")), (b"null", (False, "invalid payload")))
+    for what, want in rows:
+        r.equal(f"listen {what}", raw.want(what), want)
+    for what, word in (({"port": 80}, r"^listen tcp 127.0.0.1:80: bind: permission denied \(.*scope"), ({"port": 0}, "port 0 is for a domain"), ({}, "port 0")):
+        ok, text = raw.want(what)
+        r.check(f"listen {what}", not ok, text)
+        r.has(f"listen {what}: says why", word, text)
+    r.equal("ping", raw.want(b"", "ping"), (True, "pong"))
+    r.equal("ping with anything", raw.want(b"x", "ping"), (True, "pong"))
+    r.equal("what nobody knows", raw.want(b"", "no-such@example.com"), (False, ""))
+    r.check("no port but loopback's", refused_elsewhere(port))
+
+
+def refused_elsewhere(port):
+    s = socket.socket(socket.AF_INET)
+    try:
+        s.bind(("127.0.0.2", port))     # free, so it is not bound to every address
+        return True
+    except OSError:
+        return False
+    finally:
+        s.close()
+
+
+@test
+def owners(r):
+    """A port is its key's, also while that is away; another of the same key takes it over."""
+    a, b = pair(), pair()
+    path = write(f"{r.tmp}/keys", f"{a[1]}\n{b[1]} path=/b\n")
+    d = vtunneld(r, "--vtunnel-keys", path, key=None)
+    port, s1, s2 = free_port(r), r.keep(Plain(lambda c: c.send(b"one"))), r.keep(Plain(lambda c: c.send(b"two")))
+    first = go(r, d, f"{port}={s1.target}", key=a[0])
+    other = go(r, d, f"{port}={s2.target}", key=b[0], path="/b", wait="rejected")
+    r.has("another's", rf"^listen tcp 127.0.0.1:{port}: bind: address already in use \(held by key:", other.event(event="rejected")["what"])
+    r.equal("the first has it", call(r, port).exactly(3), b"one")
+    second = go(r, d, f"{port}={s2.target}", key=a[0])
+    r.equal("the same key's newest has it", call(r, port).exactly(3), b"two")
+    mark = d.marks()
+    second.kill(signal.SIGKILL)
+    d.log("event=session_end", start=mark)
+    r.check("it is kept", not d.status()[0]["running"] and d.status()[0]["lost"], d.status())
+    r.has("kept from others, too", "in use", Raw(r, d, key=a[0]) and go(r, d, f"{port}={s2.target}", key=b[0], path="/b", wait="rejected")
+          .event(event="rejected")["what"])
+    r.check("the first is still there", not first.seen(event="lost"))
+
+
+@test
+def domains(r):
+    a, b = pair(), pair()
+    d = vtunneld(r, "--vtunnel-keys", write(f"{r.tmp}/keys", f"{a[1]}\n{b[1]} path=/b b.local\n"), key=None)
+    service = echoer(r)
+    p = go(r, d, f"MyAPI.local={service.target}", f"*.wild.local:8080={service.target}", key=a[0])
+    port = p.event(event="listening", domain="MyAPI.local")["port"]
+    wild = p.event(event="listening", domain="*.wild.local:8080")["port"]
+    r.check("its port", echoes(port) and echoes(wild))
+    for key, where in (("MyAPI.local:80", port), ("MyAPI.local:443", port), ("*.wild.local:8080", wild)):
+        d.log(rf"event=proxy_mapped key={re.escape(key)} name=tcp:{where}\b")
+    for n in range(3):          # the numbers that it has learnt come as listens of ports, too
+        mark = p_mark(p)
+        p.kill(signal.SIGUSR2)
+        p.event(event="up", start=mark)
+        r.equal(f"the same ports again, {n}", {e["port"] for e in map(json.loads, p.lines[mark:-1] if p.lines[-1] is None else p.lines[mark:])
+                                               if e.get("event") == "listening"}, {port, wild})
+    r.equal("none has leaked", len(d.status()), 2)
+    raw = Raw(r, d, key=a[0])
+    for what, word in (({"domain": "../etc"}, "."), ({"domain": "a b"}, "."), ({"domain": "x" * 300}, "too long"), ({"domain": "a.local:99999"}, "."),
+                       ({"domain": "a.local", "headers": {"Host": ["x"]}}, "header"), ({"domain": "a.local", "headers": {"A": ["b\r\nc: d"]}}, "header")):
+        ok, text = raw.want(what)
+        r.check(f"{what}: refused", not ok, text)
+        r.has(f"{what}: says why", word, text)
+    ok, text = raw.want({"port": 0, "local_addr": "localhost:1", "domain": "head.local", "headers": {"Authorization": ["Bearer t0ken"]}})
+    r.check("with headers", ok, text)
+    mapped = free_port(r)
+    r.equal("by local_addr", raw.want({"port": mapped, "local_addr": "gitlab.example.com:443"}), (True, '{"port":%d}' % mapped))
+    d.log(rf"event=proxy_mapped key=gitlab.example.com:443 name=tcp:{mapped}\b")
+    bob = go(r, d, f"b.local={service.target}", key=b[0], path="/b")
+    r.check("in its scope", bob.seen(event="listening", domain="b.local"))
+    for name in ("c.local", "MyAPI.local"):
+        x = go(r, d, f"{name}={service.target}", key=b[0], path="/b", wait="rejected")
+        r.has(f"{name} is not", "scope", x.event(event="rejected")["what"])
+
+
+def p_mark(p):
+    return len([l for l in p.lines if l is not None])
+
+
+# ---- sessions that survive ---------------------------------------------------------------
+
+@test
+def reconnects(r):
+    d = vtunneld(r)
+    service, ports = echoer(r), [free_port(r) for _ in range(3)]
+    p = go(r, d, *(f"{n}={service.target}" for n in ports))
+    for n in range(5):          # six rounds
+        r.check(f"round {n}", all(echoes(x) for x in ports))
+        mark, ended = p_mark(p), d.marks()
+        p.kill(signal.SIGUSR2)
+        d.log("event=session_end", start=ended)
+        results = in_parallel(20, lambda i: echoes(ports[i % 3], b"gap%d" % i))
+        r.equal(f"callers in the gap {n}", results.count(True), 20)
+        p.event(event="up", start=mark)
+    for _ in range(10):
+        mark = p_mark(p)
+        p.kill(signal.SIGUSR2)
+        p.event(event="up", start=mark)
+    r.until("after ten rapid drops", lambda: all(echoes(x) for x in ports))
+
+
+@test
+def killed(r):
+    """The client is killed and started anew: whoever comes meanwhile waits for it. A transfer that it took with it is lost, and no other."""
+    d = vtunneld(r)
+    service, port, other = echoer(r), free_port(r), free_port(r)
+    p, q = go(r, d, f"{port}={service.target}"), go(r, d, f"{other}={service.target}")
+    lost, kept = call(r, port, b"x"), call(r, other, b"y")
+    r.equal("both run", (lost.exactly(1), kept.exactly(1)), (b"x", b"y"))
+    p.kill(signal.SIGKILL)
+    r.equal("one is lost", lost.over(), "reset")
+    kept.send(b"z")
+    r.equal("the other goes on", kept.exactly(1), b"z")
+    waiting = call(r, port, b"hello")
+    r.until("it waits", lambda: d.status() and any(t["lost"] for t in d.status()))
+    go(r, d, f"{port}={service.target}")
+    r.equal("the one who waited is served", waiting.exactly(5), b"hello")
+    r.check("the other client is still there", not q.seen(event="lost"))
+
+
+@test
+def stopped(r):
+    """The daemon ends in order, and comes again."""
+    d = vtunneld(r)
+    service, port = echoer(r), free_port(r)
+    p = go(r, d, f"{port}={service.target}")
+    d.kill(signal.SIGTERM)
+    r.has("the client is told", "shutting down|1001|disconnect", json.dumps(p.event(event="lost")).lower())
+    d.exit()
+    d.ended = True
+    mark = p_mark(p)
+    d = vtunneld(r, "--listen", f"127.0.0.1:{d.port}")
+    p.event(event="up", start=mark)
+    r.check("as before", echoes(port))
+
+
+@test
+def taken_over(r):
+    d = vtunneld(r)
+    service, port = echoer(r), free_port(r)
+    p = go(r, d, f"{port}={service.target}")
+    mark = p_mark(p)
+    new = Daemon(r, ["--takeover", "--vtunnel-key", PUB, "--listen", f"127.0.0.1:{d.port}"], scope=None)
+    r.procs.append(new)
+    r.check("a caller in between is served", echoes(port))
+    p.event(event="up", start=mark)
+    r.check("by the new one, at the same port", echoes(port) and new.status()[0]["name"] == f"tcp:{port}")
+    d.exit()
+    d.ended = True
+
+
+class Clock:
+    """The time of a test/tunneld-clock."""
+
+    def __init__(self, r):
+        self.path, self.now = write(f"{r.tmp}/clock", "0\n"), 0
+        self.env = {"TUNNEL_CLOCK": self.path}
+
+    def move(self, seconds):
+        self.now += int(seconds * 1000)
+        with open(self.path, "r+", encoding="ascii") as f:
+            f.write(f"{self.now}\n")
+
+
+@test
+def silence(r):
+    """Pings go both ways; who is silent is cut off, before the login and after it."""
+    clock = Clock(r)
+    d = vtunneld(r, program="test/tunneld-clock", env=clock.env)
+    good, dumb = go(r, d, more=("--keepalive", "1")), go(r, d, wait="authenticated", more=("--once", "--evil", "no-replies"))
+    r.equal("a ping of its", good.event(event="pong")["payload"], "pong")
+    go(r, d, wait="connected", more=("--once", "--evil", "stop-kex"))
+    mute = call(r, d.port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+    mute.response()
+    clock.move(29)
+    r.check("29 s are no time", d.logged("event=login_late") == 0)
+    clock.move(2)
+    r.check("30 s are", mute.over().split()[0] in ("fin", "reset"))
+    r.until("for both of them", lambda: d.logged("event=login_late") == 2)
+    for _ in range(5):
+        clock.move(31)
+        time.sleep(0.6)         # a round of the daemon's, and the answer
+    dumb.exit()
+    r.check("who answers stays", not good.seen(event="lost"), good.lines)
+
+
+@test
+def many_logins(r):
+    d = vtunneld(r, "--handshakes", "3")
+    hello = (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+    held = [call(r, d.port, hello) for _ in range(3)]
+    r.equal("three may", [c.response().status for c in held], [101] * 3)
+    r.equal("a fourth may not", call(r, d.port, hello).response().status, 503)
+    held[0].close()
+    d.log("event=login_failed")
+    go(r, d)
+    go(r, d)                    # who has logged in is none of them
+    go(r, d)
+
+
+# ---- bytes -------------------------------------------------------------------------------
+
+def in_parallel(n, work):
+    results = [None] * n
+
+    def run(i):
+        results[i] = work(i)
+
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def transfer(port, size, seed):
+    """Send and get back so many bytes; are they the same?"""
+    sent, got, block = hashlib.sha256(), hashlib.sha256(), hashlib.sha256(b"%d" % seed).digest() * 2048
+    with Caller(port, wait=240) as c:
+        def writer():
+            left = size
+            while left > 0:
+                piece = block[:left]
+                sent.update(piece)
+                c.send(piece)
+                left -= len(piece)
+
+        t = threading.Thread(target=writer, daemon=True)
+        t.start()
+        left = size
+        while left > 0 and (data := c.sock.recv(262144)):
+            got.update(data)
+            left -= len(data)
+        t.join()
+    return left == 0 and sent.digest() == got.digest()
+
+
+@test
+def parallel(r):
+    """A hundred at once, while keys are renewed by either side."""
+    d = vtunneld(r)
+    service, port = echoer(r), free_port(r)
+    p = go(r, d, f"{port}={service.target}", more=("--rekey-bytes", str(BULK // 8), "--quiet", "opened", "--quiet", "closed"))
+    n = 20 if SANITIZED else 100
+    results = in_parallel(n, lambda i: transfer(port, BULK // n, i))
+    r.equal("byte for byte", results.count(True), n)
+    r.check("keys were renewed", len(p.seen(event="keys")) > 1, p.seen(event="keys"))
+
+
+@test
+def bulk(r):
+    d = vtunneld(r)
+    service, port = echoer(r), free_port(r)
+    go(r, d, f"{port}={service.target}")
+    r.check("much both ways", transfer(port, BULK, 7))
+
+
+@test
+def short(r):
+    """One after the other in eight threads: the session outlives them all."""
+    d = vtunneld(r)
+    service, port, other = r.keep(Plain(lambda c: c.send(b"0123456789"))), free_port(r), free_port(r)
+    p = go(r, d, f"{port}={service.target}", f"{other}={echoer(r).target}", more=("--quiet", "opened", "--quiet", "closed"))
+
+    def some(_):
+        ok = 0
+        for _ in range(SHORT // 8):
+            with Caller(port) as c:
+                ok += c.exactly(10) == b"0123456789"
+        return ok
+
+    r.equal("all of them", sum(in_parallel(8, some)), SHORT // 8 * 8)
+
+    def visit(_):       # and the visitor leaves first, which looks like one who still waits
+        return sum(echoes(other, b"x") for _ in range(SHORT // 8))
+
+    r.equal("and when the visitor ends it", sum(in_parallel(8, visit)), SHORT // 8 * 8)
+    r.check("one session", not p.seen(event="lost"))
+    r.until("nothing is left", lambda: d.status()[0]["running"] == 0)
+
+
+@test
+def endings(r):
+    """A visitor's FIN does not cut the answer; what the service sends before its end arrives; a visitor who reads slowly gets all of it."""
+    d = vtunneld(r)
+    go_on = threading.Event()
+
+    def late(c):
+        c.until(b"\n")
+        go_on.wait(WAIT)
+        c.send(b"answer")
+
+    big = b"0123456789abcdef" * 65536
+    rows = {"late": Plain(late), "big": Plain(lambda c: (c.send(big), c.half_close(), c.over())), "silent": Plain(lambda c: c.until(b"never"))}
+    ports = {name: free_port(r) for name in rows}
+    go(r, d, *(f"{ports[name]}={r.keep(s).target}" for name, s in rows.items()))
+    c = call(r, ports["late"], b"question\n")
+    c.half_close()
+    r.until("the visitor is there", lambda: any(t["running"] for t in d.status()))
+    go_on.set()
+    r.equal("the answer behind the FIN", (c.exactly(6), c.over()), (b"answer", "fin"))
+    c = call(r, ports["big"], b"", rcvbuf=4096)
+    r.until("it is sent", lambda: any(t["running"] for t in d.status()))
+    r.equal("to the last byte", (c.exactly(len(big)) == big, c.over()), (True, "fin"))
+    r.equal("also when more is sent than is read", call(r, ports["big"], b"x" * 100000, rcvbuf=4096).exactly(len(big)) == big, True)
+    with Caller(ports["big"], rcvbuf=4096) as c:        # one who goes on sending
+        over = threading.Event()
+
+        def flood():
+            try:
+                while not over.is_set():
+                    c.send(b"x" * 10000)
+            except OSError:
+                pass
+
+        t = threading.Thread(target=flood, daemon=True)
+        t.start()
+        r.equal("or sent without end", c.exactly(len(big)) == big, True)
+        over.set()
+        t.join()
+    c = call(r, ports["silent"], b"x")
+    r.until("it is there", lambda: any(t["running"] for t in d.status()))
+    c.close()
+    r.until("a visitor who leaves ends it", lambda: not any(t["running"] for t in d.status()))
+    gone = free_port(r)
+    p = go(r, d, f"{gone}=127.0.0.1:{free_port(r)}")
+    r.check("a target that refuses closes the visitor", call(r, gone).over() in ("fin", "reset"))
+    r.check("and nothing else", not p.seen(event="lost"))
+
+
+@test
+def unknown_port(r):
+    """The client refuses a channel: its visitor is sent away, the session goes on."""
+    d = vtunneld(r)
+    raw, port = Raw(r, d), free_port(r)
+    r.equal("a port it does not know", raw.want({"port": port})[0], True)
+    raw.ports.clear()
+    r.equal("its visitor", call(r, port).over(), "reset")
+    r.equal("the session", raw.want(b"", "ping"), (True, "pong"))
+
+
+# ---- misbehaviour ------------------------------------------------------------------------
+
+EVIL = ("garbage-version", "ignore-early", "low-order", "auth20", "auth-odd", "auth-stop", "early-request", "early-open", "bad-listen",
+        "unknown-requests", "client-open", "garbage", "bad-tag", "huge-length", "zero-length", "replay", "window-overrun", "big-packet")
+
+
+@test
+def evil(r):
+    """Whatever one client does, another's session and the daemon live on."""
+    d = vtunneld(r)
+    service, port, bad = echoer(r), free_port(r), free_port(r)
+    good = go(r, d, f"{port}={service.target}")
+    for name in EVIL:
+        p = r.spawn(PYTHON, f"{PEER}/vtgo.py", "client", f"ws://127.0.0.1:{d.port}/", "--key", PRIV, "--once", "--evil", name,
+                    "--forward", f"{bad}={service.target}", kind=Quiet)
+        if name in ("window-overrun", "big-packet", "replay", "bad-tag"):
+            r.until(f"{name}: it has a port", lambda p=p: p.seen(event="listening") or not p.alive())
+            echoes_briefly(bad)
+        r.check(f"{name}: the other goes on", echoes(port), d.errs[-3:])
+        p.kill(signal.SIGTERM)
+    r.check("one session", not good.seen(event="lost") and d.alive())
+
+
+class Quiet(Proc):
+    """A peer whose own breaches are the point."""
+    seen = __import__("rig").Peer.seen
+    match = staticmethod(__import__("rig").Peer.match)
+    may_violate = True
+
+
+def echoes_briefly(port):
+    try:
+        with Caller(port, b"x", wait=0.5) as c:
+            c.more()
+    except (OSError, Miss, ValueError):
+        pass
+
+
+@test
+def sandboxed(r):
+    """No system call that the sandbox does not expect, with libsodium and all."""
+    a = pair()
+    path = write(f"{r.tmp}/keys", f"{PUB}\n")
+    d = vtunneld(r, "--vtunnel-keys", path, key=None, program="test/tunneld-strict")
+    service, port = echoer(r), free_port(r)
+    go(r, d, f"{port}={service.target}", more=("--rekey-bytes", "100000"))
+    r.check("bytes", transfer(port, 1 << 20, 1))
+    write(path, f"{PUB}\n{a[1]} path=/a\n")
+    d.log("event=vtunnel_keys_read")
+    go(r, d, key=a[0], path="/a")
+    r.check("it lives", d.alive() and echoes(port))
+
+
+main(4)

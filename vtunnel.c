@@ -1,0 +1,439 @@
+/* vtunnel.c: vtunnel's sessions on the daemon's side; see vtunnel.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "handshake.h"
+#include "log.h"
+#include "ports.h"
+#include "proxymap.h"
+#include "sha256.h"
+#include "sshsess.h"
+#include "vtunnelint.h"
+
+enum {
+	GRACE_MS = 35000,	/* so long vtunnel's own server has callers wait for a client that is away */
+	DOMAIN_IDS = 1 << 16,	/* listens of ports have the port's number as their id, those of domains begin here */
+	TEXT_MAX = 1024,
+	WRITE_MS = 5000
+};
+
+struct vsess {
+	struct sshsess sess;	/* first */
+	struct sshkey host;	/* shown to this client */
+	char path[VTUNNEL_PATH_MAX];	/* which keys count; "": those of all other paths */
+	enum vtunnel_door door;
+	unsigned generation;	/* the keys it was last compared with; guarded by the daemon's ssh.mtx once it is ready */
+	pthread_mutex_t order;	/* held over a listen and its reply, and over opening a channel: so that this comes behind it. Before the registry's */
+};
+
+static struct vsess *
+vsess_of(struct sshsess *e)
+{
+	return (struct vsess *)(void *)e;
+}
+
+static struct str
+path_of(const struct vsess *v)
+{
+	struct str path;
+
+	path.p = v->path;
+	path.len = strlen(v->path);
+	return path;
+}
+
+/* Who comes in. */
+
+static int
+on_auth(struct sshsess *e, struct str user, struct str blob)
+{
+	struct vsess *v = vsess_of(e);
+	char scope[STORE_SCOPE_MAX + 1];
+
+	(void)user;		/* it says nothing: they are all called "vtunnel" */
+	if (v->door == VTUNNEL_OPEN)
+		return blob.len == 0;
+	return blob.len > 0 && vtunnel_key_ok(e->d->vtunnel, path_of(v), blob, scope);
+}
+
+/* A Go program ends a channel both ways as soon as one direction ends, and whatever is under way then is lost. */
+static int
+is_go(struct ssh *s)
+{
+	static const char go[] = "SSH-2.0-Go";
+	const char *peer = ssh_peer(s);
+	size_t n = sizeof(go) - 1;
+
+	return strncmp(peer, go, n) == 0 && (peer[n] == '\0' || peer[n] == ' ');
+}
+
+static const char *
+on_ready(struct sshsess *e)
+{
+	struct vsess *v = vsess_of(e);
+	struct identity *who = &e->session.identity;
+
+	e->session.grace_ms = GRACE_MS;
+	v->generation = vtunnel_generation(e->d->vtunnel);
+	if (is_go(e->ssh)) {
+		e->session.closes_whole = 1;
+		ssh_for_go(e->ssh);
+	}
+	if (v->door == VTUNNEL_OPEN) {
+		snprintf(who->who, sizeof(who->who), "anonymous");
+		memcpy(who->scope, "*", 2);
+		return NULL;
+	}
+	key_who(ssh_user_key(e->ssh), who->who);
+	/* the file may have changed since it was asked */
+	return vtunnel_key_ok(e->d->vtunnel, path_of(v), ssh_user_key(e->ssh), who->scope) ? NULL : "the key is not known any more";
+}
+
+static const char *
+on_lost(struct sshsess *e)
+{
+	struct vsess *v = vsess_of(e);
+	unsigned now = vtunnel_generation(e->d->vtunnel);
+	char scope[STORE_SCOPE_MAX + 1];
+
+	if (v->door == VTUNNEL_OPEN || now == v->generation)
+		return NULL;
+	v->generation = now;
+	return vtunnel_key_ok(e->d->vtunnel, path_of(v), ssh_user_key(e->ssh), scope) &&
+	    strcmp(scope, e->session.identity.scope) == 0 ? NULL : "revoked";
+}
+
+/* Listening. */
+
+/* In turn and exactly once, or not at all any more. */
+static void
+reply(struct sshsess *e, int ok, const char *text, size_t len)
+{
+	if (ssh_reply(e->ssh, ok, text, len) == -1)
+		sshsess_end(&e->session, WS_POLICY, "replies are not read");
+}
+
+static void
+refuse(struct sshsess *e, const char *code, const char *text)
+{
+	log_line(LOG_INFO, "listen_refused", "code", code, "reason", text,
+	    "peer", e->session.peer, "who", e->session.identity.who, (char *)NULL);
+	reply(e, 0, text, strlen(text));
+}
+
+/* Why there is no port, as a Go program would say it, of which its users look for the end. */
+static void
+refuse_port(struct sshsess *e, int64_t number, const char *code, const char *why)
+{
+	static const struct {
+		const char *code, *go;
+	} table[] = {
+		{ "port_in_use", "bind: address already in use" },
+		{ "forbidden", "bind: permission denied" },
+	};
+	static const char program[] = "another program of the daemon's machine has it";	/* of which Go says no more */
+	char text[TEXT_MAX];
+	size_t i = 0;
+
+	while (i < sizeof(table) / sizeof(table[0]) && strcmp(table[i].code, code) != 0)
+		i++;
+	if (i == sizeof(table) / sizeof(table[0]))
+		snprintf(text, sizeof(text), "listen tcp 127.0.0.1:%lld: %s", (long long)number, why);
+	else if (strcmp(why, program) == 0)
+		snprintf(text, sizeof(text), "listen tcp 127.0.0.1:%lld: %s", (long long)number, table[i].go);
+	else
+		snprintf(text, sizeof(text), "listen tcp 127.0.0.1:%lld: %s (%s)", (long long)number, table[i].go, why);
+	refuse(e, code, text);
+}
+
+static void
+grant(struct sshsess *e, const struct port_got *got)
+{
+	static const struct str none = { NULL, 0 };
+	char text[64];
+	struct buf b;
+
+	log_line(LOG_INFO, "tunnel_open", "name", got->name, "addr", got->addr, "who", e->session.identity.who,
+	    "peer", e->session.peer, (char *)NULL);
+	buf_init(&b, text, sizeof(text));
+	vtunnel_put(&b, got->number, "", "", none);
+	reply(e, 1, b.p, b.len);
+}
+
+static int
+is_held(void *registry, const char *name)
+{
+	return registry_has(registry, name, 0);
+}
+
+/* The host of a key of the proxy map, which has a port. */
+static void
+host_of(const char *key, char host[VTUNNEL_ADDR_MAX])
+{
+	size_t i, n = (size_t)(strrchr(key, ':') - key);
+
+	for (i = 0; i < n; i++)
+		host[i] = key[i] >= 'A' && key[i] <= 'Z' ? (char)(key[i] - 'A' + 'a') : key[i];
+	host[n] = '\0';
+}
+
+/* key leads to this port from now on. NULL, or why not. */
+static const char *
+map(struct sshsess *e, const char *key, const char *name, struct str headers)
+{
+	struct proxymap_set set = { key, name, e->session.identity.who, headers };
+	char host[VTUNNEL_ADDR_MAX];
+	const char *why;
+
+	host_of(key, host);
+	if (strcmp(e->session.identity.scope, "*") != 0 && !scope_has_name(e->session.identity.scope, host))
+		why = "the key's scope does not hold this domain";
+	else
+		why = proxymap_set(e->d->proxymap, &set, is_held, e->d->registry);
+	log_line(LOG_INFO, why == NULL ? "proxy_mapped" : "proxy_not_mapped", "key", key, "name", name, "reason", why,
+	    "peer", e->session.peer, "who", e->session.identity.who, (char *)NULL);
+	return why;
+}
+
+static void
+listen_port(struct sshsess *e, const struct vtunnel_msg *m)
+{
+	char message[PORT_MESSAGE_MAX], text[TEXT_MAX];
+	struct port_want want;
+	struct port_got got;
+	const char *code;
+
+	if (m->port < 0 || m->port > 65535) {
+		snprintf(text, sizeof(text), "listen tcp: address %lld: invalid port", (long long)m->port);
+		refuse(e, "bad_port", text);
+		return;
+	}
+	if (m->port == 0) {
+		refuse(e, "bad_port", "port 0 is for a domain: of a port alone the client would not learn which it is");
+		return;
+	}
+	memset(&want, 0, sizeof(want));
+	want.id = want.number = (unsigned)m->port;
+	if ((code = port_listen(e->d, &e->session, &want, &got, message)) != NULL) {
+		refuse_port(e, m->port, code, message);
+		return;
+	}
+	grant(e, &got);
+	if (vtunnel_maps(m->local_addr))	/* as its README says; the port is good without */
+		map(e, m->local_addr, got.name, m->headers);
+}
+
+/* Has domain a port of its own? */
+static int
+has_port(const char *domain)
+{
+	const char *colon = strrchr(domain, ':');
+
+	return colon != NULL && colon != domain && colon[1] != '\0';
+}
+
+/* The domain with its port, or with the two that are usual, leads to name. NULL, or why not. */
+static const char *
+map_domain(struct sshsess *e, const struct vtunnel_msg *m, const char *name)
+{
+	static const char *const usual[] = { ":80", ":443" };
+	char key[VTUNNEL_ADDR_MAX + 8];
+	const char *why = NULL;
+	size_t i;
+
+	if (has_port(m->domain))
+		return map(e, m->domain, name, m->headers);
+	for (i = 0; i < sizeof(usual) / sizeof(usual[0]) && why == NULL; i++) {
+		snprintf(key, sizeof(key), "%s%s", m->domain, usual[i]);
+		why = map(e, key, name, m->headers);
+	}
+	return why;
+}
+
+/* The id of a domain's listen: the same one the next time, and no port's. */
+static uint32_t
+domain_id(const char *domain)
+{
+	uint32_t h = 2166136261u;	/* FNV-1a */
+
+	for (; *domain != '\0'; domain++)
+		h = (h ^ (unsigned char)*domain) * 16777619u;
+	return h < DOMAIN_IDS ? h + DOMAIN_IDS : h;
+}
+
+static void
+listen_domain(struct sshsess *e, const struct vtunnel_msg *m)
+{
+	char message[PORT_MESSAGE_MAX], text[TEXT_MAX];
+	struct vtunnel *v = e->d->vtunnel;
+	const char *who = e->session.identity.who, *code, *why;
+	struct port_want want;
+	struct port_got got;
+
+	if (strlen(m->domain) >= PROXYMAP_KEY_MAX - 6) {
+		refuse(e, "bad_name", "the domain is too long");
+		return;
+	}
+	memset(&want, 0, sizeof(want));
+	want.id = domain_id(m->domain);
+	want.again = vtunnel_port_of(v, who, m->domain);
+	want.any = 1;
+	if ((code = port_listen(e->d, &e->session, &want, &got, message)) != NULL) {
+		refuse_port(e, 0, code, message);
+		return;
+	}
+	if ((why = map_domain(e, m, got.name)) != NULL) {
+		registry_unlisten(e->d->registry, &e->session, want.id);
+		snprintf(text, sizeof(text), "%.300s: %s", m->domain, why);
+		refuse(e, "forbidden", text);
+		return;
+	}
+	vtunnel_port_is(v, who, m->domain, got.number);
+	grant(e, &got);
+}
+
+static void
+on_listen(struct sshsess *e, struct str data)
+{
+	struct vtunnel_msg *m = malloc(sizeof(*m));
+	struct vsess *v = vsess_of(e);
+	const char *why = "no memory";
+
+	pthread_mutex_lock(&v->order);
+	if (m == NULL || vtunnel_parse(m, data.p, data.len, &why) == -1)
+		refuse(e, "bad_listen", why);
+	else if (m->domain[0] != '\0')
+		listen_domain(e, m);
+	else
+		listen_port(e, m);
+	pthread_mutex_unlock(&v->order);
+	free(m);
+}
+
+static void
+on_global(struct sshsess *e, struct str name, struct str data, int want_reply)
+{
+	if (!want_reply)
+		return;		/* whoever listens wants to know of what comes of it */
+	if (str_is(name, "listen"))
+		on_listen(e, data);
+	else if (str_is(name, "ping"))
+		reply(e, 1, "pong", 4);
+	else
+		reply(e, 0, "", 0);
+}
+
+/* Callers. */
+
+static int
+on_ask(struct sshsess *e, struct stream *s, const struct holder *h, const char *peer, const char *local)
+{
+	static const struct str none = { NULL, 0 };
+	struct vsess *v = vsess_of(e);
+	unsigned number = 0;
+	char text[64];
+	struct buf b;
+	int rc;
+
+	(void)peer;		/* nobody is told */
+	(void)local;
+	port_name(registry_name(h), &number);
+	buf_init(&b, text, sizeof(text));
+	vtunnel_put(&b, number, "", "", none);
+	pthread_mutex_lock(&v->order);
+	rc = ssh_ask(s, "tunnel", b.p, b.len);
+	pthread_mutex_unlock(&v->order);
+	return rc;
+}
+
+static void
+on_free(struct sshsess *e)
+{
+	struct vsess *v = vsess_of(e);
+
+	wipe(&v->host, sizeof(v->host));
+	pthread_mutex_destroy(&v->order);
+	free(v);
+}
+
+static const struct dialect dialect = SSHSESS_DIALECT("vtunnel");
+static const struct sshsess_ops ops = {
+	.ping = "ping", .auth = on_auth, .ready = on_ready, .global = on_global, .ask = on_ask, .lost = on_lost, .free = on_free
+};
+
+/* The opening handshake. */
+
+/* 0 and accept, or the status to refuse with, as vtunnel's server does. */
+static int
+judge(const struct caller *c, char accept[WS_ACCEPT_LEN + 1])
+{
+	const struct http_head *h = &c->head;
+	const char *why;
+
+	if (!str_is(h->method, "GET"))
+		return 405;
+	return ws_server_check(h, NULL, accept, &why) == 101 ? 0 : 400;
+}
+
+static void
+answer(struct caller *c, int status)
+{
+	static const char fields[] = "Sec-WebSocket-Version: 13\r\n";
+
+	caller_plain(c, status, status == 405 ? "Method Not Allowed" : status == 400 ? "Bad Request" : "Service Unavailable", fields);
+}
+
+static struct vsess *
+new_session(struct caller *c, const char **why)
+{
+	const struct str *host_key = http_field(&c->head, "Tunnel-Host-Key");
+	struct vsess *v = calloc(1, sizeof(*v));
+	struct str path = vtunnel_path(c->head.target);
+	struct ssh_conf conf;
+
+	*why = "no memory or descriptors are left";
+	if (v == NULL)
+		return NULL;
+	pthread_mutex_init(&v->order, NULL);
+	memset(&conf, 0, sizeof(conf));
+	v->door = vtunnel_door(c->d->vtunnel, path, host_key != NULL && http_is(*host_key, "own"), &v->host);
+	if (path.len < sizeof(v->path))		/* longer ones are no key's own */
+		memcpy(v->path, path.p, path.len);
+	conf.trans.keys[0] = &v->host;
+	if (v->door != VTUNNEL_SHUT && sshsess_open_ws(&v->sess, c, &dialect, &ops, &conf, why) == 0)
+		return v;
+	on_free(&v->sess);
+	return NULL;
+}
+
+struct session *
+vtunnel_accept(struct caller *c)
+{
+	char accept[WS_ACCEPT_LEN + 1], text[256];
+	const char *why = "too many sessions";
+	struct vsess *v = NULL;
+	struct buf b;
+	int status = judge(c, accept);
+
+	if (c->head.framing != HTTP_NO_BODY)
+		c->close = 1;	/* its content is nobody's */
+	if (status != 0) {
+		answer(c, status);
+		return NULL;
+	}
+	if (daemon_draining(c->d))
+		why = "the daemon is shutting down";
+	else if (registry_sessions(c->d->registry) < c->d->conf.sessions)
+		v = new_session(c, &why);
+	if (v == NULL) {
+		caller_error(c, 503, why, NULL, caller_fields(c, 503));
+		return NULL;
+	}
+	buf_init(&b, text, sizeof(text));
+	ws_server_answer(&b, accept, NULL);
+	/* if it cannot be written the reader finds the connection broken */
+	conn_write_all(&c->conn, text, b.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
+	return &v->sess.session;
+}
