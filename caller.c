@@ -10,6 +10,7 @@
 #include "bifrost.h"
 #include "caller.h"
 #include "clock.h"
+#include "connect.h"
 #include "handshake.h"
 #include "json.h"
 #include "log.h"
@@ -344,7 +345,7 @@ read_head(struct caller *c, int64_t deadline, const char **why)
 		deadline = clock_ms(CLOCK_STEADY) + c->d->conf.head_ms;
 	for (;;) {
 		if (begun)
-			n = http_req_parse(&c->head, c->in + c->at, c->len - c->at, why);
+			n = (c->connect ? http_proxy_parse : http_req_parse)(&c->head, c->in + c->at, c->len - c->at, why);
 		if (n < 0)
 			return n;
 		*why = "the request head is too long";
@@ -406,6 +407,7 @@ static struct session *
 serve(struct caller *c)
 {
 	char name[NAME_LEN_MAX + 1];
+	struct exchange_to to;
 	struct str prefix;
 	enum route r;
 
@@ -415,6 +417,10 @@ serve(struct caller *c)
 	c->retry = 0;
 	c->close = !c->head.keep_alive || daemon_draining(c->d);
 	take_request_id(c);
+	if (c->connect) {
+		connect_serve(c);
+		return NULL;
+	}
 	r = route(c, name, &prefix);
 	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !caller_secure(c)) {
 		redirect(c);
@@ -422,7 +428,10 @@ serve(struct caller *c)
 	}
 	if (r == ROUTE_TUNNEL || r == ROUTE_PATH) {
 		access_tunnel(c, name);
-		exchange_run(c, name, prefix);
+		memset(&to, 0, sizeof(to));
+		to.name = name;
+		to.prefix = prefix;
+		exchange_run(c, &to);
 		return NULL;
 	}
 	if (r == ROUTE_NATIVE)
@@ -502,12 +511,14 @@ close_caller(struct caller *c)
 }
 
 static void
-init(struct caller *c, struct daemon *d, int fd, const struct sockaddr_storage *peer)
+init(struct caller *c, struct daemon *d, int fd, const struct daemon_listener *l, const struct sockaddr_storage *peer)
 {
 	c->d = d;
 	net_tune(fd);
 	conn_plain(&c->conn, fd);
 	caller_from(c, peer);
+	if ((c->connect = l->connect))
+		c->trusted = 0;		/* no front proxy comes here: nobody speaks for others */
 	c->secure = 0;
 	c->at = c->len = 0;
 	c->close = c->cut = c->abort = 0;
@@ -618,7 +629,7 @@ caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const stru
 		caller_refuse(fd, l->tls);
 		return;
 	}
-	init(c, d, fd, peer);
+	init(c, d, fd, l, peer);
 	if ((l->proxy && !caller_proxied(c)) || (l->tls && !secure(c)))
 		c->close = 1;
 	for (wait = 0; s == NULL && !c->close; wait = 1) {

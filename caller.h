@@ -27,6 +27,7 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	struct addr addr;	/* the same; all 0 if it is none */
 	int trusted;
 	int secure;		/* over TLS */
+	int connect;		/* to the CONNECT proxy */
 	char in[CALLER_IN];	/* in[at..len) has been read and not used */
 	size_t at, len;
 	struct http_head head;	/* of the request; points into in until the exchange reads on */

@@ -121,6 +121,14 @@ daemon_leave(struct daemon *d)
 }
 
 void
+daemon_direct(struct daemon *d, int n)
+{
+	pthread_mutex_lock(&d->mtx);
+	d->direct += n;
+	pthread_mutex_unlock(&d->mtx);
+}
+
+void
 daemon_accepting(struct daemon *d, int n)
 {
 	pthread_mutex_lock(&d->mtx);
@@ -368,7 +376,12 @@ callers(struct daemon *d)
 static int
 exchanges(struct daemon *d)
 {
-	return registry_running(d->registry) + relays_running(d->relays);
+	int direct;
+
+	pthread_mutex_lock(&d->mtx);
+	direct = d->direct;
+	pthread_mutex_unlock(&d->mtx);
+	return registry_running(d->registry) + relays_running(d->relays) + direct;
 }
 
 static int
@@ -522,7 +535,7 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	memcpy(d->listener, l, (size_t)n * sizeof(*l));
 	d->nlisteners = n;
 	d->control = control;
-	for (i = 0; i < n && !l[i].tls; i++)
+	for (i = 0; i < n && !l[i].tls; i++)	/* the proxy's never do, and come last */
 		;
 	d->addr_tls = i < n;
 	net_local(l[i < n ? i : 0].fd, &ss);
@@ -543,6 +556,8 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 		}
 		if (l[i].tls)
 			log_line(LOG_INFO, "listening", "proto", "https", "addr", addr, (char *)NULL);
+		else if (l[i].connect)
+			log_line(LOG_INFO, "listening", "proto", "proxy", "addr", addr, (char *)NULL);
 		else
 			log_line(LOG_INFO, "listening", "addr", addr, (char *)NULL);
 	}

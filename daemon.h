@@ -9,6 +9,7 @@
 
 #include "auth.h"
 #include "cidr.h"
+#include "guard.h"
 #include "jwtauth.h"
 #include "limit.h"
 #include "mux.h"
@@ -55,12 +56,17 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 	int nbind;			/* 0: none are public */
 	long ports_max;			/* open at once */
 	long port_callers, port_callers_all;	/* of one port, and of all of them */
+	struct netrule pass[NETRULES_MAX];	/* where the CONNECT proxy may lead to, but for registered domains */
+	int npass;
+	struct guard proxy_users;	/* who may use it; with none, anybody */
+	long proxy_idle_ms;		/* 0: a connection may be idle for ever */
 };
 
 struct daemon_listener {
 	int fd;
 	int tls;		/* it speaks TLS, and plain HTTP if 0 */
 	int proxy;		/* a header of the PROXY protocol comes first */
+	int connect;		/* it is the CONNECT proxy's, and serves nothing else */
 	int any;		/* its port was the system's choice */
 	int given;		/* a supervisor has opened it */
 };
@@ -109,6 +115,7 @@ struct daemon {
 	int accepting;			/* acceptors */
 	int arriving;			/* connections on their way to a thread */
 	int ncallers;
+	int direct;			/* connections that the CONNECT proxy has made */
 	struct caller *spare;		/* memory and wakes for the next connections */
 	int nspare;
 	uint32_t requests;
@@ -139,6 +146,8 @@ void daemon_arriving(struct daemon *, int n);
 /* It has one, and counts as a caller if there is room: 1, and daemon_leave when it has ended; or 0. */
 int daemon_enter(struct daemon *);
 void daemon_leave(struct daemon *);
+/* The CONNECT proxy makes a connection (n: 1); it is over (-1). */
+void daemon_direct(struct daemon *, int n);
 /* A thread that accepts has started (n: 1) or, having closed its sockets, ended (-1). */
 void daemon_accepting(struct daemon *, int n);
 /* What accept(2) has failed with, now in errno: wait if descriptors or memory are short, until somebody has closed something. */

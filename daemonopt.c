@@ -182,27 +182,59 @@ set_origin(void *arg, const char *v)
 	return origin_rule_ok(v, &why) ? opt_copy(c->d.origin[c->d.norigins++], sizeof(c->d.origin[0]), v) : why;
 }
 
-/* Where lists are split at blanks, as in the environment, a rule of two words comes in two. */
+/* A rule of a list. Where lists are split at blanks, as in the environment, one of two words comes in two. */
 static const char *
-set_relay(void *arg, const char *v)
+add_rule(struct netrule *list, int *n, char verb[8], const char *v)
 {
-	struct conf *c = arg;
 	char text[NETRULE_HOST_MAX + 80];
 	const char *why;
 
 	if (strcmp(v, "allow") == 0 || strcmp(v, "deny") == 0)
-		return c->relay_verb[0] != '\0' ? "is without its TARGET" : opt_copy(c->relay_verb, sizeof(c->relay_verb), v);
-	if (strlen(v) + sizeof(c->relay_verb) >= sizeof(text))
+		return verb[0] != '\0' ? "is without its TARGET" : opt_copy(verb, 8, v);
+	if (strlen(v) + 8 >= sizeof(text))
 		return "is too long";
-	snprintf(text, sizeof(text), "%s%s%s", c->relay_verb, c->relay_verb[0] != '\0' ? " " : "", v);
-	c->relay_verb[0] = '\0';
-	if (c->d.nrelay == NETRULES_MAX)
+	snprintf(text, sizeof(text), "%s%s%s", verb, verb[0] != '\0' ? " " : "", v);
+	verb[0] = '\0';
+	if (*n == NETRULES_MAX)
 		return "is one rule too many";
-	if (netrule_parse(&c->d.relay[c->d.nrelay], text, &why) == -1)
+	if (netrule_parse(&list[*n], text, &why) == -1)
 		return why;
-	c->d.nrelay++;
-	c->d.web = 1;
+	++*n;
 	return NULL;
+}
+
+static const char *
+set_relay(void *arg, const char *v)
+{
+	struct conf *c = arg;
+
+	c->d.web = 1;
+	return add_rule(c->d.relay, &c->d.nrelay, c->relay_verb, v);
+}
+
+static const char *
+set_proxy(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	char host[NET_HOST_MAX], port[6];
+
+	if (net_split(v, host, port) == -1)
+		return "is not [HOST:]PORT";
+	if (c->nproxy_at == LISTEN_TEXTS)
+		return "is one listener too many";
+	return opt_copy(c->proxy_at[c->nproxy_at++], sizeof(c->proxy_at[0]), v);
+}
+
+static const char *
+set_proxy_pass(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	int none = c->pass_none;
+
+	c->pass_none = strcmp(v, "none") == 0;
+	if (none || (c->pass_none && (c->d.npass > 0 || c->pass_verb[0] != '\0')))
+		return "is beside none, which stands alone";
+	return c->pass_none ? NULL : add_rule(c->d.pass, &c->d.npass, c->pass_verb, v);
 }
 
 #define SETTER(name, call) \
@@ -246,6 +278,8 @@ SETTER(set_pipegate_legacy, (c->d.pipegate_legacy = strcmp(v, "yes") == 0, (cons
 SETTER(set_wsproxy_timeout, seconds(&c->d.wsproxy_timeout_ms, v, 1))
 SETTER(set_wsproxy_hold, seconds_or_0(&c->d.wsproxy_hold_ms, v))
 SETTER(set_buffer, bytes(&c->d.buffer, v, 0, LONG_MAX))
+SETTER(set_proxy_auth, opt_copy(c->proxy_auth, sizeof(c->proxy_auth), v))
+SETTER(set_proxy_idle, seconds_or_0(&c->d.proxy_idle_ms, v))
 SETTER(set_user, opt_copy(c->user, sizeof(c->user), v))
 SETTER(set_chroot, opt_copy(c->chroot, sizeof(c->chroot), v))
 SETTER(set_sandbox, yes_or_no(&c->sandbox, v))
@@ -295,6 +329,10 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "ports-bind", 0, OPT_VALUE, NULL, "HOST", "where clients may have ports in public", set_ports_bind },
 	{ "relay", 0, OPT_LIST, NULL, "RULE", "where /relay may lead: any, or allow or deny TARGET", set_relay },
 	{ "relay-ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates for /relay, in place of the system's", set_relay_ca },
+	{ "proxy", 0, OPT_LIST, NULL, "[HOST:]PORT", "HTTP and CONNECT proxy; loopback without HOST", set_proxy },
+	{ "proxy-pass", 0, OPT_LIST, NULL, "none|any|RULE", "where it may lead but for clients' domains (none)", set_proxy_pass },
+	{ "proxy-auth-file", 0, OPT_VALUE, NULL, "FILE", "it is for those with one of its USER:PASSWORD lines", set_proxy_auth },
+	{ "proxy-idle", 0, OPT_VALUE, "3600", "TIME", "a connection through it without a byte; 0: for ever", set_proxy_idle },
 	{ "trust", 0, OPT_LIST, NULL, "ADDR[/BITS]", "believe X-Forwarded-* from this proxy", set_trust },
 	{ "open", 0, OPT_LIST, NULL, "wsproxy|vtunnel", "serve this dialect to anybody", set_open },
 	{ "vtunnel-key", 0, OPT_LIST, NULL, "KEY", "vtunnel: the public key of a client, vt-pub-...", set_vtunnel_key },

@@ -9,6 +9,7 @@
 #include "caller.h"
 #include "clock.h"
 #include "daemon.h"
+#include "direct.h"
 #include "exchange.h"
 #include "guard.h"
 #include "handshake.h"
@@ -18,6 +19,7 @@
 
 enum {
 	LOOK_MS = 250,		/* how often a waiting thread looks whether the daemon drains */
+	SHUT_MS = 1000,		/* for what is still to come to a client that cannot end one direction alone */
 	COUNT_MS = 100,		/* for an exchange of the same address that is just ending */
 	LAZY_MS = 50		/* how long a finished exchange may go on unnoticed by its thread */
 };
@@ -77,9 +79,11 @@ count_it(struct exchange *x)
 
 /* A holder of the name, waiting while it is in its grace period. */
 static struct ending
-find_holder(struct exchange *x, const char *name, int need_path)
+find_holder(struct exchange *x)
 {
 	struct registry *r = x->c->d->registry;
+	const char *name = x->to->name, *who = x->to->who;
+	int need_path = x->to->prefix.len > 0;
 	enum pick_result rc;
 	int queued = 0;
 
@@ -96,12 +100,21 @@ find_holder(struct exchange *x, const char *name, int need_path)
 				return ending(V_ERROR, 503, "the tunnel has moved to the next daemon: come again", "moved");
 			return ending(V_ERROR, 504, "the daemon is shutting down", "shutdown");
 		}
+		if (rc == PICK_WAIT && x->to->proxy != NULL && clock_ms(CLOCK_STEADY) - x->forwarded >= x->c->d->conf.grace_ms) {
+			registry_leave(r, name, &queued);	/* the dialect may keep it for longer than that */
+			rc = PICK_NONE;
+		}
 	} while (rc == PICK_WAIT);
+	if (rc == PICK_OK && who != NULL && strcmp(x->holder->session->identity.who, who) != 0) {
+		registry_done(r, x->holder);
+		x->holder = NULL;
+		rc = PICK_NONE;
+	}
 	if (rc == PICK_OK)
 		return ending(V_GO_ON, 0, NULL, NULL);
 	if (rc == PICK_FULL)
 		return ending(V_ERROR, 503, "too many requests wait for this tunnel to come back", "queue_full");
-	return ending(V_ERROR, 503, "no client serves this name", NULL);
+	return ending(V_ERROR, 503, x->to->proxy != NULL ? "the client that serves this domain is away" : "no client serves this name", NULL);
 }
 
 /* Whom the tunnel's client lets in. */
@@ -248,6 +261,20 @@ may_sleep(struct exchange *x, const struct snapshot *was)
 	return same;
 }
 
+/* The same connection as conn_wait would, and the one that the stream is: what that brings is taken here. The caller's events. */
+static int
+wait_both(struct exchange *x, int events, int64_t deadline)
+{
+	struct conn_want w[2] = { { &x->c->conn, events, 0 }, { direct_conn(x->s), direct_events(x->s), 0 } };
+
+	conn_wait_any(w, 2, deadline, x->c->wake.rd, NULL);
+	pump_awake_lock(&x->pump);
+	pthread_mutex_unlock(&x->s->mtx);
+	x->asleep = 0;
+	direct_move(x->s, w[1].ready);
+	return w[0].ready;
+}
+
 /* Sleep until something happens, or deadline; look at the caller then. */
 static void
 sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t deadline)
@@ -263,10 +290,26 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 		events = POLLERR;	/* at least a reset is noticed */
 	if (c->wake.rd == -1)
 		earlier(&deadline, clock_ms(CLOCK_STEADY) + 50);
-	ev = conn_wait(&c->conn, events, deadline, c->wake.rd, NULL);
 	x->asleep = 1;
+	ev = x->to->open != NULL ? wait_both(x, events, deadline) : conn_wait(&c->conn, events, deadline, c->wake.rd, NULL);
 	if (ev & POLLERR || (watching && ev & POLLIN && look_at_caller(x)))
 		x->gone = 1;
+}
+
+/* It has ended without a response that can be passed on. */
+static struct ending
+no_answer(const struct exchange *x, const struct snapshot *now)
+{
+	int over = stream_over(x->s);
+
+	if (x->to->open != NULL)
+		return ending(V_ERROR, 502, "the server gave no valid answer", now->why);
+	if (over)
+		return ending(V_ERROR, 502, "the tunnel's client has gone", now->why);
+	if (!now->reset || !now->nothing)
+		return ending(V_ERROR, 502, "the local service gave no valid answer", now->why);
+	return x->to->proxy != NULL ? ending(V_ERROR, 502, "the tunnel's client cannot reach the service", "stream_reset") :
+	    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset");
 }
 
 /* Is it over? V_GO_ON if not. */
@@ -280,11 +323,8 @@ judge(struct exchange *x, const struct snapshot *now)
 			return ending(V_LEFT, 0, NULL, "caller_stalled");
 		return ending(V_GO_ON, 0, NULL, NULL);
 	}
-	if (now->res == RES_BAD && now->reset && now->nothing && !stream_over(x->s))
-		return ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset");
 	if (now->res == RES_BAD)
-		return ending(V_ERROR, 502, stream_over(x->s) ?
-		    "the tunnel's client has gone" : "the local service gave no valid answer", now->why);
+		return no_answer(x, now);
 	if (now->res == RES_CUT)
 		return ending(V_CUT, 0, NULL, now->why);
 	if (now->res == RES_DONE && (request_out(x) || now->fin || now->reset))
@@ -340,12 +380,26 @@ request_step(struct exchange *x, const struct snapshot *now, int *events, int64_
 	return e;
 }
 
+/* No byte moves, in either direction: for how long that may be so, once one has ended (half) or before. 0: for ever. */
+static long
+raw_patience(const struct exchange *x, const struct snapshot *now, int half)
+{
+	const struct daemon_conf *conf = &x->c->d->conf;
+
+	if (!half)
+		return x->to->connect ? conf->proxy_idle_ms : 0;
+	if (!x->to->connect || x->holder == NULL || !x->holder->session->closes_whole)
+		return conf->stall_ms;
+	return now->fin && conf->half_close_ms > SHUT_MS ? SHUT_MS : conf->half_close_ms;
+}
+
 static struct ending
 raw_step(struct exchange *x, const struct snapshot *now, int *events, int64_t *deadline)
 {
 	struct caller *c = x->c;
 	int stuck, n = 0;
-	int64_t t = clock_ms(CLOCK_STEADY);
+	int64_t moved;
+	long patience;
 
 	x->raw = 1;
 	if (now->fin && now->drained == 1)
@@ -358,12 +412,18 @@ raw_step(struct exchange *x, const struct snapshot *now, int *events, int64_t *d
 		*events = n == 0 ? POLLIN : -1;
 	}
 	/* half closed: it may stay so while bytes move */
-	if (now->fin || x->eof != 0) {
-		if (t - x->read >= c->d->conf.stall_ms && t - now->heard >= c->d->conf.stall_ms)
-			return ending(V_LEFT, 0, NULL, "half_closed");
-		earlier(deadline, t + c->d->conf.stall_ms);
+	if ((patience = raw_patience(x, now, now->fin || x->eof != 0)) == 0)
+		return ending(V_GO_ON, 0, NULL, NULL);
+	moved = x->read > now->heard ? x->read : now->heard;
+	moved = moved > now->progress ? moved : now->progress;
+	if (clock_ms(CLOCK_STEADY) - moved < patience) {
+		earlier(deadline, moved + patience);
+		return ending(V_GO_ON, 0, NULL, NULL);
 	}
-	return ending(V_GO_ON, 0, NULL, NULL);
+	if (!now->fin && x->eof == 0)
+		return ending(V_LEFT, 0, NULL, "idle");
+	return x->holder != NULL && x->to->connect && x->holder->session->closes_whole ? ending(V_DONE, 0, NULL, NULL) :
+	    ending(V_LEFT, 0, NULL, "half_closed");
 }
 
 /* Everything between the request's first bytes and the response's last. */
@@ -411,27 +471,42 @@ relay(struct exchange *x)
 	}
 }
 
+/* The stream is the exchange's. */
+static void
+join(struct exchange *x, int connected)
+{
+	pump_init(&x->pump, &x->c->conn, x->s, &x->c->wake, 1);
+	pthread_mutex_lock(&x->s->mtx);
+	x->s->arg = x;
+	x->s->ops = &response_ops;
+	if (connected && x->to->connect)
+		response_connected_locked(x);
+	pthread_mutex_unlock(&x->s->mtx);
+}
+
 static struct ending
 open_stream(struct exchange *x)
 {
-	struct caller *c = x->c;
-	struct session *s = x->holder->session;
-	struct ending e;
+	struct session *s = x->holder != NULL ? x->holder->session : NULL;
+	const struct dialect *dialect;
+	struct ending e = ending(V_GO_ON, 0, NULL, NULL);
+	char local[NET_ADDR_MAX];
 
-	e = request_take_slot(x);
-	if (e.v != V_GO_ON)
+	if (s == NULL) {
+		if ((x->s = x->to->open(x, &e)) != NULL)
+			join(x, 1);
 		return e;
-	x->s = s->dialect->open(s, x->holder->tally,
+	}
+	if (!x->to->connect && (e = request_take_slot(x)).v != V_GO_ON)
+		return e;
+	dialect = s->dialect;
+	x->s = (x->to->proxy != NULL && dialect->open_raw != NULL ? dialect->open_raw : dialect->open)(s, x->holder->tally,
 	    clock_ms(CLOCK_STEADY) + request_patience_ms(x));
 	if (x->s != NULL) {
-		pump_init(&x->pump, &c->conn, x->s, &c->wake, 1);
-		pthread_mutex_lock(&x->s->mtx);
-		x->s->arg = x;
-		x->s->ops = &response_ops;
-		pthread_mutex_unlock(&x->s->mtx);
-		if (s->dialect->ask != NULL && s->dialect->ask(s, x->s, x->holder, c->peer, NULL) == -1)
-			return ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
-		return ending(V_GO_ON, 0, NULL, NULL);
+		join(x, dialect->ask == NULL);
+		if (dialect->ask == NULL || dialect->ask(s, x->s, x->holder, x->c->peer, request_local(x, local)) == 0)
+			return e;
+		return ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
 	}
 	switch (errno) {
 	case EMFILE:
@@ -446,12 +521,14 @@ open_stream(struct exchange *x)
 }
 
 static void
-start(struct exchange *x, struct caller *c)
+start(struct exchange *x, struct caller *c, const struct exchange_to *to)
 {
 	struct http_head *h = &c->head;
 
 	x->c = c;
+	x->to = to;
 	x->holder = NULL;
+	x->whole = x->alone = 0;
 	x->s = NULL;
 	x->slot = 0;
 	x->is_head = h->method.len == 4 && memcmp(h->method.p, "HEAD", 4) == 0;
@@ -507,10 +584,10 @@ all_fields(struct exchange *x, int status)
 
 /* The words of whose dialect the tunnel is in, or NULL. */
 static const char *
-error_words(const struct exchange *x, const char *name, const struct ending *e)
+error_words(const struct exchange *x, const struct ending *e)
 {
 	struct registry *r = x->c->d->registry;
-	struct session *s = x->holder != NULL ? x->holder->session : registry_holder(r, name);
+	struct session *s = x->to->proxy != NULL ? NULL : x->holder != NULL ? x->holder->session : registry_holder(r, x->to->name);
 	const char *words = s != NULL && s->dialect->words != NULL ? s->dialect->words(e->status, e->why) : NULL;
 
 	if (s != NULL && x->holder == NULL)
@@ -538,25 +615,27 @@ finish_stream(struct exchange *x, enum verdict v)
 }
 
 void
-exchange_run(struct caller *c, const char *name, struct str prefix)
+exchange_run(struct caller *c, const struct exchange_to *to)
 {
 	struct exchange *x = &c->exchange;
 	const char *fields = "", *words = NULL;
 	struct ending e;
 	int unsent = 0;
 
-	start(x, c);
+	start(x, c, to);
 	e = count_it(x);
-	if (e.v == V_GO_ON)
-		e = find_holder(x, name, prefix.len > 0);
-	if (e.v == V_GO_ON && x->holder->guard != NULL)
+	if (e.v == V_GO_ON && to->open == NULL)
+		e = find_holder(x);
+	if (e.v == V_GO_ON && x->holder != NULL && x->holder->guard != NULL)
 		e = check_guard(x);
-	if (e.v == V_GO_ON && x->holder->session->dialect->whole)
+	if (e.v == V_GO_ON && x->holder != NULL)
+		x->whole = to->proxy == NULL && x->holder->session->dialect->whole;
+	if (e.v == V_GO_ON && x->whole)
 		e = check_whole(x);
 	if (e.v == V_GO_ON)
 		e = open_stream(x);
 	if (e.v == V_GO_ON)
-		e = request_send(x, prefix);
+		e = request_send(x);
 	if (e.v == V_GO_ON)
 		e = relay(x);
 	if (e.v != V_DONE)	/* the reader has given it when the head came */
@@ -565,7 +644,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		unsent = finish_stream(x, e.v);
 	if (e.v == V_ERROR) {	/* while it is known whose they are */
 		fields = all_fields(x, e.status);
-		words = error_words(x, name, &e);
+		words = error_words(x, &e);
 	}
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
@@ -574,7 +653,7 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 	if (e.v == V_ERROR && (x->status != 0 || unsent))
 		e.v = V_CUT;	/* a head has gone out, or a part of one: an error behind it would be another's answer */
 	if (e.why != NULL && e.v != V_ERROR)
-		log_line(LOG_INFO, "exchange_failed", "name", name, "reason", e.why,
+		log_line(LOG_INFO, "exchange_failed", "name", to->name, "reason", e.why,
 		    "peer", c->peer, "id", c->request_id, (char *)NULL);
 	c->access.status = x->status;
 	c->access.bytes = x->s != NULL && x->pump.sent > x->heads ? x->pump.sent - x->heads : 0;
@@ -590,11 +669,12 @@ exchange_run(struct caller *c, const char *name, struct str prefix)
 		break;
 	case V_CUT:
 		/* without framing of its own only a reset tells that the body is not whole */
-		c->abort = c->minor == 0 || x->status == 101;
+		c->abort = c->minor == 0 || x->status == 101 || to->connect;
 		c->close = c->cut = 1;
 		break;
 	case V_LEFT:
 		c->close = 1;
+		c->abort = to->connect;		/* it is no end that the server has made */
 		break;
 	default:
 		break;

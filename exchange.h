@@ -14,6 +14,20 @@
 #include "registry.h"
 
 struct caller;
+struct ending;
+struct exchange;
+
+struct exchange_to {		/* where a request goes; constant while the exchange runs */
+	const char *name;	/* the tunnel's */
+	struct str prefix;	/* the path's first bytes to strip ("/name"), or empty */
+	/* The rest is for the CONNECT proxy (connect.h), and 0 otherwise. */
+	const char *proxy;	/* as whom it passes the request on: rewrite.h. To a TCP port's tunnel, whose service gets HTTP as it stands */
+	int connect;		/* bytes both ways, once a 200 has been said: there is no more HTTP */
+	const char *who;	/* whose tunnel it is: the same name may be another's by now */
+	struct str set;		/* fields: rewrite.h */
+	struct stream *(*open)(struct exchange *, struct ending *);	/* in place of a tunnel: a stream of direct.h; or NULL, and why */
+	void *arg;		/* for open */
+};
 
 enum response {
 	RES_HEAD,		/* no final head yet */
@@ -28,7 +42,9 @@ enum { CORS_MAX = 640 };	/* bytes, see webgate_cors */
 
 struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread's */
 	struct caller *c;
-	struct holder *holder;
+	const struct exchange_to *to;
+	struct holder *holder;	/* NULL: none yet, or it goes to no tunnel */
+	int whole;		/* as a message: its session's dialect has no other */
 	struct stream *s;
 	uint32_t slot;		/* [s] in the pending map; 0: given back */
 	struct pump pump;
@@ -54,7 +70,7 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int req_done;		/* [s] the whole request has come from the caller */
 	int closing;		/* [s] the head said Connection: close */
 	int fin;		/* [s] the client has ended the stream */
-	int opened;		/* [s] the window has opened again */
+	int opened;		/* [s] the window has opened again; with CONNECT: for the first time, for the target is connected */
 	int reset;		/* [s] or reset it, or the session has ended */
 	int nothing;		/* [s] not a byte came before that */
 	int continued;		/* [s] a 100 has gone to the caller */
@@ -74,12 +90,12 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 };
 
 extern const struct stream_ops response_ops;	/* the reader's half: response.c; its arg is the exchange */
+void response_connected_locked(struct exchange *);	/* CONNECT's target is: 200 goes out, then bytes */
 
 /*
- * Pass the request in c->head to the tunnel called name. prefix: the path's first bytes to strip ("/name"), or empty.
- * On return the answer has gone out, be it an error; c->close says whether the
+ * Pass the request in c->head on. On return the answer has gone out, be it an error; c->close says whether the
  * connection may be used again.
  */
-void exchange_run(struct caller *c, const char *name, struct str prefix);
+void exchange_run(struct caller *c, const struct exchange_to *);
 
 #endif

@@ -55,15 +55,15 @@ address_ok(const struct guard *g, const struct addr *a)
 	return g->nnets == 0;
 }
 
-/* The one Authorization field, if it is Basic: "user:password" into out, its length; else -1. */
+/* The one field of this name, if it is Basic: "user:password" into out, its length; else -1. */
 static long
-credentials(const struct http_head *h, char out[GUARD_USER_MAX + 3])
+credentials(const struct http_head *h, const char *name, char out[GUARD_USER_MAX + 3])
 {
-	const struct str *field = http_field(h, "Authorization");
+	const struct str *field = http_field(h, name);
 	size_t i, n = 0, skip = strlen("Basic ");
 
 	for (i = 0; i < h->nfields; i++)
-		if (http_is(h->field[i].name, "Authorization"))
+		if (http_is(h->field[i].name, name))
 			n++;
 	if (n != 1 || field->len <= skip || !http_same(field->p, "Basic ", skip))
 		return -1;
@@ -74,13 +74,13 @@ credentials(const struct http_head *h, char out[GUARD_USER_MAX + 3])
 	return base64_decode(out, field->p + skip, field->len - skip);
 }
 
-static int
-user_ok(const struct guard *g, const struct http_head *h)
+int
+guard_user(const struct guard *g, const struct http_head *h, const char *name)
 {
 	char text[GUARD_USER_MAX + 3];
 	uint8_t hash[SHA256_LEN];
 	int i, ok = 0;
-	long len = h != NULL ? credentials(h, text) : -1;
+	long len = h != NULL ? credentials(h, name, text) : -1;
 
 	if (len < 0)
 		return g->nusers == 0;
@@ -96,5 +96,5 @@ guard_check(const struct guard *g, const struct addr *a, const struct http_head 
 {
 	if (!address_ok(g, a))
 		return GUARD_ADDRESS;
-	return user_ok(g, h) ? GUARD_PASS : GUARD_CREDENTIALS;
+	return guard_user(g, h, "Authorization") ? GUARD_PASS : GUARD_CREDENTIALS;
 }

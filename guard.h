@@ -27,6 +27,9 @@ int guard_user_ok(const char *text);
 int guard_add_user(struct guard *, const char *hex, const char **why);	/* 64 hexadecimal digits */
 int guard_add_net(struct guard *, const char *cidr, const char **why);	/* see cidr_parse */
 
+/* 1 if the one field called name has, as HTTP's basic authentication does it, a user of the guard's, or the guard has none. In a time that tells nothing about them. */
+int guard_user(const struct guard *, const struct http_head *, const char *name);
+
 enum guard_verdict { GUARD_PASS, GUARD_ADDRESS, GUARD_CREDENTIALS };
 /*
  * May a caller with this address, of this request (NULL: of none, as on a raw port), pass? GUARD_ADDRESS: none of the networks has it. GUARD_CREDENTIALS:

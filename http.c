@@ -8,6 +8,8 @@ enum {
 	SKIP_MAX = 4			/* two empty lines before a request line */
 };
 
+enum kind { RESPONSE, REQUEST, PROXY_REQUEST };	/* of a head */
+
 static int
 bad(const char **why, int status, const char *reason)
 {
@@ -191,6 +193,7 @@ absolute_form(struct http_head *h, const char **why)
 	size_t n;
 
 	n = scheme.len > 4 && lower(scheme.p[4]) == 's' ? 8 : 7;
+	h->form = n == 8 ? HTTP_ABSOLUTE_TLS : HTTP_ABSOLUTE;
 	scheme.len = n;
 	if (rest.len < n || !http_is(scheme, n == 8 ? "https://" : "http://"))
 		return bad(why, 400, "request-target in no form we serve");
@@ -214,7 +217,7 @@ absolute_form(struct http_head *h, const char **why)
 }
 
 static int
-target_judge(struct http_head *h, const char **why)
+target_judge(struct http_head *h, enum kind kind, const char **why)
 {
 	size_t i;
 
@@ -226,9 +229,14 @@ target_judge(struct http_head *h, const char **why)
 	}
 	if (h->target.len == 0)
 		return bad(why, 400, "no request-target");
-	if (same(h->method, "CONNECT"))
-		return bad(why, 400, "CONNECT is not served here");
-	if (h->target.p[0] == '/')
+	if (same(h->method, "CONNECT")) {	/* 3.2.3 */
+		h->form = HTTP_AUTHORITY;
+		h->host = h->target;
+		return kind != PROXY_REQUEST ? bad(why, 400, "CONNECT is not served here") :
+		    host_ok(h->host) ? 0 : bad(why, 400, "CONNECT without a sound HOST:PORT");
+	}
+	h->form = h->target.p[0] == '/' ? HTTP_ORIGIN : HTTP_ASTERISK;
+	if (h->form == HTTP_ORIGIN)
 		return 0;
 	if (same(h->target, "*"))
 		return same(h->method, "OPTIONS") ? 0 :
@@ -249,7 +257,7 @@ version(struct http_head *h, const char *p, const char **why)
 }
 
 static int
-request_line(struct http_head *h, struct str line, const char **why)
+request_line(struct http_head *h, struct str line, enum kind kind, const char **why)
 {
 	const char *end = line.p + line.len, *sp, *sp2;
 	int rc;
@@ -268,7 +276,7 @@ request_line(struct http_head *h, struct str line, const char **why)
 		return bad(why, 400, "method is not a token");
 	if ((rc = version(h, sp2 + 1, why)) < 0)
 		return rc;
-	return target_judge(h, why);
+	return target_judge(h, kind, why);
 }
 
 static int
@@ -382,7 +390,7 @@ next_line(struct http_head *h, const char *buf, size_t len, const char **why)
 
 /* The line that starts at h->line and ends before its CRLF at eol. */
 static int
-take_line(struct http_head *h, const char *buf, size_t eol, int is_req, const char **why)
+take_line(struct http_head *h, const char *buf, size_t eol, enum kind kind, const char **why)
 {
 	struct str line;
 
@@ -390,12 +398,12 @@ take_line(struct http_head *h, const char *buf, size_t eol, int is_req, const ch
 	line.len = eol - h->line;
 	if (h->line != h->start)
 		return field_line(h, line, why);
-	return is_req ? request_line(h, line, why) : status_line(h, line, why);
+	return kind != RESPONSE ? request_line(h, line, kind, why) : status_line(h, line, why);
 }
 
 /* The head is whole and good, but buf may have moved under its first lines. */
 static void
-take_again(struct http_head *h, const char *buf, int is_req)
+take_again(struct http_head *h, const char *buf, enum kind kind)
 {
 	const char *lf, *why;
 	size_t n = h->nfields + 1;
@@ -403,13 +411,13 @@ take_again(struct http_head *h, const char *buf, int is_req)
 	h->nfields = 0;
 	for (h->line = h->start; n > 0; n--) {
 		lf = memchr(buf + h->line, '\n', h->scanned - h->line);
-		take_line(h, buf, (size_t)(lf - buf) - 1, is_req, &why);
+		take_line(h, buf, (size_t)(lf - buf) - 1, kind, &why);
 		h->line = (size_t)(lf - buf) + 1;
 	}
 }
 
 static int
-head_parse(struct http_head *h, const char *buf, size_t len, int is_req, const char **why)
+head_parse(struct http_head *h, const char *buf, size_t len, enum kind kind, const char **why)
 {
 	size_t max = len < HTTP_HEAD_MAX ? len : HTTP_HEAD_MAX;
 	int rc, resumed = h->scanned > 0;
@@ -418,14 +426,14 @@ head_parse(struct http_head *h, const char *buf, size_t len, int is_req, const c
 		h->start = h->line = h->nfields = 0;
 	while ((rc = next_line(h, buf, max, why)) > 0) {
 		if (h->scanned - h->line > 2) {
-			rc = take_line(h, buf, h->scanned - 2, is_req, why);
+			rc = take_line(h, buf, h->scanned - 2, kind, why);
 			if (rc < 0)
 				return rc;
 		} else if (h->line != h->start) {
 			if (resumed)
-				take_again(h, buf, is_req);
+				take_again(h, buf, kind);
 			return (int)h->scanned;
-		} else if (is_req && h->start < SKIP_MAX) {
+		} else if (kind != RESPONSE && h->start < SKIP_MAX) {
 			h->start = h->scanned;
 		} else {
 			return bad(why, 400, "empty line before the start line");
@@ -563,12 +571,12 @@ request_host(struct http_head *h, const char **why)
 	return 0;
 }
 
-int
-http_req_parse(struct http_head *h, const char *buf, size_t len, const char **why)
+static int
+request_parse(struct http_head *h, const char *buf, size_t len, enum kind kind, const char **why)
 {
 	int n, rc;
 
-	if ((n = head_parse(h, buf, len, 1, why)) <= 0)
+	if ((n = head_parse(h, buf, len, kind, why)) <= 0)
 		return n;
 	if ((rc = request_host(h, why)) < 0 || (rc = framing(h, why)) < 0)
 		return rc;
@@ -580,12 +588,24 @@ http_req_parse(struct http_head *h, const char *buf, size_t len, const char **wh
 }
 
 int
+http_req_parse(struct http_head *h, const char *buf, size_t len, const char **why)
+{
+	return request_parse(h, buf, len, REQUEST, why);
+}
+
+int
+http_proxy_parse(struct http_head *h, const char *buf, size_t len, const char **why)
+{
+	return request_parse(h, buf, len, PROXY_REQUEST, why);
+}
+
+int
 http_res_parse(struct http_head *h, const char *buf, size_t len, int is_head, const char **why)
 {
 	static const struct str none = { NULL, 0 };
 	int n;
 
-	if ((n = head_parse(h, buf, len, 0, why)) == 0)
+	if ((n = head_parse(h, buf, len, RESPONSE, why)) == 0)
 		return 0;
 	if (n < 0 || framing(h, why) < 0)
 		return -502;
@@ -632,6 +652,7 @@ http_reason(int status)
 		{ 404, "Not Found" },
 		{ 405, "Method Not Allowed" },
 		{ 406, "Not Acceptable" },
+		{ 407, "Proxy Authentication Required" },
 		{ 408, "Request Timeout" },
 		{ 409, "Conflict" },
 		{ 410, "Gone" },

@@ -44,13 +44,22 @@ enum http_framing {		/* how a message's body ends, RFC 9112 section 6.3 */
 	HTTP_TO_EOF		/* with the connection; responses only */
 };
 
+enum http_form {		/* of a request-target, RFC 9112 section 3.2 */
+	HTTP_ORIGIN,
+	HTTP_ABSOLUTE,		/* http://... */
+	HTTP_ABSOLUTE_TLS,	/* https://... */
+	HTTP_AUTHORITY,		/* CONNECT's */
+	HTTP_ASTERISK
+};
+
 struct http_head {
 	size_t scanned;		/* parser's own: set to 0 before the first call */
 	size_t start, line;	/* parser's own: where the start line is, and this line */
 	int minor;		/* HTTP/1.minor, 0 or 1 (anything above counts as 1) */
 	struct str method;	/* requests */
-	struct str target;	/* requests: origin-form or "*", absolute-form is split */
-	struct str host;	/* requests: Host, or the absolute-form's authority; may be empty */
+	enum http_form form;	/* requests: of the target as it came */
+	struct str target;	/* requests: origin-form or "*", absolute-form is split; CONNECT's as it came */
+	struct str host;	/* requests: Host, or the target's authority, which goes before it; may be empty */
 	int status;		/* responses: 100 to 599 */
 	struct str reason;	/* responses: may be empty */
 	enum http_framing framing;
@@ -81,6 +90,9 @@ struct http_head {
  * query but no path (it cannot be split into bytes of buf).
  */
 int http_req_parse(struct http_head *h, const char *buf, size_t len, const char **why);
+
+/* The same for a proxy: CONNECT is taken, its target being HOST or HOST:PORT. */
+int http_proxy_parse(struct http_head *h, const char *buf, size_t len, const char **why);
 
 /*
  * The same for a response head; is_head says that it answers a HEAD request.

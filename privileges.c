@@ -362,7 +362,7 @@ enter_sandbox(struct conf *c, int dir, char *const *log, struct sandbox_told *to
 	s.folder = f.folder;
 	s.chrooted = c->chroot[0] != '\0';
 	s.binds = !c->d.no_ports;
-	if ((s.dials = jwtauth_is_url(c->jwt.jwks) || c->d.nrelay > 0))
+	if ((s.dials = jwtauth_is_url(c->jwt.jwks) || c->d.nrelay > 0 || c->d.npass > 0))
 		add_name_folders(&f);
 	s.nfolders = f.n;
 	s.limit = c->sandbox;

@@ -225,7 +225,7 @@ log_end(struct relay *r, const char *reason)
 	snprintf(in, sizeof(in), "%llu", (unsigned long long)r->bridge.in);
 	snprintf(out, sizeof(out), "%llu", (unsigned long long)r->bridge.out);
 	snprintf(ms, sizeof(ms), "%lld", (long long)(clock_ms(CLOCK_STEADY) - r->began));
-	log_line(LOG_INFO, "relay_close", "target", r->to.shown, "reason", reason, "in", in, "out", out, "ms", ms,
+	log_line(LOG_INFO, "relay_close", "target", r->to.at.shown, "reason", reason, "in", in, "out", out, "ms", ms,
 	    "who", r->pass.identity.who, "peer", r->c->peer, "id", r->c->request_id, (char *)NULL);
 }
 
@@ -237,7 +237,7 @@ copy(struct relay *r, const char *addr)
 	enum bridge_end end;
 	const char *reason;
 
-	log_line(LOG_INFO, "relay_open", "target", r->to.shown, "addr", addr, "who", r->pass.identity.who,
+	log_line(LOG_INFO, "relay_open", "target", r->to.at.shown, "addr", addr, "who", r->pass.identity.who,
 	    "peer", r->c->peer, "id", r->c->request_id, (char *)NULL);
 	b->rd = b->wr = &r->conn;
 	b->far = r->up;
@@ -274,7 +274,7 @@ run(struct relay *r)
 		copy(r, addr);
 		return;
 	}
-	log_line(LOG_INFO, "relay_failed", "target", r->to.shown, "addr", addr, "reason", why, "who", r->pass.identity.who,
+	log_line(LOG_INFO, "relay_failed", "target", r->to.at.shown, "addr", addr, "reason", why, "who", r->pass.identity.who,
 	    "peer", c->peer, "id", c->request_id, (char *)NULL);
 	if (stop(r))
 		wspipe_close(&r->ws, r->code, r->reason);

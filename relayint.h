@@ -6,25 +6,17 @@
 
 #include "bridge.h"
 #include "net.h"
-#include "netrule.h"
 #include "relay.h"
+#include "target.h"
 #include "webgate.h"
 
 struct caller;
 
-enum {
-	RELAY_ADDRESSES = 16,	/* of a name that are judged and dialled */
-	RELAY_SECRET_MAX = 512,	/* Cloudflare's id and secret, bytes */
-	RELAY_DIAL_MS = 10000
-};
+enum { RELAY_SECRET_MAX = 512 };	/* Cloudflare's id and secret, bytes */
 
 struct relay_to {
 	int access;		/* a WebSocket behind Cloudflare Access, and no TCP service */
-	char name[NETRULE_HOST_MAX + 1];	/* "": an address was asked for */
-	unsigned port;
-	char shown[NETRULE_HOST_MAX + 10];	/* host and port, for the log */
-	struct sockaddr_storage at[RELAY_ADDRESSES];	/* judged: no others are dialled */
-	int n;
+	struct target at;
 	char id[RELAY_SECRET_MAX + 1], secret[RELAY_SECRET_MAX + 1];
 };
 

@@ -29,7 +29,7 @@ answer(struct caller *c, int status, const char *text)
 static int
 deny(struct caller *c, const struct relay_to *to, const char *why)
 {
-	log_line(LOG_INFO, "relay_denied", "target", to->shown, "reason", why, "peer", c->peer, "id", c->request_id, (char *)NULL);
+	log_line(LOG_INFO, "relay_denied", "target", to->at.shown, "reason", why, "peer", c->peer, "id", c->request_id, (char *)NULL);
 	return answer(c, 403, to->access ? blocked : refused);
 }
 
@@ -52,32 +52,20 @@ port_of(const char *text)
 static int
 take_target(struct caller *c, struct relay_to *to, const char *text)
 {
-	const struct daemon_conf *conf = &c->d->conf;
+	const struct target_rules rules = { c->d->conf.relay, c->d->conf.nrelay };
 	char port[16] = "";
-	struct addr a;
+	unsigned number;
+	const char *why;
 	struct str host;
 	long n = query_get(c->head.target, "port", QUERY_FIRST, port, sizeof(port));
-	int rc;
 
 	if (text[0] == '\0' || n == 0 || n == -1)
 		return answer(c, 400, "host and port query params required");
-	if (n < 0 || (to->port = port_of(port)) == 0)
+	if (n < 0 || (number = port_of(port)) == 0)
 		return answer(c, 400, "invalid port (must be 1-65535)");
 	host.p = text;
 	host.len = strlen(text);
-	memcpy(to->shown, "?", 2);
-	if ((rc = netrule_host(host, &a, to->name)) == -1)
-		return deny(c, to, "no host name");
-	if (rc == 1) {
-		net_at(&a, to->port, &to->at[0]);
-		net_format(&to->at[0], to->shown);
-		to->n = 1;
-	} else
-		snprintf(to->shown, sizeof(to->shown), "%s:%u", to->name, to->port);
-	if (rc == 1 ? !netrule_allows(conf->relay, conf->nrelay, "", &a, to->port) :
-	    !netrule_may(conf->relay, conf->nrelay, to->name, to->port))
-		return deny(c, to, "no rule allows it");
-	return 0;
+	return target_take(&to->at, host, number, &rules, &why) == -1 ? deny(c, to, why) : 0;
 }
 
 static int
@@ -93,7 +81,8 @@ has_controls(const char *s)
 static int
 take_access(struct caller *c, struct relay_to *to, const char *domain)
 {
-	const struct daemon_conf *conf = &c->d->conf;
+	const struct target_rules rules = { c->d->conf.relay, c->d->conf.nrelay };
+	const char *why;
 	struct str s;
 	struct addr a;
 	int rc;
@@ -101,15 +90,11 @@ take_access(struct caller *c, struct relay_to *to, const char *domain)
 	s.p = domain;
 	s.len = strlen(domain);
 	to->access = 1;
-	to->port = 443;
-	if ((rc = netrule_host(s, &a, to->name)) != 0)
+	if ((rc = netrule_host(s, &a, to->at.name)) != 0)
 		return answer(c, 400, rc == 1 ? "cf_domain must be a hostname, not an IP" : "invalid cf_domain");
 	if (has_controls(to->id) || has_controls(to->secret))
 		return answer(c, 400, "cf_id or cf_secret contains invalid characters");
-	snprintf(to->shown, sizeof(to->shown), "%s:%u", to->name, to->port);
-	if (!netrule_may(conf->relay, conf->nrelay, to->name, to->port))
-		return deny(c, to, "no rule allows it");
-	return 0;
+	return target_take(&to->at, s, 443, &rules, &why) == -1 ? deny(c, to, why) : 0;
 }
 
 /* A secret of at most RELAY_SECRET_MAX bytes: its length, 0: none, -1: too long. */
@@ -151,22 +136,10 @@ relayto_take(struct caller *c, struct relay_to *to)
 int
 relayto_find(struct caller *c, struct relay_to *to)
 {
-	const struct daemon_conf *conf = &c->d->conf;
-	char port[8], host[NET_ADDR_MAX];
-	struct addr a;
-	int i;
+	const struct target_rules rules = { c->d->conf.relay, c->d->conf.nrelay };
+	const char *why;
 
-	if (to->name[0] == '\0')
-		return 0;	/* judged already */
-	snprintf(port, sizeof(port), "%u", to->port);
-	if ((to->n = net_resolve(to->name, port, to->at, RELAY_ADDRESSES)) == 0)
-		return deny(c, to, "the name is not known");
-	for (i = 0; i < to->n; i++) {
-		net_format_host(&to->at[i], host);
-		if (addr_parse(&a, host) == -1 || !netrule_allows(conf->relay, conf->nrelay, to->name, &a, to->port))
-			return deny(c, to, "no rule allows one of its addresses");
-	}
-	return 0;
+	return target_find(&to->at, &rules, &why) == -1 ? deny(c, to, why) : 0;
 }
 
 /* Cloudflare's variant: TLS and the opening handshake. NULL, or why not. */
@@ -217,7 +190,7 @@ shake(struct wspipe *w, const struct relay_to *to, int64_t deadline, int wakefd)
 	snprintf(fields, sizeof(fields), "CF-Access-Client-Id: %s\r\nCF-Access-Client-Secret: %s\r\nUser-Agent: tunneld/%s\r\n",
 	    to->id, to->secret, VERSION);
 	buf_init(&b, text, sizeof(text));
-	ws_client_request(&b, to->name, "/", NULL, fields, nonce, key);
+	ws_client_request(&b, to->at.name, "/", NULL, fields, nonce, key);
 	if (conn_write_all(w->conn, text, b.len, deadline) == -1)
 		why = "it takes no request";
 	else
@@ -240,8 +213,8 @@ open_access(struct caller *c, const struct relay_to *to, struct conn *conn, stru
 
 	if (c->d->relay_tls == NULL)
 		return "no CA certificates were found at the start";
-	if (tlsconn_connect(conn, c->d->relay_tls, to->name, deadline, c->wake.rd, tls) != TLS_OK) {
-		log_line(LOG_INFO, "relay_untrusted", "target", to->shown, "reason", tls, "id", c->request_id, (char *)NULL);
+	if (tlsconn_connect(conn, c->d->relay_tls, to->at.name, deadline, c->wake.rd, tls) != TLS_OK) {
+		log_line(LOG_INFO, "relay_untrusted", "target", to->at.shown, "reason", tls, "id", c->request_id, (char *)NULL);
 		return "no trusted TLS connection";
 	}
 	if ((*up = calloc(1, sizeof(**up))) == NULL)
@@ -258,15 +231,12 @@ open_access(struct caller *c, const struct relay_to *to, struct conn *conn, stru
 int
 relayto_dial(struct caller *c, const struct relay_to *to, struct conn *conn, struct wspipe **up, char addr[NET_ADDR_MAX], const char **why)
 {
-	int64_t deadline = clock_ms(CLOCK_STEADY) + RELAY_DIAL_MS;
+	int64_t deadline = clock_ms(CLOCK_STEADY) + TARGET_DIAL_MS;
 	enum net_fail fail;
-	int which = 0, fd = net_dial_any(to->at, to->n, deadline, c->wake.rd, &fail, &which);
+	int fd = target_dial(&to->at, deadline, c->wake.rd, addr, &fail, why);
 
-	net_format(&to->at[which], addr);
-	*why = fail == NET_TIMEOUT ? "timeout" : fail == NET_LOCAL ? "no descriptors or memory" : "refused";
 	if (fd == -1)
 		return -1;
-	net_tune(fd);
 	conn_plain(conn, fd);
 	if (!to->access)
 		return 0;

@@ -28,9 +28,9 @@ note_request_done(struct exchange *x)
 int64_t
 request_patience_ms(const struct exchange *x)
 {
-	const struct session *s = x->holder->session;
+	const struct session *s = x->holder != NULL ? x->holder->session : NULL;
 
-	return s->timeout_ms != 0 ? s->timeout_ms : x->c->d->conf.timeout_ms;
+	return s != NULL && s->timeout_ms != 0 ? s->timeout_ms : x->c->d->conf.timeout_ms;
 }
 
 size_t
@@ -59,8 +59,12 @@ write_failed(struct exchange *x, int err)
 		return ending(V_ERROR, 503, "no memory is left", "no_memory");
 	if (err == EMSGSIZE)
 		return ending(V_ERROR, 413, "the request is too large for a message to this tunnel's client", "body_too_large");
+	if (x->to->open != NULL)
+		return ending(V_ERROR, 502, "the server has ended the connection", "server_lost");
 	if (err == EINVAL)
 		return ending(V_ERROR, 400, "this tunnel's client cannot be told of such a request", "unspeakable");
+	if (x->to->proxy != NULL && !stream_over(x->s))
+		return ending(V_ERROR, 502, "the tunnel's client cannot reach the service", "stream_reset");
 	return stream_dead(x->s) && !stream_over(x->s) ?
 	    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
 	    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
@@ -104,30 +108,73 @@ request_take_slot(struct exchange *x)
 static struct ending
 content_taken(struct exchange *x, int first)
 {
-	int whole = x->holder->session->dialect->whole;
-
 	if (x->req.done != x->req_done)
 		note_request_done(x);	/* before its last byte can be answered */
-	if (whole && x->req.seen > request_content_max(x))
+	if (x->whole && x->req.seen > request_content_max(x))
 		return request_too_large(x);
-	if (whole && first && !x->req.done)
+	if (x->whole && first && !x->req.done)
 		request_give_slot(x);
-	return whole && !first && x->req.done ? request_take_slot(x) : ending(V_GO_ON, 0, NULL, NULL);
+	return x->whole && !first && x->req.done ? request_take_slot(x) : ending(V_GO_ON, 0, NULL, NULL);
+}
+
+const char *
+request_local(const struct exchange *x, char text[NET_ADDR_MAX])
+{
+	struct sockaddr_storage ss;
+
+	if (x->to->proxy == NULL)
+		return NULL;
+	net_local(x->c->conn.fd, &ss);
+	net_format(&ss, text);
+	return text;
+}
+
+/* What goes before the request on a tunnel's stream. */
+static void
+put_preface(struct exchange *x, struct buf *out)
+{
+	char local[NET_ADDR_MAX];
+
+	if (x->holder != NULL && x->holder->session->dialect->preface != NULL)
+		x->holder->session->dialect->preface(out, x->holder, x->c->peer, request_local(x, local));
+}
+
+/* CONNECT's: only what goes before the bytes; with nothing to be said first the stream is opened all the same. */
+static struct ending
+send_preface(struct exchange *x)
+{
+	int64_t deadline = clock_ms(CLOCK_STEADY) + request_patience_ms(x);
+	struct str lead;
+	struct buf out;
+
+	buf_init(&out, x->request, sizeof(x->request));
+	put_preface(x, &out);
+	lead.p = x->request;
+	lead.len = out.len;
+	pump_take_raw(&x->pump, lead, NULL, 0);
+	if ((lead.len == 0 ? stream_write(x->s, NULL, 0, 0, deadline) : pump_push(&x->pump, 0, deadline)) == -1)
+		return write_failed(x, errno);
+	x->forwarded = x->read = clock_ms(CLOCK_STEADY);
+	return ending(V_GO_ON, 0, NULL, NULL);
 }
 
 struct ending
-request_send(struct exchange *x, struct str prefix)
+request_send(struct exchange *x)
 {
 	struct caller *c = x->c;
 	struct http_head *h = &c->head;
 	struct rewrite_via via;
-	struct str target = h->target, lead;
+	struct str target = h->target, prefix = x->to->prefix, lead;
 	struct ending e;
 	struct buf out;
 	const char *why = NULL;
 	long n;
 
+	if (x->to->connect)
+		return send_preface(x);
 	memset(&via, 0, sizeof(via));
+	via.proxy = x->to->proxy;
+	via.set = x->to->set;
 	via.peer.p = c->host;
 	via.peer.len = strlen(c->host);
 	via.proto.p = c->secure ? "https" : "http";
@@ -149,8 +196,7 @@ request_send(struct exchange *x, struct str prefix)
 		}
 	}
 	buf_init(&out, x->request, sizeof(x->request));
-	if (x->holder->session->dialect->preface != NULL)
-		x->holder->session->dialect->preface(&out, x->holder, c->peer, NULL);
+	put_preface(x, &out);
 	rewrite_request(&out, h, target, &via);
 	if (out.full)
 		return ending(V_ERROR, 431, "the request head is too long", NULL);

@@ -42,12 +42,15 @@ int64_t request_patience_ms(const struct exchange *);	/* how long a response hea
 size_t request_content_max(const struct exchange *);	/* bytes, of a client that takes it whole */
 struct ending request_too_large(struct exchange *);
 
+/* Of a TCP port's caller, the address it has come to, in text; NULL for others. */
+const char *request_local(const struct exchange *, char text[NET_ADDR_MAX]);
+
 /* A slot in the pending map, waiting a while for one; and back. */
 struct ending request_take_slot(struct exchange *);
 void request_give_slot(struct exchange *);
 
-/* Compose preface and head, and send them with what has come of the content. prefix: see exchange_run. */
-struct ending request_send(struct exchange *, struct str prefix);
+/* Compose preface and head, and send them with what has come of the content. */
+struct ending request_send(struct exchange *);
 
 /* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
 int request_more(struct exchange *);

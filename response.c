@@ -116,8 +116,9 @@ head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
 	memset(&to, 0, sizeof(to));
 	to.minor = c->minor;
 	to.fields = x->cors;
+	to.proxy = x->to->proxy;
 	to.request_id.p = c->request_id;
-	to.request_id.len = strlen(c->request_id);
+	to.request_id.len = to.proxy == NULL ? strlen(c->request_id) : 0;
 	if (x->head.status >= 200) {
 		/* a body that only the connection's end can end, for HTTP/1.0 */
 		if (c->minor == 0 && (x->head.framing == HTTP_TO_EOF || x->head.framing == HTTP_CHUNKED))
@@ -207,6 +208,22 @@ parse_head_locked(struct exchange *x, const char *p, size_t len)
 	return k;
 }
 
+void
+response_connected_locked(struct exchange *x)
+{
+	static const char text[] = "HTTP/1.1 200 Connection Established\r\n\r\n";
+	struct str lead = { text, sizeof(text) - 1 };
+
+	if (x->res != RES_HEAD)
+		return;
+	x->res = RES_RAW;
+	x->status = 200;
+	x->closing = 1;
+	x->heads = lead.len;
+	x->heard = clock_ms(CLOCK_STEADY);
+	raw_locked(x, lead, NULL, 0, 0);
+}
+
 static void
 on_data(void *arg, const uint8_t *buf, size_t len)
 {
@@ -217,6 +234,8 @@ on_data(void *arg, const uint8_t *buf, size_t len)
 
 	x->heard = clock_ms(CLOCK_STEADY);
 	x->nothing = 0;
+	if (x->to->connect)
+		response_connected_locked(x);
 	while (len > 0 && x->res == RES_HEAD) {
 		n = parse_head_locked(x, p, len);
 		p += n;
@@ -262,6 +281,8 @@ on_writable(void *arg)
 {
 	struct exchange *x = arg;
 
+	if (x->to->connect)
+		response_connected_locked(x);
 	x->opened = 1;
 	wake_locked(x);
 }

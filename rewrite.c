@@ -162,14 +162,42 @@ keep_claim(struct str name, const struct rewrite_via *via)
 	return 1;
 }
 
+/* The next field line of *rest, which moves behind it: 1, or 0: there is none. */
+static int
+next_set(struct str *rest, struct http_field *f)
+{
+	const char *eol = rest->len > 0 ? memchr(rest->p, '\r', rest->len) : NULL, *colon;
+
+	if (eol == NULL || (colon = memchr(rest->p, ':', (size_t)(eol - rest->p))) == NULL)
+		return 0;
+	f->name.p = rest->p;
+	f->name.len = (size_t)(colon - rest->p);
+	f->value.p = colon + 1 + (colon[1] == ' ');
+	f->value.len = (size_t)(eol - f->value.p);
+	rest->len -= (size_t)(eol - rest->p) + 2;
+	rest->p = eol + 2;
+	return 1;
+}
+
+static int
+is_set(struct str name, struct str set)
+{
+	struct http_field f;
+
+	while (next_set(&set, &f))
+		if (same_name(f.name, name))
+			return 1;
+	return 0;
+}
+
+static const struct str host_name = NAME("Host");
+
 static int
 keep_in_request(const struct http_head *h, struct str name, const struct rewrite_via *via)
 {
-	static const struct str host = NAME("Host");
-
-	if (is_among(name, hop, LEN(hop)) || folds_to(name, host))
+	if (is_among(name, hop, LEN(hop)) || folds_to(name, host_name) || is_set(name, via->set))
 		return 0;
-	if (is_among(name, claims, LEN(claims)))
+	if (via->proxy == NULL && is_among(name, claims, LEN(claims)))
 		return keep_claim(name, via);
 	/* HTTP/1.0 knows no 100: nobody may answer with one (RFC 9110 section 10.1.1). */
 	return h->minor > 0 || !http_is(name, "Expect");
@@ -184,14 +212,37 @@ put_framing(struct buf *out, const struct http_head *h)
 		put_length(out, h->length);
 }
 
-/* TE is a field of one connection: it is said of ours (RFC 9110 section 10.1.4). */
+/* TE is a field of one connection: it is said of ours (RFC 9110 section 10.1.4). A proxy's is for this request alone. */
 static void
-put_hop(struct buf *out, const struct http_head *h)
+put_hop(struct buf *out, const struct http_head *h, const char *proxy)
 {
 	if (h->upgrade.len > 0 && !http_is(h->upgrade, "h2c"))
 		put_upgrade(out, h->upgrade);
 	else if (http_list_has(h, "TE", "trailers"))
-		buf_str(out, "Connection: TE\r\nTE: trailers\r\n");
+		buf_str(out, proxy != NULL ? "Connection: TE, close\r\nTE: trailers\r\n" : "Connection: TE\r\nTE: trailers\r\n");
+	else if (proxy != NULL)
+		buf_str(out, "Connection: close\r\n");
+}
+
+/* The message was received in its own version (RFC 9110 section 7.6.3). */
+static void
+put_via(struct buf *out, const struct http_head *h, const char *proxy)
+{
+	if (proxy == NULL)
+		return;
+	buf_str(out, h->minor > 0 ? "Via: 1.1 " : "Via: 1.0 ");
+	buf_str(out, proxy);
+	buf_str(out, "\r\n");
+}
+
+static void
+put_set(struct buf *out, struct str set)
+{
+	struct http_field f;
+
+	while (next_set(&set, &f))
+		if (!is_among(f.name, hop, LEN(hop)) && !folds_to(f.name, host_name))
+			copy_field(out, &f);
 }
 
 /* One X-Forwarded-For: what is believed of those that came in, then the peer. */
@@ -275,8 +326,11 @@ rewrite_request(struct buf *out, const struct http_head *h, struct str target,
 	for (i = 0; i < h->nfields; i++)
 		if (!named[i] && keep_in_request(h, h->field[i].name, via))
 			copy_field(out, &h->field[i]);
-	put_claims(out, h, via);
-	put_hop(out, h);
+	put_set(out, via->set);
+	if (via->proxy == NULL)
+		put_claims(out, h, via);
+	put_via(out, h, via->proxy);
+	put_hop(out, h, via->proxy);
 	put_framing(out, h);
 	buf_str(out, "\r\n");
 }
@@ -358,6 +412,7 @@ rewrite_response(struct buf *out, const struct http_head *h, const struct rewrit
 	if ((h->status >= 200 || h->status == 101) && to->request_id.len > 0 &&
 	    http_field(h, "X-Request-Id") == NULL)
 		put_field(out, "X-Request-Id", to->request_id);
+	put_via(out, h, to->proxy);
 	if (h->status >= 200 && to->fields != NULL)
 		buf_str(out, to->fields);
 	if (h->status == 101 && h->upgrade.len > 0)

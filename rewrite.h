@@ -17,6 +17,8 @@ struct rewrite_via {
 	struct str request_id;	/* used unless trusted and the request has one */
 	struct str prefix;	/* X-Forwarded-Prefix */
 	int trusted;		/* believe X-Forwarded-* and X-Request-Id that came in */
+	const char *proxy;	/* we are a proxy that the caller chose, of this name; NULL: we are not */
+	struct str set;		/* field lines, each with its CRLF: they replace those of their names */
 };
 
 /*
@@ -29,6 +31,9 @@ struct rewrite_via {
  * "Connection: TE" beside it (section 10.1.4), or nothing. Expect passes, but
  * not from HTTP/1.0, which knows no 100. Names that CGI would fold into one of
  * ours (X_Forwarded_For) are dropped, trusted or not.
+ * A proxy adds Via and "Connection: close", and says nothing of where a request
+ * came from: what the caller says of that passes. Of via->set what concerns
+ * one connection, framing or Host is left out.
  * Too long: out->full.
  */
 void rewrite_request(struct buf *out, const struct http_head *h, struct str target,
@@ -47,6 +52,7 @@ struct rewrite_to {
 	int close;		/* Connection: close; else keep-alive is said to HTTP/1.0 */
 	struct str request_id;	/* X-Request-Id, unless the response has one; empty: none */
 	const char *fields;	/* more of ours, in a final response; NULL: none */
+	const char *proxy;	/* as above: Via is added */
 	const struct reverse *back;	/* Location, Content-Location and Set-Cookie as the caller needs them; NULL: as they are */
 };
 

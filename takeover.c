@@ -196,7 +196,7 @@ give_sockets(struct daemon *d, struct takeover *t)
 
 	for (i = 0; i < t->n; i++) {
 		begin(&b, text, "socket");
-		json_put_member(&b, "kind", "public");
+		json_put_member(&b, "kind", t->have[i].connect ? "proxy" : "public");
 		put_bool(&b, "tls", t->have[i].tls);
 		put_bool(&b, "any", t->have[i].any);
 		put_bool(&b, "given", t->have[i].given);
@@ -360,13 +360,14 @@ takeover_give(struct daemon *d, struct conn *c)
 /* The new daemon. */
 
 int
-takeover_find(struct takeover *t, int tls, const struct sockaddr *want)
+takeover_find(struct takeover *t, const struct daemon_listener *like, const struct sockaddr *want)
 {
 	struct sockaddr_storage ss;
 	int i, fd;
 
 	for (i = 0; i < t->n; i++) {
-		if (t->have[i].fd == -1 || (net_any_port(want) && (!t->have[i].any || t->have[i].tls != tls)))
+		if (t->have[i].fd == -1 || (net_any_port(want) && (!t->have[i].any || t->have[i].tls != like->tls ||
+		    t->have[i].connect != like->connect)))
 			continue;
 		net_local(t->have[i].fd, &ss);
 		if (!net_same(&ss, want))
@@ -404,8 +405,9 @@ take_socket(struct takeover *t, const struct line *l)
 		return -1;
 	if (strcmp(kind, "control") == 0 && family == AF_UNIX && t->control == -1)
 		t->control = t->fd;
-	else if (strcmp(kind, "public") == 0 && (family == AF_INET || family == AF_INET6) && t->n < LISTENERS_MAX) {
+	else if ((strcmp(kind, "public") == 0 || strcmp(kind, "proxy") == 0) && (family == AF_INET || family == AF_INET6) && t->n < LISTENERS_MAX) {
 		memset(at, 0, sizeof(*at));
+		at->connect = kind[1] == 'r';
 		if (json_get_bool(&l->j, 0, "tls", &at->tls) == -1 || json_get_bool(&l->j, 0, "any", &at->any) == -1 ||
 		    json_get_bool(&l->j, 0, "given", &at->given) == -1)
 			return -1;

@@ -4,6 +4,7 @@
  * The new one says "takeover"; from then on both write JSON objects, one a line:
  *
  *	old	{"op":"socket","kind":"public","tls":false,"any":false,"given":false}	one a listening socket, which comes with it
+ *	old	{"op":"socket","kind":"proxy","any":false,"given":false}	one a socket of the CONNECT proxy, likewise
  *	old	{"op":"socket","kind":"control"}
  *	old	{"op":"offer"}				those were all
  *	new	{"op":"ready","pid":4711}		it could accept now
@@ -56,8 +57,8 @@ struct takeover {
  */
 int takeover_ask(struct takeover *, const char *state, char *why, size_t whylen);
 
-/* A public socket that fits: of this address, or port 0 for one whose port was any and that speaks TLS as well as this; then it is the caller's. Or -1. */
-int takeover_find(struct takeover *, int tls, const struct sockaddr *);
+/* A public socket that fits: of this address, or port 0 for one whose port was any and that is of the kind of like; then it is the caller's. Or -1. */
+int takeover_find(struct takeover *, const struct daemon_listener *like, const struct sockaddr *);
 
 void takeover_drop(struct takeover *);		/* close the public sockets that are left */
 

@@ -11,6 +11,7 @@
 #include "control.h"
 #include "log.h"
 #include "privileges.h"
+#include "sha256.h"
 #include "supervise.h"
 #include "takeover.h"
 #include "tunneld.h"
@@ -52,7 +53,7 @@ static void
 raise_limits(void)
 {
 	/* what busy sessions and callers need, and some */
-	rlim_t want = (rlim_t)(5 * conf.d.sessions + (conf.d.nrelay > 0 ? 4 : 3) * conf.d.callers + conf.d.ports_max + 64);
+	rlim_t want = (rlim_t)(5 * conf.d.sessions + (conf.d.nrelay > 0 || conf.d.npass > 0 ? 4 : 3) * conf.d.callers + conf.d.ports_max + 64);
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
@@ -81,40 +82,107 @@ ask_running(void)
 		if (!take.have[i].given)
 			continue;
 		sup.sockets.fd[sup.sockets.n] = take.have[i].fd;
+		sup.sockets.connect[sup.sockets.n] = take.have[i].connect;
 		sup.sockets.tls[sup.sockets.n++] = take.have[i].tls;
 		take.have[i].fd = -1;
 	}
 }
 
-/* What the running daemon has of it; arg: it is for TLS. */
+/* What the running daemon has of it; arg: of which kind. */
 static int
 have(void *arg, const struct sockaddr *want)
 {
-	return takeover_find(&take, *(const int *)arg, want);
+	return takeover_find(&take, arg, want);
+}
+
+/* Listen on text, with sockets that are like this one, behind the n that there are. How many are there then. */
+static int
+listen_on(struct daemon_listener *l, int n, const char *text, struct daemon_listener like)
+{
+	char host[NET_HOST_MAX], port[6];
+	int fd[NET_LISTEN_MAX], k;
+	const char *why;
+
+	if (n + NET_LISTEN_MAX > LISTENERS_MAX)
+		die(EXIT_USAGE, "%s is one listener too many", text);
+	if ((k = net_listen(text, have, &like, fd, &why)) == -1)
+		die(1, "cannot listen on %s: %s", text, why);
+	like.any = net_split(text, host, port) == 0 && strtol(port, NULL, 10) == 0;
+	for (; k > 0; n++) {
+		l[n] = like;
+		l[n].fd = fd[--k];
+	}
+	return n;
+}
+
+/* Sockets that are there already: the CONNECT proxy's, or all others. */
+static int
+given(int connect)
+{
+	int i, n = 0;
+
+	for (i = 0; i < sup.sockets.n; i++)
+		n += sup.sockets.connect[i] == connect;
+	return n;
+}
+
+/* They are in place of our own. How many there are then. */
+static int
+add_given(struct daemon_listener *l, int n, int connect)
+{
+	int i;
+
+	for (i = 0; i < sup.sockets.n; i++) {
+		if (sup.sockets.connect[i] != connect)
+			continue;
+		l[n].fd = sup.sockets.fd[i];
+		l[n].tls = sup.sockets.tls[i];
+		l[n].connect = connect;
+		l[n++].given = 1;
+	}
+	return n;
+}
+
+/* A proxy that anybody can reach is one that anybody would use. */
+static void
+check_proxy_at(const struct sockaddr_storage *ss)
+{
+	static const struct cidr loopback[] = {
+		{ { { [10] = 0xff, [11] = 0xff, [12] = 127 } }, 96 + 8 }, { { { [15] = 1 } }, 128 }
+	};
+	char host[NET_ADDR_MAX];
+	struct addr a;
+
+	net_format_host(ss, host);
+	if (conf.proxy_auth[0] == '\0' && (addr_parse(&a, host) == -1 || (!cidr_match(&loopback[0], &a) && !cidr_match(&loopback[1], &a))))
+		die(EXIT_USAGE, "--proxy on %s, which is not loopback, needs --proxy-auth-file FILE: who may use it", host);
 }
 
 static int
 listen_all(struct daemon_listener l[LISTENERS_MAX])
 {
-	int fd[NET_LISTEN_MAX], i, k, n = 0;
-	char host[NET_HOST_MAX], port[6];
-	const char *why;
+	struct daemon_listener like;
+	struct sockaddr_storage ss;
+	int i, n, first;
 
 	memset(l, 0, LISTENERS_MAX * sizeof(*l));
-	for (; n < sup.sockets.n; n++) {	/* these are there already, in place of our own */
-		l[n].fd = sup.sockets.fd[n];
-		l[n].tls = sup.sockets.tls[n];
-		l[n].given = 1;
+	first = n = add_given(l, 0, 0);
+	for (i = 0; first == 0 && i < conf.nlisten; i++) {
+		memset(&like, 0, sizeof(like));
+		like.proxy = conf.proxy[i];
+		like.tls = conf.tls[i];
+		n = listen_on(l, n, conf.listen[i], like);
 	}
-	for (i = 0; sup.sockets.n == 0 && i < conf.nlisten && n + NET_LISTEN_MAX <= LISTENERS_MAX; i++) {
-		if ((k = net_listen(conf.listen[i], have, &conf.tls[i], fd, &why)) == -1)
-			die(1, "cannot listen on %s: %s", conf.listen[i], why);
-		while (k > 0) {
-			l[n].fd = fd[--k];
-			l[n].any = net_split(conf.listen[i], host, port) == 0 && strtol(port, NULL, 10) == 0;
-			l[n].proxy = conf.proxy[i];
-			l[n++].tls = conf.tls[i];
-		}
+	first = n;
+	n = add_given(l, n, 1);
+	for (i = 0; n == first && i < conf.nproxy_at; i++) {
+		memset(&like, 0, sizeof(like));
+		like.connect = 1;
+		n = listen_on(l, n, conf.proxy_at[i], like);
+	}
+	for (i = first; i < n; i++) {
+		net_local(l[i].fd, &ss);
+		check_proxy_at(&ss);
 	}
 	if (conf.takeover)
 		takeover_drop(&take);
@@ -135,6 +203,65 @@ find_bind(void)
 		die(EXIT_USAGE, "--ports-bind: '%s': %s", host, why);
 }
 
+/* Who may use the CONNECT proxy. */
+static void
+load_proxy_users(void)
+{
+	struct guard *g = &conf.d.proxy_users;
+	char line[GUARD_USER_MAX + 3], hex[2 * SHA256_LEN + 1];
+	uint8_t hash[SHA256_LEN];
+	const char *why;
+	struct buf b;
+	FILE *f;
+	int n;
+
+	if ((f = fopen(conf.proxy_auth, "r")) == NULL)
+		die(1, "--proxy-auth-file: %s: %s", conf.proxy_auth, strerror(errno));
+	for (n = 1; fgets(line, sizeof(line), f) != NULL; n++) {
+		line[strcspn(line, "\r\n")] = '\0';
+		if (line[0] == '\0' || line[0] == '#')
+			continue;
+		if (!guard_user_ok(line))	/* never quoted */
+			die(1, "%s:%d: the line is not USER:PASSWORD, or too long", conf.proxy_auth, n);
+		sha256(line, strlen(line), hash);
+		buf_init(&b, hex, sizeof(hex) - 1);
+		buf_hex(&b, hash, sizeof(hash));
+		hex[b.len] = '\0';
+		if (guard_add_user(g, hex, &why) == -1)
+			die(1, "%s:%d: %s", conf.proxy_auth, n, why);
+	}
+	wipe(line, sizeof(line));
+	if (ferror(f) || g->nusers == 0)	/* not: then everybody may come */
+		die(1, "--proxy-auth-file: %s holds no USER:PASSWORD line", conf.proxy_auth);
+	fclose(f);
+}
+
+/* The CONNECT proxy's options. */
+static void
+check_proxy(void)
+{
+	char host[NET_HOST_MAX], port[6];
+	struct sockaddr_storage at[NET_LISTEN_MAX];
+	const char *why;
+	int i, k, n = conf.nproxy_at;
+
+	if (conf.pass_verb[0] != '\0')
+		die(EXIT_USAGE, "--proxy-pass: '%s' is without its TARGET", conf.pass_verb);
+	n += given(1);
+	if (n == 0 && (conf.d.npass > 0 || conf.proxy_auth[0] != '\0'))
+		die(EXIT_USAGE, "--proxy-pass and --proxy-auth-file are for the proxy, which is off without --proxy");
+	for (i = 0; i < conf.nproxy_at; i++) {
+		if (net_split(conf.proxy_at[i], host, port) == -1 || host[0] == '\0')
+			continue;
+		if ((k = net_listen_addresses(host, at, &why)) == -1)
+			die(EXIT_USAGE, "--proxy: '%s': %s", conf.proxy_at[i], why);
+		while (k > 0)
+			check_proxy_at(&at[--k]);
+	}
+	if (conf.proxy_auth[0] != '\0')
+		load_proxy_users();
+}
+
 /* Certificates for the listeners that want them. NULL: none does. */
 static struct tls_server *
 load_tls(void)
@@ -145,7 +272,7 @@ load_tls(void)
 
 	for (i = 0; i < sup.sockets.n; i++)
 		n += sup.sockets.tls[i];
-	for (i = 0; sup.sockets.n == 0 && i < conf.nlisten; i++)
+	for (i = 0; given(0) == 0 && i < conf.nlisten; i++)
 		n += conf.tls[i];
 	if (n > 0 && conf.ncerts == 0)
 		die(EXIT_USAGE, "a listener with ,tls needs --cert FILE and --key FILE");
@@ -326,6 +453,7 @@ serve(void)
 	check_listen();
 	if (conf.takeover)
 		ask_running();
+	check_proxy();
 	tls = load_tls();
 	jwt = load_jwt();
 	relay = load_relay();
@@ -386,6 +514,7 @@ main(int argc, char **argv)
 	if (conf.check) {
 		privileges_check(&conf, 0);
 		check_listen();
+		check_proxy();
 		if ((tls = load_tls()) != NULL)
 			tls_server_unref(tls);
 		if ((jwt = load_jwt()) != NULL)

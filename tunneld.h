@@ -22,6 +22,9 @@ struct conf {
 	struct daemon_conf d;
 	char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
 	int tls[LISTEN_TEXTS], proxy[LISTEN_TEXTS], nlisten;
+	char proxy_at[LISTEN_TEXTS][NET_HOST_MAX + 8];	/* the CONNECT proxy's */
+	int nproxy_at, pass_none;
+	char proxy_auth[FILE_PATH_MAX], pass_verb[8];	/* as relay_verb */
 	char state[FILE_PATH_MAX], file[FILE_PATH_MAX];
 	char cert[TLS_PAIRS_MAX][FILE_PATH_MAX], key[TLS_PAIRS_MAX][FILE_PATH_MAX];
 	int ncerts, nkeys;

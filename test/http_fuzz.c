@@ -12,7 +12,7 @@
 
 #define CHECK(fact) do { if (!(fact)) abort(); } while (0)
 
-enum { OUT_MAX = 1 << 20 };
+enum { OUT_MAX = 1 << 20, PROXIED = 2 };
 
 int LLVMFuzzerTestOneInput(const unsigned char *, size_t);
 
@@ -24,7 +24,8 @@ head_parse(struct http_head *h, const char *p, size_t len, int is_req)
 	const char *why = NULL;
 	int rc;
 
-	rc = is_req ? http_req_parse(h, p, len, &why) : http_res_parse(h, p, len, 0, &why);
+	rc = is_req == PROXIED ? http_proxy_parse(h, p, len, &why) : is_req ? http_req_parse(h, p, len, &why) :
+	    http_res_parse(h, p, len, 0, &why);
 	CHECK(rc >= 0 ? (size_t)rc <= len : why != NULL);
 	return rc;
 }
@@ -52,6 +53,7 @@ check_request(const struct http_head *h, int trusted)
 	via.peer.p = "::1";
 	via.peer.len = 3;
 	via.trusted = trusted;
+	via.proxy = trusted ? NULL : "p";
 	buf_init(&b, head, sizeof(head));
 	rewrite_request(&b, h, h->target, &via);
 	CHECK(!b.full);
@@ -72,6 +74,7 @@ check_response(const struct http_head *h, int minor)
 
 	memset(&to, 0, sizeof(to));
 	to.minor = minor;
+	to.proxy = "p";
 	buf_init(&b, head, sizeof(head));
 	rewrite_response(&b, h, &to);
 	CHECK(!b.full);
@@ -105,7 +108,9 @@ fuzz_head(const char *p, size_t len, unsigned step, int is_req)
 	if (rc > 0) {
 		CHECK(whole.nfields == fed.nfields && whole.framing == fed.framing);
 		CHECK(whole.length == fed.length && whole.keep_alive == fed.keep_alive);
-		if (is_req)
+		if (is_req && fed.form == HTTP_AUTHORITY)
+			CHECK(fed.host.len > 0 && fed.host.len == fed.target.len);
+		else if (is_req)
 			check_request(&fed, (int)step & 1);
 		else
 			check_response(&fed, (int)step & 1);
@@ -183,6 +188,7 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t len)
 	switch (data[0] & 3) {
 	case 0:
 		fuzz_head(p, len - 2, step, 1);
+		fuzz_head(p, len - 2, step, PROXIED);
 		break;
 	case 1:
 		fuzz_head(p, len - 2, step, 0);

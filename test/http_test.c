@@ -227,13 +227,57 @@ static const struct row responses[] = {
 	{ "not whole", S("HTTP/1.1 200 OK\r\n"), 0 },
 };
 
+/* To a proxy: CONNECT's target is an authority, and nothing else is one; all else is as ever. */
+enum { PROXIED = 2 };
+
+static const struct row proxied[] = {
+	{ "CONNECT", S("CONNECT a.b:443 HTTP/1.1\r\nHost: a.b:443\r\n\r\n"), OK },
+	{ "without a port", S("CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"), OK },
+	{ "IPv6", S("CONNECT [::1]:443 HTTP/1.1\r\nHost: x\r\n\r\n"), OK },
+	{ "HTTP/1.0, without Host", S("CONNECT a:1 HTTP/1.0\r\n\r\n"), OK },
+	{ "without Host", S("CONNECT a:1 HTTP/1.1\r\n\r\n"), -400 },
+	{ "user information", S("CONNECT u:p@a:443 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a path behind", S("CONNECT a:443/x HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a path alone", S("CONNECT / HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a query", S("CONNECT a:443?x HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "absolute-form", S("CONNECT http://a/ HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "an asterisk and a port", S("CONNECT *:x HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "no host", S("CONNECT :443 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a port too large", S("CONNECT a:65536 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "two ports", S("CONNECT a:1:2 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a port with a sign", S("CONNECT a:+1 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "an open bracket", S("CONNECT [::1:443 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "no target", S("CONNECT  HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a bare LF in the target", S("CONNECT a:1\nX: y HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "a bare CR in the target", S("CONNECT a:1\rX HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "in lower case it is another method", S("connect a:1 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "both lengths", S("CONNECT a:1 HTTP/1.1\r\n" H "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), -400 },
+	{ "another method's authority", S("GET a:80 HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "absolute-form of others", S("GET http://a:80/ HTTP/1.1\r\n" H "\r\n"), OK },
+	{ "with user information", S("GET http://u:p@a/ HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "CRLF in it", S("GET http://a/\r\nX: y HTTP/1.1\r\n" H "\r\n"), -400 },
+	{ "origin-form", S("GET / HTTP/1.1\r\n" H "\r\n"), OK },
+};
+
+static const struct {
+	const char *in, *target, *host;
+	enum http_form form;
+} forms[] = {
+	{ "CONNECT A.b:443 HTTP/1.1\r\nHost: other\r\n\r\n", "A.b:443", "A.b:443", HTTP_AUTHORITY },
+	{ "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", "a", "a", HTTP_AUTHORITY },
+	{ "GET http://a:8/b HTTP/1.1\r\nHost: other\r\n\r\n", "/b", "a:8", HTTP_ABSOLUTE },
+	{ "GET HTTPS://a HTTP/1.1\r\nHost: other\r\n\r\n", "/", "a", HTTP_ABSOLUTE_TLS },
+	{ "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "/", "a", HTTP_ORIGIN },
+	{ "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "*", "a", HTTP_ASTERISK },
+};
+
 static int
 parse(struct http_head *h, const char *p, size_t n, int is_req)
 {
 	const char *why = NULL;
 	int rc;
 
-	rc = is_req ? http_req_parse(h, p, n, &why) : http_res_parse(h, p, n, 0, &why);
+	rc = is_req == PROXIED ? http_proxy_parse(h, p, n, &why) : is_req ? http_req_parse(h, p, n, &why) : http_res_parse(h, p, n, 0, &why);
 	if (rc < 0 && why == NULL)
 		abort();
 	return rc;
@@ -291,6 +335,19 @@ test_row(const struct row *r, int is_req)
 		last = p;
 	}
 	free(last);
+}
+
+static void
+test_forms(void)
+{
+	static struct http_head h;
+	size_t i;
+
+	for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		h.scanned = 0;
+		check(parse(&h, forms[i].in, strlen(forms[i].in), PROXIED) == (int)strlen(forms[i].in) && h.form == forms[i].form &&
+		    str_is(h.target, forms[i].target) && str_is(h.host, forms[i].host), forms[i].in, i);
+	}
 }
 
 static void
@@ -497,6 +554,9 @@ main(void)
 {
 	test_rows(requests, sizeof(requests) / sizeof(requests[0]), 1);
 	test_rows(smuggling, sizeof(smuggling) / sizeof(smuggling[0]), 1);
+	test_rows(smuggling, sizeof(smuggling) / sizeof(smuggling[0]), PROXIED);
+	test_rows(proxied, sizeof(proxied) / sizeof(proxied[0]), PROXIED);
+	test_forms();
 	test_rows(responses, sizeof(responses) / sizeof(responses[0]), 0);
 	test_read_requests();
 	test_read_responses();

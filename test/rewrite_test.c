@@ -163,6 +163,7 @@ via(const char *prefix, int trusted)
 {
 	struct rewrite_via v;
 
+	memset(&v, 0, sizeof(v));
 	v.peer = str("192.0.2.1");
 	v.proto = str("https");
 	v.request_id = str("id");
@@ -211,6 +212,54 @@ test_requests(void)
 		}
 		free(in);
 	}
+}
+
+/* As a proxy that the caller has chosen, of whom nothing is told. */
+static void
+test_proxied(void)
+{
+	static const struct { const char *name, *in, *set, *want; } rows[] = {
+		{ "Via, and one request a connection", GET "A: 1\r\n\r\n", "", OUT "A: 1\r\nVia: 1.1 p\r\nConnection: close\r\n\r\n" },
+		{ "HTTP/1.0, behind another", "GET /a HTTP/1.0\r\nHost: h\r\nVia: 1.1 q\r\nExpect: 100-continue\r\n\r\n", "",
+		    OUT "Via: 1.1 q\r\nVia: 1.0 p\r\nConnection: close\r\n\r\n" },
+		{ "what the caller says of itself passes", GET "X-Forwarded-For: 1\r\nForwarded: x\r\nX-Request-Id: r\r\n\r\n", "",
+		    OUT "X-Forwarded-For: 1\r\nForwarded: x\r\nX-Request-Id: r\r\nVia: 1.1 p\r\nConnection: close\r\n\r\n" },
+		{ "what is for us does not", GET "Proxy-Authorization: Basic x\r\nProxy-Connection: keep-alive\r\nConnection: X\r\nX: 1\r\n"
+		    "Keep-Alive: 5\r\nTE: trailers\r\n\r\n", "", OUT "Via: 1.1 p\r\nConnection: TE, close\r\nTE: trailers\r\n\r\n" },
+		{ "an upgrade", GET "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "",
+		    OUT "Via: 1.1 p\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" },
+		{ "absolute-form decides Host", "GET http://h/a HTTP/1.1\r\nHost: other\r\n\r\n", "", OUT "Via: 1.1 p\r\nConnection: close\r\n\r\n" },
+		{ "fields that are set", GET "authorization: mine\r\nB: 1\r\nAuthorization: too\r\nX-A: 2\r\n\r\n",
+		    "Authorization: Bearer t0ken\r\nx-a: \r\nx-a: 3\r\n",
+		    OUT "B: 1\r\nAuthorization: Bearer t0ken\r\nx-a: \r\nx-a: 3\r\nVia: 1.1 p\r\nConnection: close\r\n\r\n" },
+		{ "but for those of one connection", GET "Content-Length: 0\r\n\r\n", "Host: x\r\ncontent-length: 9\r\nConnection: x\r\nA: 1\r\n",
+		    OUT "A: 1\r\nVia: 1.1 p\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" },
+	};
+	static struct http_head h;
+	static char out[1024];
+	struct rewrite_via v;
+	struct rewrite_to to;
+	const char *why;
+	struct buf b;
+	size_t i;
+
+	for (i = 0; i < LEN(rows); i++) {
+		parse(&h, rows[i].in, strlen(rows[i].in));
+		memset(&v, 0, sizeof(v));
+		v.proxy = "p";
+		v.set = str(rows[i].set);
+		buf_init(&b, out, sizeof(out));
+		rewrite_request(&b, &h, str("/b"), &v);
+		check(holds(&b, rows[i].want), rows[i].name, i);
+	}
+	memset(&to, 0, sizeof(to));
+	to.minor = 1;
+	to.proxy = "p";
+	h.scanned = 0;
+	http_res_parse(&h, "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", 38, 0, &why);
+	buf_init(&b, out, sizeof(out));
+	rewrite_response(&b, &h, &to);
+	check(holds(&b, RES "Via: 1.0 p\r\nContent-Length: 0\r\n\r\n"), "a response", 0);
 }
 
 static void
@@ -274,6 +323,7 @@ int
 main(void)
 {
 	test_requests();
+	test_proxied();
 	test_responses();
 	test_local();
 	test_trailers();
