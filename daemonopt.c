@@ -156,15 +156,21 @@ set_open(void *arg, const char *v)
 	return NULL;
 }
 
-/* Each a line, as in a file of them. */
+/*
+ * Each a line, as in a file of them; where lists are split at blanks, what does not begin with a key belongs to the one before. What is wrong is
+ * found later: here it would be repeated, and it may be a secret.
+ */
 static const char *
 set_vtunnel_key(void *arg, const char *v)
 {
 	struct conf *c = arg;
 	size_t n = strlen(c->vtunnel_key), len = strlen(v);
 
-	if (len + 2 > sizeof(c->vtunnel_key) - n)
-		return "is one key too many; put them into a file, --vtunnel-keys";
+	c->vtunnel_key_full |= len + 2 > sizeof(c->vtunnel_key) - n;
+	if (c->vtunnel_key_full)
+		return NULL;
+	if (n > 0 && strncmp(v, "vt-", 3) != 0)
+		c->vtunnel_key[n - 1] = ' ';
 	memcpy(c->vtunnel_key + n, v, len);
 	memcpy(c->vtunnel_key + n + len, "\n", 2);
 	return NULL;

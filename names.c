@@ -103,6 +103,25 @@ registry_again(struct registry *r, const struct session *s, uint32_t listen_id, 
 	return found;
 }
 
+const char *
+registry_name(const struct holder *h)
+{
+	return h->tunnel->name;
+}
+
+int
+registry_speaks(struct registry *r, const char *name, const char *dialect)
+{
+	struct tunnel *t;
+	int speaks;
+
+	pthread_mutex_lock(&r->mtx);
+	t = registry_find_locked(r, name);
+	speaks = t != NULL && strcmp(t->dialect, dialect) == 0;
+	pthread_mutex_unlock(&r->mtx);
+	return speaks;
+}
+
 /* Its names are lost, as if it had gone, and it ends when nothing runs. */
 static void
 part(struct registry *r, struct session *s)

@@ -527,12 +527,6 @@ registry_share(struct holder *h)
 	return &h->tunnel->share;
 }
 
-const char *
-registry_name(const struct holder *h)
-{
-	return h->tunnel->name;
-}
-
 struct session *
 registry_holder(struct registry *r, const char *name)
 {
@@ -559,19 +553,6 @@ registry_has(struct registry *r, const char *name, int need_path)
 	has = t != NULL && (!need_path || t->path);
 	pthread_mutex_unlock(&r->mtx);
 	return has;
-}
-
-int
-registry_speaks(struct registry *r, const char *name, const char *dialect)
-{
-	struct tunnel *t;
-	int speaks;
-
-	pthread_mutex_lock(&r->mtx);
-	t = registry_find_locked(r, name);
-	speaks = t != NULL && strcmp(t->dialect, dialect) == 0;
-	pthread_mutex_unlock(&r->mtx);
-	return speaks;
 }
 
 int

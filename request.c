@@ -280,6 +280,11 @@ request_push_raw(struct exchange *x, int *stuck)
 		c->at = c->len;
 		state = pump_push(&x->pump, 0, CONN_FOREVER);
 	}
+	if (state == -1 && errno == ESHUTDOWN) {	/* nobody takes it any more; closing with it unread would be a reset */
+		x->pump.at = x->pump.n;
+		c->at = c->len;
+		state = 1;
+	}
 	*stuck = state != 1;
 	if (state == 1 && x->eof != 0)
 		stream_fin(x->s);

@@ -111,7 +111,9 @@ needs_apt() {
 		need lintian
 		need dpkg-dev
 		need zsh command -v zsh	# completions are tried in them, where they are there
-		need fish command -v fish ;;
+		need fish command -v fish
+		need git program git	# and these through the proxy
+		need npm program npm ;;
 	bench)
 		need python3
 		need nginx-light program nginx

@@ -15,6 +15,11 @@
 enum {
 	LATE = 3,		/* so many ping intervals without an answer: it is dead */
 	END_MS = 3000,		/* for the client to end, too, when it has been told to */
+	/*
+	 * New keys after so many bytes, which is before any client begins with them, ChaCha20's after 1 GiB: a Go program that begins while much is on
+	 * its way to it deadlocks within its SSH; one that is asked to does not.
+	 */
+	REKEY = 512 << 20,
 	WINDOW = 262144,	/* of every channel, bytes; --window is no less */
 	WAIT_MS = 100,		/* for a handshake that is just ending */
 	MESSAGE_MAX = 1 << 30	/* of its messages nothing is kept, however long they are */
@@ -321,6 +326,7 @@ init(struct sshsess *e, struct daemon *d, const struct dialect *dialect, const s
 	conf->trans.server = 1;
 	conf->trans.ident = ident;
 	conf->trans.random = random_bytes;
+	conf->trans.rekey_bytes = REKEY;
 	conf->channels_max = (int)d->conf.streams;
 	conf->window = WINDOW;
 	conf->window_more = (d->conf.window < SSH_WINDOW ? (uint32_t)d->conf.window : SSH_WINDOW) - WINDOW;

@@ -305,6 +305,8 @@ load_vtunnel(int dir)
 	conf.vtunnel.file = conf.vtunnel_keys[0] != '\0' ? conf.vtunnel_keys : NULL;
 	if (!vtunnel_configured(&conf.vtunnel))
 		return NULL;
+	if (conf.vtunnel_key_full)
+		die(EXIT_USAGE, "--vtunnel-key: too many, or too long; put them into a file: --vtunnel-keys");
 	if (conf.d.no_ports)
 		die(EXIT_USAGE, "vtunnel's clients want ports: --ports none leaves them nothing");
 	if ((v = vtunnel_new(&conf.vtunnel, dir, why, sizeof(why))) == NULL)

@@ -31,6 +31,7 @@ struct conf {
 	char ports_bind[NET_HOST_MAX];	/* "": loopback alone */
 	char relay_verb[8], relay_ca[FILE_PATH_MAX];	/* relay_verb: a rule's first word, of which the second has not come */
 	char vtunnel_key[4096], vtunnel_keys[FILE_PATH_MAX];	/* lines, a file; where vtunnel points to: */
+	int vtunnel_key_full;	/* they did not fit */
 	struct vtunnel_conf vtunnel;
 	char user[USER_MAX], chroot[FILE_PATH_MAX];	/* "": stay as we are */
 	int sandbox;

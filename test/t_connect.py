@@ -768,8 +768,40 @@ def comes_back(r):
     p = go(r, d, f"echo.test={t.target}", more=("--wait-factor", "1"))
     p.kill(signal.SIGUSR2)      # cuts its connection, and comes again
     d.log("event=session_end")
+    leaves = connect(r, d, "echo.test:443")
     waits = connect(r, d, "echo.test:443", b"x")
+    leaves.reset()
     r.equal("whoever comes in its grace period waits", waits.exactly(len(ESTABLISHED) + 1), ESTABLISHED + b"x")
+
+
+@test
+def ends_mapped(r):
+    """A Go program ends a channel both ways at once."""
+    if not SSH:
+        return
+    d, data = mapped(r, "--half-close", "1"), os.urandom(1 << 20)
+
+    def close_early(conn):
+        conn.exactly(1)
+        conn.send(data)
+
+    def late(conn):
+        conn.exactly(1)
+        time.sleep(0.3)
+        conn.send(b"late")
+        conn.over()
+
+    early, slow = plain(r, close_early), plain(r, late)
+    p = go(r, d, f"early.test={early.target}", f"late.test={slow.target}")
+    c = connected(r, d, "early.test:443", b"x")
+    got = c.exactly(1000)
+    p.event(event="closed")
+    c.send(b"y" * 200000)       # which nobody reads
+    r.check("what the server sent before it closed, all of it", got + c.exactly(len(data) - 1000) == data)
+    c = connected(r, d, "late.test:443", b"x")
+    c.half_close()
+    r.equal("an answer to whoever has ended its direction", c.exactly(4), b"late")
+    r.equal("and the end, when nothing more comes", c.over(), "fin")
 
 
 @test

@@ -237,6 +237,9 @@ def options(r):
         p = subprocess.run([f"{BIN}/tunneld", "--check", *args], env=ENV, capture_output=True, text=True, timeout=WAIT, check=False)
         r.check(f"{args}", p.returncode == 2 and p.stderr.count("\n") == 1 and word in p.stderr, p)
         r.check(f"{args}: no key repeated", PRIV not in p.stderr and PUB not in p.stderr, p)
+    p = subprocess.run([f"{BIN}/tunneld", "--check"], env={**ENV, "TUNNELD_VTUNNEL_KEY": f"{PUB} 9000 path=/a {pair()[1]}"}, capture_output=True,
+                       text=True, timeout=WAIT, check=False)
+    r.equal("from the environment", p.returncode, 0)
     p = subprocess.run([f"{BIN}/tunneld", "--check", "--vtunnel-keys", keys, "--vtunnel-key", f"{pair()[1]} 9000 path=/a"], env=ENV,
                        capture_output=True, text=True, timeout=WAIT, check=False)
     r.equal("both together", (p.returncode, p.stdout), (0, "tunneld: the configuration is sound\n"))

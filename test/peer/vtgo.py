@@ -441,6 +441,8 @@ class Server(Role):
         types = {"port": int, "local_addr": str} if self.o.old else {"port": int, "local_addr": str, "domain": str, "headers": "headers"}
         fields = go_json(payload, types)
         say("listen", payload=payload.decode("utf-8", "replace"))
+        if self.o.reply is not None:
+            return True, self.o.reply.encode()
         if fields is None:
             return False, b"invalid payload"
         return self.listen(fields)
@@ -457,8 +459,9 @@ class Server(Role):
             text = {errno.EADDRINUSE: "address already in use", errno.EACCES: "permission denied"}.get(e.errno, str(e))
             return False, f"listen tcp 127.0.0.1:{port}: bind: {text}".encode()
         bound = sock.getsockname()[1]
-        self.held[0 if self.o.old else bound] = sock
-        start(self.accept, sock, port if self.o.old else bound)
+        held = port if self.o.old else bound        # v0.1.0 notes 0 for a free one
+        self.held[held] = sock
+        start(self.accept, sock, held)
         host, _, rest = addr.rpartition(":")
         if domain:
             for key in [domain] if re.search(r":\d+$", domain) else [f"{domain}:80", f"{domain}:443"]:
@@ -525,6 +528,7 @@ def arguments():
             a("--host", default="127.0.0.1")
             a("--port", type=int, default=0)
             a("--reject", metavar="TEXT", help="refuses every listen with it")
+            a("--reply", metavar="TEXT", help="accepts every listen with it and binds nothing")
             a("--status", metavar="LINE", help="refuses every upgrade with it: '503 Service Unavailable'")
             a("--hold", type=float, default=35, metavar="SECONDS", help="a visitor waits for a client")
             a("--handshake", type=float, default=30, metavar="SECONDS")

@@ -127,7 +127,7 @@ def authentication(key, h):
 
 
 class Options:
-    old, reject, evil, header = False, None, "", []
+    old, reject, reply, evil, header = False, None, None, "", []
 
 
 def requests():
