@@ -12,12 +12,12 @@ TLSOBJ_none = tls_none.o jwtsig_none.o
 TLSLIBS_bearssl = -lbearssl
 TLSLIBS_libtls = -ltls -lcrypto
 # SSH likewise.
-SSHOBJ_yes = sshcrypt.o sshwire.o sshkey.o sshkex.o sshauth.o sshtrans.o ssh.o sshin.o sshout.o sshtcp.o sshlink.o sshsess.o vtunnel.o vtunnelauth.o
-SSHOBJ_no = ssh_none.o
+SSHOBJ_yes = sshcrypt.o sshwire.o sshkey.o sshkex.o sshauth.o sshtrans.o ssh.o sshin.o sshout.o sshtcp.o sshlink.o sshsess.o sshkeys.o sshpriv.o sshallow.o sshterm.o sshforward.o sshfront.o vtunnel.o vtunnelauth.o
+SSHOBJ_no = ssh_none.o sshfront_none.o
 JWTED_yes = jwted_sodium.o
 JWTED_no = jwted_none.o
 SSHLIBS_yes = -lsodium -lbearssl
-SSHTESTS_yes = test/sshcrypt_test test/sshwire_test test/sshtrans_test test/ssh_test test/sshstrict_test
+SSHTESTS_yes = test/sshcrypt_test test/sshwire_test test/sshtrans_test test/ssh_test test/sshstrict_test test/sshkeys_test test/sshterm_test
 SSHHELPERS_yes = test/sshpeer
 LIBS = $(LDLIBS) $(TLSLIBS_$(TLS)) $(SSHLIBS_$(SSH))
 # Without tables for C++ exceptions: a seventh of a program.
@@ -44,7 +44,7 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	linkint.h local.h localint.h log.h login.h loglimit.h message.h msgclient.h msgfields.h msgin.h msglink.h mux.h muxint.h \
 	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxymap.h proxyproto.h pump.h query.h queue.h random.h \
 	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h \
-	ssh.h sshcrypt.h sshint.h sshkex.h sshkey.h sshlink.h sshsess.h sshtcp.h sshtrans.h sshwire.h store.h stream.h takeover.h target.h tcp.h \
+	ssh.h sshallow.h sshcrypt.h sshfront.h sshfrontint.h sshint.h sshkex.h sshkey.h sshkeys.h sshlink.h sshpriv.h sshsess.h sshterm.h sshtcp.h sshtrans.h sshwire.h store.h stream.h takeover.h target.h tcp.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h vtunnel.h vtunnelint.h vtunnelkeys.h vtunnelmsg.h wake.h webgate.h workers.h ws.h wspipe.h \
 	wsproxy.h wsproxymsg.h wsraw.h x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o
@@ -82,6 +82,9 @@ tunneld: $(DAEMON) libtunnel.a
 
 tunnel: $(CLIENT) libtunnel.a
 	$(LINK) -o $@ $(CLIENT) libtunnel.a $(LIBS)
+
+# For .ci/run, where there are the headers of SSH's libraries alone.
+sshobjects: $(SSHOBJ_yes)
 
 hello: demo.o libtunnel.a
 	$(LINK) -o $@ demo.o libtunnel.a $(LIBS)
@@ -169,4 +172,4 @@ clean:
 	rm -rf static tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
 		bench/__pycache__ bench/result.json
 
-.PHONY: all demo test check bench deb static install uninstall dist clean
+.PHONY: all sshobjects demo test check bench deb static install uninstall dist clean

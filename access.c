@@ -150,6 +150,22 @@ request_line(const struct caller *c, int sound)
 }
 
 void
+access_seen(const struct caller *c, char out[ACCESS_SEEN_MAX])
+{
+	const struct str part[3] = { c->head.method, { " ", 1 }, c->head.target };
+	const size_t limit = ACCESS_SEEN_MAX - 8;	/* an escape, the dots and the NUL may follow */
+	struct buf b;
+	size_t i, k;
+
+	buf_init(&b, out, ACCESS_SEEN_MAX);
+	for (k = 0; k < 3 && b.len < limit; k++)
+		for (i = 0; i < part[k].len && b.len < limit; i++)
+			put_escaped(&b, part[k].p[i]);
+	buf_str(&b, b.len >= limit ? "..." : "");
+	buf_char(&b, '\0');
+}
+
+void
 access_begin(struct caller *c, int sound)
 {
 	struct access *a = &c->access;

@@ -20,6 +20,7 @@ struct daemon;
 
 enum {
 	ACCESS_VALUE_MAX = 1024,
+	ACCESS_SEEN_MAX = 160,	/* a request as its tunnel's client is shown it, bytes */
 	ACCESS_LEFT = 499,	/* status: the caller left before a head could go out; as nginx has it */
 	ACCESS_LINE = 3 * 4 * ACCESS_VALUE_MAX + 1024
 };
@@ -32,6 +33,9 @@ struct access {			/* an exchange, for its line; the caller thread's */
 	size_t len, answer;	/* of the caller's access_text; where status and bytes go in it */
 	char tunnel[NAME_LEN_MAX + 1];	/* "": none */
 };
+
+/* The request in c->head as its tunnel's client is shown it: method and target, escaped likewise, and cut. NUL-terminated. */
+void access_seen(const struct caller *c, char out[ACCESS_SEEN_MAX]);
 
 /*
  * A request has come: compose what may be overwritten before its end. sound: its head is in c->head; 0: it is a bad

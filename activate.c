@@ -50,6 +50,7 @@ activate(struct activation *a)
 			continue;
 		len = strcspn(name, ":");
 		a->tls[i] = ends_in(name, len, "tls") || ends_in(name, len, "https");
+		a->ssh[i] = ends_in(name, len, "ssh");
 		a->connect[i] = ends_in(name, len, "connect-proxy");
 		name = name[len] == ':' ? name + len + 1 : NULL;
 	}

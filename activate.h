@@ -14,6 +14,7 @@ struct activation {
 	int n;			/* sockets; 0: there are none for us */
 	int fd[ACTIVATE_MAX];
 	int tls[ACTIVATE_MAX];	/* it speaks TLS */
+	int ssh[ACTIVATE_MAX];	/* it speaks SSH */
 	int connect[ACTIVATE_MAX];	/* it is the CONNECT proxy's */
 };
 

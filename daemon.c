@@ -18,6 +18,7 @@
 #include "proxymap.h"
 #include "random.h"
 #include "relay.h"
+#include "sshfront.h"
 #include "sshsess.h"
 #include "vtunnel.h"
 
@@ -87,7 +88,10 @@ run_caller(void *arg)
 	struct job j = *(struct job *)arg;
 
 	free(arg);
-	caller_run(j.d, j.fd, j.l, &j.peer);
+	if (j.l->ssh)
+		sshfront_serve(j.d, j.fd, &j.peer);
+	else
+		caller_run(j.d, j.fd, j.l, &j.peer);
 }
 
 void
@@ -162,7 +166,7 @@ hand_over(struct daemon *d, int fd, const struct daemon_listener *l, const struc
 		free(j);
 	}
 	log_line(LOG_WARN, "no_thread", "for", "caller", (char *)NULL);
-	caller_refuse(fd, l->tls);
+	caller_refuse(fd, l->tls || l->ssh);
 }
 
 static void *
@@ -250,6 +254,8 @@ daemon_reload(struct daemon *d, int force)
 		reload_tls(d);
 	if (force && d->jwt != NULL)
 		reload_jwt(d);
+	if (d->ssh_front != NULL)
+		sshfront_reload(d->ssh_front, force);
 	vtunnel_reload(d->vtunnel, force);
 }
 
@@ -538,7 +544,9 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	for (i = 0; i < n && !l[i].tls; i++)	/* the proxy's never do, and come last */
 		;
 	d->addr_tls = i < n;
-	net_local(l[i < n ? i : 0].fd, &ss);
+	for (i = i < n ? i : 0; i < n - 1 && l[i].ssh; i++)
+		;
+	net_local(l[i].fd, &ss);
 	net_format(&ss, d->addr);
 	if (d->addr_tls)
 		snprintf(d->https_port, sizeof(d->https_port), "%.5s", strrchr(d->addr, ':') + 1);
@@ -554,12 +562,8 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 			errno = err;
 			return -1;
 		}
-		if (l[i].tls)
-			log_line(LOG_INFO, "listening", "proto", "https", "addr", addr, (char *)NULL);
-		else if (l[i].connect)
-			log_line(LOG_INFO, "listening", "proto", "proxy", "addr", addr, (char *)NULL);
-		else
-			log_line(LOG_INFO, "listening", "addr", addr, (char *)NULL);
+		log_line(LOG_INFO, "listening", "proto", l[i].ssh ? "ssh" : l[i].connect ? "proxy" : l[i].tls ? "https" : NULL,
+		    "addr", addr, (char *)NULL);
 	}
 	return 0;
 }

@@ -65,6 +65,7 @@ struct daemon_conf {		/* times in milliseconds, sizes in bytes */
 struct daemon_listener {
 	int fd;
 	int tls;		/* it speaks TLS, and plain HTTP if 0 */
+	int ssh;		/* it speaks SSH, and no HTTP */
 	int proxy;		/* a header of the PROXY protocol comes first */
 	int connect;		/* it is the CONNECT proxy's, and serves nothing else */
 	int any;		/* its port was the system's choice */
@@ -89,6 +90,7 @@ struct daemon {
 		pthread_mutex_t mtx;	/* before the registry's; what is done under it does not block */
 		struct sshsess *first;
 	} ssh;				/* over SSH, those that have not authenticated among them: sshsess.h */
+	struct sshfront *ssh_front;	/* NULL: nobody listens for it */
 	struct proxymap *proxymap;
 	struct vtunnel *vtunnel;	/* NULL: off. The program's to set, as jwt */
 	struct relays *relays;		/* NULL: /relay is off */
@@ -122,10 +124,10 @@ struct daemon {
 	struct tls_server *tls;		/* NULL: no certificates */
 };
 
-/* Make everything but threads; stop, drained, handed, tls, relay_tls, jwt and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+/* Make everything but threads; stop, drained, handed, tls, relay_tls, jwt, ssh_front and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
 int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
 
-/* Start the threads: accept on the n listeners (logged as listening) and, from daemon_up on, on the control socket. 0, or -1 with errno. */
+/* Start the threads: accept on the n listeners (logged as listening; one at least is for HTTP) and, from daemon_up on, on the control socket. 0, or -1 with errno. */
 int daemon_start(struct daemon *, const struct daemon_listener *, int n, int control);
 void daemon_up(struct daemon *);
 

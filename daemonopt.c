@@ -54,6 +54,19 @@ set_listen(void *arg, const char *v)
 	return opt_copy(c->listen[c->nlisten++], sizeof(c->listen[0]), text);
 }
 
+static const char *
+set_ssh_listen(void *arg, const char *v)
+{
+	struct conf *c = arg;
+	char host[NET_HOST_MAX], port[6];
+
+	if (net_split(v, host, port) == -1)
+		return "is not [HOST:]PORT";
+	if (c->ssh.nlisten == LISTEN_TEXTS)
+		return "is one listener too many";
+	return opt_copy(c->ssh.listen[c->ssh.nlisten++], sizeof(c->ssh.listen[0]), v);
+}
+
 /* A file of a list of at most max. */
 static const char *
 add_file(char (*list)[FILE_PATH_MAX], int *n, int max, const char *v)
@@ -262,6 +275,8 @@ SETTER(set_slots, count(&c->d.slots, v, 65535))
 SETTER(set_queue, count(&c->d.queue, v, 1000000))
 SETTER(set_cert, add_file(c->cert, &c->ncerts, TLS_PAIRS_MAX, v))
 SETTER(set_key, add_file(c->key, &c->nkeys, TLS_PAIRS_MAX, v))
+SETTER(set_ssh_host_key, opt_copy(c->ssh.host_key, sizeof(c->ssh.host_key), v))
+SETTER(set_ssh_keys, opt_copy(c->ssh.keys, sizeof(c->ssh.keys), v))
 SETTER(set_relay_ca, opt_copy(c->relay_ca, sizeof(c->relay_ca), v))
 SETTER(set_redirect, (c->d.redirect = strcmp(v, "yes") == 0, (const char *)NULL))
 SETTER(set_handshakes, count(&c->d.handshakes, v, 1000000))
@@ -335,6 +350,9 @@ static const struct opt opts[] = {	/* --name, "name value" in the file, TUNNELD_
 	{ "ports-bind", 0, OPT_VALUE, NULL, "HOST", "where clients may have ports in public", set_ports_bind },
 	{ "relay", 0, OPT_LIST, NULL, "RULE", "where /relay may lead: any, or allow or deny TARGET", set_relay },
 	{ "relay-ca", 0, OPT_VALUE, NULL, "FILE", "CA certificates for /relay, in place of the system's", set_relay_ca },
+	{ "ssh-listen", 0, OPT_LIST, NULL, "[HOST:]PORT", "address for OpenSSH's clients: ssh -R", set_ssh_listen },
+	{ "ssh-keys", 0, OPT_VALUE, NULL, "FILE", "whose keys they are, as in authorized_keys", set_ssh_keys },
+	{ "ssh-host-key", 0, OPT_VALUE, NULL, "FILE", "the daemon's own; default: made in the state folder", set_ssh_host_key },
 	{ "proxy", 0, OPT_LIST, NULL, "[HOST:]PORT", "HTTP and CONNECT proxy; loopback without HOST", set_proxy },
 	{ "proxy-pass", 0, OPT_LIST, NULL, "none|any|RULE", "where it may lead but for clients' domains (none)", set_proxy_pass },
 	{ "proxy-auth-file", 0, OPT_VALUE, NULL, "FILE", "it is for those with one of its USER:PASSWORD lines", set_proxy_auth },

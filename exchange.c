@@ -308,8 +308,7 @@ no_answer(const struct exchange *x, const struct snapshot *now)
 		return ending(V_ERROR, 502, "the tunnel's client has gone", now->why);
 	if (!now->reset || !now->nothing)
 		return ending(V_ERROR, 502, "the local service gave no valid answer", now->why);
-	return x->to->proxy != NULL ? ending(V_ERROR, 502, "the tunnel's client cannot reach the service", "stream_reset") :
-	    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset");
+	return request_refused(x);
 }
 
 /* Is it over? V_GO_ON if not. */
@@ -536,7 +535,8 @@ start(struct exchange *x, struct caller *c, const struct exchange_to *to)
 	x->keep = !c->close;	/* the caller's thread has looked whether the daemon drains */
 	x->expect = h->expect_continue;
 	x->cors[0] = '\0';
-	x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
+	x->began = x->forwarded = x->read = x->heard = clock_ms(CLOCK_STEADY);
+	x->seen[0] = '\0';
 	x->eof = 0;
 	x->watch = 1;
 	x->gone = x->asleep = x->slept = x->lazy = x->finned = x->raw = 0;
@@ -614,6 +614,16 @@ finish_stream(struct exchange *x, enum verdict v)
 	return unsent;
 }
 
+/* Show the tunnel's client what has become of the request. */
+static void
+show(const struct exchange *x, const struct ending *e)
+{
+	struct session *s = x->holder->session;
+	int status = x->status != 0 ? x->status : e->v == V_ERROR ? e->status : ACCESS_LEFT;
+
+	s->dialect->seen(s, x->seen, (unsigned)status, (x->finned ? x->heard : clock_ms(CLOCK_STEADY)) - x->began);
+}
+
 void
 exchange_run(struct caller *c, const struct exchange_to *to)
 {
@@ -626,6 +636,8 @@ exchange_run(struct caller *c, const struct exchange_to *to)
 	e = count_it(x);
 	if (e.v == V_GO_ON && to->open == NULL)
 		e = find_holder(x);
+	if (x->holder != NULL && x->holder->session->dialect->seen != NULL)
+		access_seen(c, x->seen);	/* while it is there */
 	if (e.v == V_GO_ON && x->holder != NULL && x->holder->guard != NULL)
 		e = check_guard(x);
 	if (e.v == V_GO_ON && x->holder != NULL)
@@ -646,6 +658,8 @@ exchange_run(struct caller *c, const struct exchange_to *to)
 		fields = all_fields(x, e.status);
 		words = error_words(x, &e);
 	}
+	if (x->seen[0] != '\0')
+		show(x, &e);
 	if (x->holder != NULL)
 		registry_done(c->d->registry, x->holder);
 	if (x->counted)

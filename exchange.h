@@ -63,6 +63,8 @@ struct exchange {		/* [s] guarded by the stream's mutex, else the caller thread'
 	int slept;		/* for the response, once already */
 	int raw;		/* upgraded, and known to be */
 	char told[128];		/* what an error says */
+	char seen[ACCESS_SEEN_MAX];	/* the request, for the tunnel's client; "": it does not want to know */
+	int64_t began;		/* clock_ms */
 	struct addr addr;	/* whom it is counted for, if counted: --exchanges-per-ip */
 	int counted;
 

@@ -23,18 +23,24 @@ login_waits(struct caller *c)
 }
 
 void
-login_failed(struct caller *c, const struct str *credential)
+login_tell(const char *peer, long ms)
 {
 	char seconds[24];
+
+	snprintf(seconds, sizeof(seconds), "%ld", ms / 1000);
+	log_line(LOG_WARN, "logins_failing", "peer", peer, "wait", seconds, (char *)NULL);
+}
+
+void
+login_failed(struct caller *c, const struct str *credential)
+{
 	struct addr a;
 	long ms;
 
 	caller_address(c, &a);
 	ms = backoff_failed(c->d->logins, &a, credential->p, credential->len, clock_ms(CLOCK_STEADY));
-	if (ms == 0)
-		return;
-	snprintf(seconds, sizeof(seconds), "%ld", ms / 1000);
-	log_line(LOG_WARN, "logins_failing", "peer", c->peer, "wait", seconds, (char *)NULL);
+	if (ms > 0)
+		login_tell(c->peer, ms);
 }
 
 int

@@ -14,6 +14,9 @@ extern const char login_later[];	/* what to tell whom 429 refuses */
 /* 1: the caller's address has to wait, c->retry says how long. */
 int login_waits(struct caller *);
 
+/* Tell the log that peer has to wait so long. */
+void login_tell(const char *peer, long ms);
+
 /* This credential was a bad one. */
 void login_failed(struct caller *, const struct str *credential);
 

@@ -153,41 +153,6 @@ path_name_ok(const char *name)
 	    strcmp(name, "relay") != 0 && strcmp(name, "tunnel") != 0 && name[0] != '_';
 }
 
-static void
-fold(char *s)
-{
-	for (; *s != '\0'; s++)
-		if (*s >= 'A' && *s <= 'Z')
-			*s = (char)(*s - 'A' + 'a');
-}
-
-static int
-ends_in(const char *name, const char *tail)
-{
-	size_t n = strlen(name), t = strlen(tail);
-
-	return n >= t && strcmp(name + n - t, tail) == 0 && (n == t || name[n - t - 1] == '.');
-}
-
-/*
- * The daemon's own host names, and what stands in front of its domain, are no
- * custom domains: their holder would get everybody's handshakes, tokens and all.
- */
-static int
-reserved(const struct daemon_conf *conf, const char *name)
-{
-	char host[NAME_LEN_MAX + 1];
-
-	if (strchr(name, '.') == NULL)
-		return 0;
-	if (route_url_host(conf, host) && strcmp(host, name) == 0)
-		return 1;
-	if (conf->domain[0] != '\0')
-		return ends_in(name, conf->domain);
-	return strncmp(name, "tunnel.", 7) == 0 || strstr(name, ".tunnel.") != NULL ||
-	    ends_in(name, "localhost");
-}
-
 /* The strings of an array called name, each given to add. How many, or -1 and *why. */
 static int
 add_all(const struct json *j, const char *name, struct guard *g,
@@ -243,7 +208,7 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 		memcpy(name, "default", sizeof("default"));
 	if (json_get_bool(j, 0, "path", &want.path) == -1 || json_get_bool(j, 0, "share", &want.share) == -1)
 		rc = -1;
-	fold(name);
+	name_fold(name);
 	if (rc == -1 || !name_ok(name)) {
 		say_error(n, id, "bad_name", "a name is 1 to 63 of a-z, 0-9 and '-', first a letter or digit");
 		return;
@@ -252,7 +217,7 @@ listen_http(struct native *n, const struct json *j, uint32_t id)
 		say_error(n, id, "bad_name", "by path this name is the daemon's own");
 		return;
 	}
-	if (reserved(&n->d->conf, name)) {
+	if (route_reserved(&n->d->conf, name)) {
 		say_error(n, id, "forbidden", "this name is the daemon's own");
 		return;
 	}
@@ -563,7 +528,7 @@ name_allowed(struct str target, const char *scope)
 		return 0;
 	memcpy(name, target.p + skip, target.len);
 	name[target.len] = '\0';
-	fold(name);
+	name_fold(name);
 	return scope_has_name(scope, name);
 }
 

@@ -113,13 +113,18 @@ static void
 serve(struct call *c)
 {
 	int64_t began = clock_ms(CLOCK_STEADY);
-	char host[NET_ADDR_MAX];
+	void (*seen)(struct session *, const char *, unsigned, int64_t);
+	char host[NET_ADDR_MAX], what[ACCESS_SEEN_MAX];
 	struct str lead;
 	const char *why;
 
 	if ((why = find_holder(c)) == NULL && (why = check_guard(c)) == NULL && (why = open_stream(c, &lead)) == NULL)
 		why = tcp_run(&c->tcp, lead);
 	tcp_end(&c->tcp, why);
+	if (c->holder != NULL && (seen = c->holder->session->dialect->seen) != NULL) {
+		snprintf(what, sizeof(what), "%s from %s%s%s", c->name, c->peer, why != NULL ? ": " : "", why != NULL ? why : "");
+		seen(c->holder->session, what, 0, clock_ms(CLOCK_STEADY) - began);
+	}
 	if (c->holder != NULL)
 		registry_done(c->d->registry, c->holder);
 	if (why != NULL)

@@ -21,10 +21,10 @@
 #include "tunneld.h"
 
 /*
- * For every certificate and key, those of JWTs, their secret and their JWK Set, vtunnel's keys, and two logs: the folder it is in, and the one a link
+ * For every certificate and key, those of JWTs, their secret and their JWK Set, vtunnel's keys, those of SSH, and two logs: the folder it is in, and the one a link
  * leads to. And two for names.
  */
-enum { FOLDERS_MAX = 4 * TLS_PAIRS_MAX + 2 * (JWT_FILES_MAX + 3) + 4 + 2, ID_MAX = INT_MAX };
+enum { FOLDERS_MAX = 4 * TLS_PAIRS_MAX + 2 * (JWT_FILES_MAX + 4) + 4 + 2, ID_MAX = INT_MAX };
 
 struct account {
 	char name[USER_MAX];
@@ -223,7 +223,7 @@ relocate(const char *root, char *path)
 	free(top);
 }
 
-/* File i of those that are read again, on SIGHUP or, the JWK Set, at any time. NULL: there are no more. */
+/* File i of those that are read again, on SIGHUP or, the JWK Set and SSH's keys, at any time. NULL: there are no more. */
 static char *
 file_again(struct conf *c, int i)
 {
@@ -236,6 +236,8 @@ file_again(struct conf *c, int i)
 	i -= c->jwt.nkeys;
 	if (c->jwt.secret_file[0] != '\0' && i-- == 0)
 		return c->jwt.secret_file;
+	if (c->ssh.keys[0] != '\0' && i-- == 0)
+		return c->ssh.keys;
 	if (c->vtunnel_keys[0] != '\0' && i-- == 0)
 		return c->vtunnel_keys;
 	return c->jwt.jwks[0] != '\0' && !jwtauth_is_url(c->jwt.jwks) && i == 0 ? c->jwt.jwks : NULL;

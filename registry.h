@@ -50,6 +50,8 @@ struct dialect {
 	int cors;		/* its answers lose their CORS fields, and get ours */
 	/* In place of the preface, for streams that begin with a message of their own: once the stream's callbacks are set. 0, or -1: it cannot be had. */
 	int (*ask)(struct session *, struct stream *, const struct holder *, const char *peer, const char *local);
+	/* An exchange of its tunnels is over: what, as access_seen composes it ("GET /"); a port's caller has no status, 0. Any thread; must not block. */
+	void (*seen)(struct session *, const char *what, unsigned status, int64_t ms);
 };
 
 struct session {		/* made by a dialect; constant but for the members marked [r], the registry's */

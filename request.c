@@ -49,6 +49,16 @@ request_too_large(struct exchange *x)
 	return ending(V_ERROR, 413, x->told, "body_too_large");
 }
 
+struct ending
+request_refused(const struct exchange *x)
+{
+	if (x->to->proxy != NULL)
+		return ending(V_ERROR, 502, "the tunnel's client cannot reach the service", "stream_reset");
+	if (x->holder->session->dialect->ask != NULL)	/* it has been asked, and has tried */
+		return ending(V_ERROR, 502, "the local service cannot be reached", "stream_refused");
+	return ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset");
+}
+
 /* A write to the stream has failed. */
 static struct ending
 write_failed(struct exchange *x, int err)
@@ -64,9 +74,8 @@ write_failed(struct exchange *x, int err)
 	if (err == EINVAL)
 		return ending(V_ERROR, 400, "this tunnel's client cannot be told of such a request", "unspeakable");
 	if (x->to->proxy != NULL && !stream_over(x->s))
-		return ending(V_ERROR, 502, "the tunnel's client cannot reach the service", "stream_reset");
-	return stream_dead(x->s) && !stream_over(x->s) ?
-	    ending(V_ERROR, 503, "the tunnel's client refused the request", "stream_reset") :
+		return request_refused(x);
+	return stream_dead(x->s) && !stream_over(x->s) ? request_refused(x) :
 	    ending(V_ERROR, 502, "the tunnel's client has gone", "session_lost");
 }
 

@@ -41,6 +41,8 @@ int64_t request_patience_ms(const struct exchange *);	/* how long a response hea
 /* The content is, or will be, more than a whole message can hold. */
 size_t request_content_max(const struct exchange *);	/* bytes, of a client that takes it whole */
 struct ending request_too_large(struct exchange *);
+/* Its stream was reset before a byte came. */
+struct ending request_refused(const struct exchange *);
 
 /* Of a TCP port's caller, the address it has come to, in text; NULL for others. */
 const char *request_local(const struct exchange *, char text[NET_ADDR_MAX]);

@@ -106,6 +106,29 @@ route_url_host(const struct daemon_conf *conf, char host[NAME_LEN_MAX + 1])
 	return host[0] != '\0';
 }
 
+static int
+ends_in(const char *name, const char *tail)
+{
+	size_t n = strlen(name), t = strlen(tail);
+
+	return n >= t && strcmp(name + n - t, tail) == 0 && (n == t || name[n - t - 1] == '.');
+}
+
+int
+route_reserved(const struct daemon_conf *conf, const char *name)
+{
+	char host[NAME_LEN_MAX + 1];
+
+	if (strchr(name, '.') == NULL)
+		return 0;
+	if (route_url_host(conf, host) && strcmp(host, name) == 0)
+		return 1;
+	if (conf->domain[0] != '\0')
+		return ends_in(name, conf->domain);
+	return strncmp(name, "tunnel.", 7) == 0 || strstr(name, ".tunnel.") != NULL ||
+	    ends_in(name, "localhost");
+}
+
 /* The daemon's own host, which no client's name can take. */
 static int
 is_own(const struct daemon_conf *conf, const char *host)

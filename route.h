@@ -30,6 +30,12 @@ void route_fold(struct str host, char out[NAME_LEN_MAX + 1]);
 /* The host of --url, folded. 1, or 0: there is none. */
 int route_url_host(const struct daemon_conf *, char host[NAME_LEN_MAX + 1]);
 
+/*
+ * The daemon's own host names, and what stands in front of its domain, are no
+ * custom domains: their holder would get everybody's handshakes, tokens and all. 1 if name is such.
+ */
+int route_reserved(const struct daemon_conf *, const char *name);
+
 /* Does this (folded) Host name a tunnel, by --domain (.localhost without it) or as a custom domain? name is NUL-terminated. */
 int route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1]);
 

@@ -241,3 +241,11 @@ scope_only_name(const char *scope, char *out)
 	}
 	return found;
 }
+
+void
+name_fold(char *s)
+{
+	for (; *s != '\0'; s++)
+		if (*s >= 'A' && *s <= 'Z')
+			*s = (char)(*s - 'A' + 'a');
+}

@@ -26,8 +26,9 @@ unsigned scope_next_port(const char *scope, unsigned after);
 /* 1 and the scope's name in out[NAME_LEN_MAX + 1] if it holds just one, ports aside; else 0. */
 int scope_only_name(const char *scope, char *out);
 
-/* 1 if text is a name as above; upper case is refused (fold first). */
+/* 1 if text is a name as above; upper case is refused (fold first: name_fold). */
 int name_ok(const char *name);
+void name_fold(char *name);	/* A to Z to lower case */
 int domain_ok(const char *name);	/* and is not of digits alone, as no domain is */
 
 #endif

@@ -198,6 +198,7 @@ give_sockets(struct daemon *d, struct takeover *t)
 		begin(&b, text, "socket");
 		json_put_member(&b, "kind", t->have[i].connect ? "proxy" : "public");
 		put_bool(&b, "tls", t->have[i].tls);
+		put_bool(&b, "ssh", t->have[i].ssh);
 		put_bool(&b, "any", t->have[i].any);
 		put_bool(&b, "given", t->have[i].given);
 		if (say(t, &b, t->have[i].fd) == -1)
@@ -367,7 +368,7 @@ takeover_find(struct takeover *t, const struct daemon_listener *like, const stru
 
 	for (i = 0; i < t->n; i++) {
 		if (t->have[i].fd == -1 || (net_any_port(want) && (!t->have[i].any || t->have[i].tls != like->tls ||
-		    t->have[i].connect != like->connect)))
+		    t->have[i].connect != like->connect || t->have[i].ssh != like->ssh)))
 			continue;
 		net_local(t->have[i].fd, &ss);
 		if (!net_same(&ss, want))
@@ -408,7 +409,8 @@ take_socket(struct takeover *t, const struct line *l)
 	else if ((strcmp(kind, "public") == 0 || strcmp(kind, "proxy") == 0) && (family == AF_INET || family == AF_INET6) && t->n < LISTENERS_MAX) {
 		memset(at, 0, sizeof(*at));
 		at->connect = kind[1] == 'r';
-		if (json_get_bool(&l->j, 0, "tls", &at->tls) == -1 || json_get_bool(&l->j, 0, "any", &at->any) == -1 ||
+		if (json_get_bool(&l->j, 0, "tls", &at->tls) == -1 || json_get_bool(&l->j, 0, "ssh", &at->ssh) == -1 ||
+		    json_get_bool(&l->j, 0, "any", &at->any) == -1 ||
 		    json_get_bool(&l->j, 0, "given", &at->given) == -1)
 			return -1;
 		at->fd = t->fd;

@@ -3,7 +3,7 @@
  *
  * The new one says "takeover"; from then on both write JSON objects, one a line:
  *
- *	old	{"op":"socket","kind":"public","tls":false,"any":false,"given":false}	one a listening socket, which comes with it
+ *	old	{"op":"socket","kind":"public","tls":false,"ssh":false,"any":false,"given":false}	one a listening socket, which comes with it
  *	old	{"op":"socket","kind":"proxy","any":false,"given":false}	one a socket of the CONNECT proxy, likewise
  *	old	{"op":"socket","kind":"control"}
  *	old	{"op":"offer"}				those were all

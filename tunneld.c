@@ -12,6 +12,7 @@
 #include "log.h"
 #include "privileges.h"
 #include "sha256.h"
+#include "sshfront.h"
 #include "supervise.h"
 #include "takeover.h"
 #include "tunneld.h"
@@ -83,6 +84,7 @@ ask_running(void)
 			continue;
 		sup.sockets.fd[sup.sockets.n] = take.have[i].fd;
 		sup.sockets.connect[sup.sockets.n] = take.have[i].connect;
+		sup.sockets.ssh[sup.sockets.n] = take.have[i].ssh;
 		sup.sockets.tls[sup.sockets.n++] = take.have[i].tls;
 		take.have[i].fd = -1;
 	}
@@ -115,29 +117,39 @@ listen_on(struct daemon_listener *l, int n, const char *text, struct daemon_list
 	return n;
 }
 
-/* Sockets that are there already: the CONNECT proxy's, or all others. */
+enum kind { KIND_HTTP, KIND_CONNECT, KIND_SSH };
+
+/* What socket i of the supervisor's is for. */
+static enum kind
+kind_of(int i)
+{
+	return sup.sockets.connect[i] ? KIND_CONNECT : sup.sockets.ssh[i] ? KIND_SSH : KIND_HTTP;
+}
+
+/* Sockets of this kind that are there already. */
 static int
-given(int connect)
+given(enum kind kind)
 {
 	int i, n = 0;
 
 	for (i = 0; i < sup.sockets.n; i++)
-		n += sup.sockets.connect[i] == connect;
+		n += kind_of(i) == kind;
 	return n;
 }
 
 /* They are in place of our own. How many there are then. */
 static int
-add_given(struct daemon_listener *l, int n, int connect)
+add_given(struct daemon_listener *l, int n, enum kind kind)
 {
 	int i;
 
 	for (i = 0; i < sup.sockets.n; i++) {
-		if (sup.sockets.connect[i] != connect)
+		if (kind_of(i) != kind)
 			continue;
 		l[n].fd = sup.sockets.fd[i];
 		l[n].tls = sup.sockets.tls[i];
-		l[n].connect = connect;
+		l[n].connect = kind == KIND_CONNECT;
+		l[n].ssh = kind == KIND_SSH;
 		l[n++].given = 1;
 	}
 	return n;
@@ -166,7 +178,7 @@ listen_all(struct daemon_listener l[LISTENERS_MAX])
 	int i, n, first;
 
 	memset(l, 0, LISTENERS_MAX * sizeof(*l));
-	first = n = add_given(l, 0, 0);
+	first = n = add_given(l, 0, KIND_HTTP);
 	for (i = 0; first == 0 && i < conf.nlisten; i++) {
 		memset(&like, 0, sizeof(like));
 		like.proxy = conf.proxy[i];
@@ -174,8 +186,8 @@ listen_all(struct daemon_listener l[LISTENERS_MAX])
 		n = listen_on(l, n, conf.listen[i], like);
 	}
 	first = n;
-	n = add_given(l, n, 1);
-	for (i = 0; n == first && i < conf.nproxy_at; i++) {
+	n = add_given(l, n, KIND_CONNECT);
+	for (i = 0; given(KIND_CONNECT) == 0 && i < conf.nproxy_at; i++) {
 		memset(&like, 0, sizeof(like));
 		like.connect = 1;
 		n = listen_on(l, n, conf.proxy_at[i], like);
@@ -184,6 +196,11 @@ listen_all(struct daemon_listener l[LISTENERS_MAX])
 		net_local(l[i].fd, &ss);
 		check_proxy_at(&ss);
 	}
+	memset(&like, 0, sizeof(like));
+	like.ssh = 1;
+	n = add_given(l, n, KIND_SSH);
+	for (i = 0; given(KIND_SSH) == 0 && i < conf.ssh.nlisten; i++)
+		n = listen_on(l, n, conf.ssh.listen[i], like);
 	if (conf.takeover)
 		takeover_drop(&take);
 	return n;
@@ -247,7 +264,7 @@ check_proxy(void)
 
 	if (conf.pass_verb[0] != '\0')
 		die(EXIT_USAGE, "--proxy-pass: '%s' is without its TARGET", conf.pass_verb);
-	n += given(1);
+	n += given(KIND_CONNECT);
 	if (n == 0 && (conf.d.npass > 0 || conf.proxy_auth[0] != '\0'))
 		die(EXIT_USAGE, "--proxy-pass and --proxy-auth-file are for the proxy, which is off without --proxy");
 	for (i = 0; i < conf.nproxy_at; i++) {
@@ -272,7 +289,7 @@ load_tls(void)
 
 	for (i = 0; i < sup.sockets.n; i++)
 		n += sup.sockets.tls[i];
-	for (i = 0; given(0) == 0 && i < conf.nlisten; i++)
+	for (i = 0; given(KIND_HTTP) == 0 && i < conf.nlisten; i++)
 		n += conf.tls[i];
 	if (n > 0 && conf.ncerts == 0)
 		die(EXIT_USAGE, "a listener with ,tls needs --cert FILE and --key FILE");
@@ -362,6 +379,31 @@ load_relay(void)
 	if ((t = tls_client_new(&trust, why)) == NULL && trust.ca != NULL)
 		die(1, "--relay-ca: %s", why);
 	return t;
+}
+
+static int
+wants_ssh(void)
+{
+	return conf.ssh.nlisten > 0 || given(KIND_SSH) > 0;
+}
+
+/* The host key and the clients' keys. NULL: nobody listens for SSH. state: the folder; -1: only look (--check). */
+static struct sshfront *
+load_ssh(int state)
+{
+	struct sshfront_conf c = { conf.ssh.host_key, state, conf.state, conf.ssh.keys };
+	struct sshfront *f;
+	char why[SSHFRONT_WHY_MAX];
+
+	if (!wants_ssh() && (conf.ssh.keys[0] != '\0' || conf.ssh.host_key[0] != '\0'))
+		die(EXIT_USAGE, "--ssh-keys and --ssh-host-key are for --ssh-listen [HOST:]PORT, which is not given");
+	if (!wants_ssh())
+		return NULL;
+	if (conf.ssh.keys[0] == '\0')
+		die(EXIT_USAGE, "--ssh-listen needs --ssh-keys FILE: whose keys may come in");
+	if ((f = sshfront_new(&c, why)) == NULL)
+		die(1, "%s", why);
+	return f;
 }
 
 static int
@@ -469,6 +511,7 @@ serve(void)
 	if (daemon_init(&d, &conf.d, state_dir, why, sizeof(why)) == -1)
 		die(1, "%s: %s", conf.state, why);
 	d.jwt = jwt;
+	d.ssh_front = load_ssh(state_dir);
 	if ((d.vtunnel = load_vtunnel(state_dir)) != NULL)
 		vtunnel_tell(d.vtunnel);
 	if (jwt != NULL && conf.d.jwt.jwks != NULL && conf.d.jwt.audience == NULL)
@@ -505,6 +548,7 @@ told(int rc)
 int
 main(int argc, char **argv)
 {
+	struct sshfront *ssh;
 	struct tls_server *tls;
 	struct jwtauth *jwt;
 	struct tls_client *relay;
@@ -523,6 +567,8 @@ main(int argc, char **argv)
 			jwtauth_free(jwt);
 		if ((relay = load_relay()) != NULL)
 			tls_client_free(relay);
+		if ((ssh = load_ssh(-1)) != NULL)
+			sshfront_free(ssh);
 		find_bind();
 		if ((vtunnel = load_vtunnel(-1)) != NULL)
 			vtunnel_free(vtunnel);

@@ -22,6 +22,11 @@ struct conf {
 	struct daemon_conf d;
 	char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
 	int tls[LISTEN_TEXTS], proxy[LISTEN_TEXTS], nlisten;
+	struct {		/* for OpenSSH's clients */
+		char listen[LISTEN_TEXTS][NET_HOST_MAX + 8];
+		int nlisten;
+		char host_key[FILE_PATH_MAX], keys[FILE_PATH_MAX];	/* "": not given */
+	} ssh;
 	char proxy_at[LISTEN_TEXTS][NET_HOST_MAX + 8];	/* the CONNECT proxy's */
 	int nproxy_at, pass_none;
 	char proxy_auth[FILE_PATH_MAX], pass_verb[8];	/* as relay_verb */
