@@ -12,8 +12,8 @@ TLSOBJ_none = tls_none.o jwtsig_none.o
 TLSLIBS_bearssl = -lbearssl
 TLSLIBS_libtls = -ltls -lcrypto
 # SSH likewise.
-SSHOBJ_yes = sshcrypt.o sshwire.o sshkey.o sshkex.o sshauth.o sshtrans.o ssh.o sshin.o sshout.o sshtcp.o sshlink.o sshsess.o sshkeys.o sshpriv.o sshallow.o sshterm.o sshforward.o sshfront.o vtunnel.o vtunnelauth.o
-SSHOBJ_no = ssh_none.o sshfront_none.o
+SSHOBJ_yes = sshcrypt.o sshwire.o sshkey.o sshkex.o sshauth.o sshtrans.o ssh.o sshin.o sshout.o sshtcp.o sshlink.o sshsess.o sshkeys.o sshpriv.o sshallow.o sshterm.o sshforward.o sshfront.o vtunnel.o vtunnelauth.o agentvtunnel.o
+SSHOBJ_no = ssh_none.o sshfront_none.o agentvtunnel_none.o
 JWTED_yes = jwted_sodium.o
 JWTED_no = jwted_none.o
 SSHLIBS_yes = -lsodium -lbearssl
@@ -49,7 +49,7 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	wsproxy.h wsproxymsg.h wsraw.h x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o
 # The client verifies no JWT: it does not drag libsodium in for that.
-CLIENT = jwted_none.o tunnel.o saved.o show.o runner.o relaycmd.o
+CLIENT = jwted_none.o tunnel.o saved.o show.o runner.o relaycmd.o keygen.o
 TESTS = test/backoff_test test/base64_test test/bifrostmsg_test test/body_test test/cidr_test test/clientmsg_test test/guard_test test/handshake_test \
 	test/http_test test/json_test test/jsonscan_test test/jwks_test test/jwt_test test/jwtkey_test \
 	test/limit_test test/link_test test/netrule_test \

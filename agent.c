@@ -48,6 +48,25 @@ agent_finish(struct tunnel_client *c, enum tunnel_end end, const char *why, int 
 	close_all(c, all, n);
 }
 
+static void
+watch_all(struct tunnel_client *c)
+{
+	void *all[2 * LANES_MAX];
+	struct session *s;
+	int n = 0;
+
+	pthread_mutex_lock(&c->mtx);
+	for (s = c->sessions; s != NULL && n < 2 * LANES_MAX; s = s->next) {
+		c->dialect->ref(s->impl);
+		all[n++] = s->impl;
+	}
+	pthread_mutex_unlock(&c->mtx);
+	while (n-- > 0) {
+		c->dialect->watch(all[n]);
+		c->dialect->unref(all[n]);
+	}
+}
+
 void
 agent_look(struct tunnel_client *c)
 {
@@ -69,6 +88,8 @@ agent_look(struct tunnel_client *c)
 	}
 	pthread_mutex_unlock(&c->mtx);
 	close_all(c, all, n);
+	if (c->dialect->watch != NULL)
+		watch_all(c);
 }
 
 /* Tunnels. */
@@ -93,6 +114,41 @@ agent_first(struct tunnel_client *c)
 	i = agent_first_locked(c);
 	pthread_mutex_unlock(&c->mtx);
 	return i;
+}
+
+void
+agent_lost(struct tunnel_client *c, struct session *s, int i, enum tunnel_end end, const char *code,
+    const char *message)
+{
+	void *all[2 * LANES_MAX];
+	struct session *other;
+	char why[WHY_MAX];
+	int n = 0, news, last, gently;
+
+	pthread_mutex_lock(&c->mtx);
+	news = !c->tunnel[i].lost;
+	c->tunnel[i].lost = 1;
+	c->taken |= strcmp(code, "taken_over") == 0;
+	gently = c->taken;
+	last = agent_first_locked(c) == -1;
+	/* what other lanes hold of it they give back; those still asking do so when they are answered */
+	for (other = c->sessions; news && !last && other != NULL && n < 2 * LANES_MAX; other = other->next)
+		if (c->dialect->give_up != NULL && other != s && other->state[i] == LISTEN_READY) {
+			c->dialect->ref(other->impl);
+			all[n++] = other->impl;
+		}
+	pthread_mutex_unlock(&c->mtx);
+	if (!news)
+		return;
+	while (n > 0) {
+		c->dialect->give_up(all[--n], i);
+		c->dialect->unref(all[n]);
+	}
+	if (c->events.lost != NULL)
+		c->events.lost(c->arg, i, code, message);
+	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
+	if (last)
+		agent_finish(c, end, why, gently);
 }
 
 /* Sessions. */
@@ -167,6 +223,9 @@ run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	leave(&s);
 	snprintf(why, whylen, "connection lost: %s (%d)", reason, code);
 	c->dialect->ended(&s, code, why, whylen);
+	pthread_mutex_lock(&c->mtx);
+	go_on &= !c->over;	/* that may have ended it */
+	pthread_mutex_unlock(&c->mtx);
 	c->dialect->unref(s.impl);
 	return go_on;
 }

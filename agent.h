@@ -1,6 +1,6 @@
 /*
  * agent.h: what the client's files share: client.c (options, start and end), agent.c (lanes: connections that are kept up),
- * reach.c (from nothing to a WebSocket) and a file for what a session speaks: agentnative.c, agentmsg.c.
+ * reach.c (from nothing to a WebSocket) and a file for what a session speaks: agentnative.c, agentmsg.c, agentvtunnel.c.
  */
 #ifndef AGENT_H
 #define AGENT_H
@@ -12,6 +12,7 @@
 #include "local.h"
 #include "net.h"
 #include "proxy.h"
+#include "sha256.h"
 #include "tunnel.h"
 #include "wake.h"
 
@@ -71,8 +72,8 @@ struct lane {			/* one of --connections */
 };
 
 struct tunnel {			/* its listen id is its number plus 1 */
-	char name[NAME_MAX_];	/* "": the daemon chooses */
-	int tcp, port, public;	/* as in tunnel.h; with tcp there is no name */
+	char name[NAME_MAX_];	/* "": the daemon chooses; with tcp: a domain, or "" */
+	int tcp, port, public;	/* as in tunnel.h; a domain's port: [c] the server's own for it, as last told, or 0 */
 	char target[NET_HOST_MAX + 16];	/* as shown */
 	int path;
 	char url[URL_MAX];	/* [c] as last told */
@@ -85,8 +86,13 @@ struct agent_dialect {		/* what the lanes need to know of what a session speaks 
 	const char *name;	/* as an option */
 	const char *server;	/* what is at the endpoint, for people */
 	const char *protocol;	/* the subprotocol, NULL: none */
+	const char *own_path;	/* what an endpoint's path may end with, though it is the dialect's to add; NULL: an endpoint has no path */
+	int tokenless;
 	int patient;		/* whatever answers, only a refusal of the token is final */
 	int timeout_ms;		/* for an answer of the local service, if nothing else is said; 0: none */
+	size_t memory;		/* for what all sessions hold, bytes */
+	/* The options, once all dialects' part of them has been taken: 0; or -1 and *why: what is wrong, or the dialect does not have. */
+	int (*take)(struct tunnel_client *, const struct tunnel_options *, const char **why);
 	/* The opening handshake's request-target and fields of its own, with their CRLF. */
 	void (*request)(struct lane *, struct shake *, struct buf *target, struct buf *fields);
 	/* What an answer but 101 means: 1: try again, why says what it was ("": that has been told); 0: it is over. */
@@ -103,9 +109,18 @@ struct agent_dialect {		/* what the lanes need to know of what a session speaks 
 	int (*running)(void *impl);	/* exchanges */
 	void (*bye)(void *impl);	/* end it in order; never blocks */
 	void (*end)(void *impl);	/* link_run has returned */
+	/* Those that follow may be NULL. */
+	void (*give_up)(void *impl, int i);	/* tunnel i, which is lost, and which this session has; never blocks */
+	void (*watch)(void *impl);	/* every TICK_MS or so, after begin */
 };
 
-extern const struct agent_dialect agent_native, agent_pipegate, agent_bifrost;
+extern const struct agent_dialect agent_native, agent_pipegate, agent_bifrost, agent_vtunnel;
+
+struct agent_keys {		/* vtunnel's */
+	int has_seed, has_pin;
+	uint8_t seed[32];	/* ours, of Ed25519 */
+	uint8_t pin[SHA256_LEN];	/* SHA-256 of the host key's blob */
+};
 
 struct tunnel_client {
 	const struct agent_dialect *dialect;
@@ -116,7 +131,8 @@ struct tunnel_client {
 	struct endpoint endpoint;
 	struct proxy proxy;	/* host "": none */
 	struct tls_client *tls;	/* for an endpoint with TLS */
-	char *token;
+	char *token;		/* "": none */
+	struct agent_keys keys;
 	struct tunnel *tunnel;	/* [ntunnels] */
 	int ntunnels, share, nlanes;
 	char *guard;		/* of each listen: ',"auth":[...],"allow":[...]'; NULL: callers need nothing */
@@ -146,7 +162,7 @@ void client_free(struct tunnel_client *);
 
 /* It is over: the first reason counts. gently: the running exchanges may end. */
 void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why, int gently);
-void agent_look(struct tunnel_client *);	/* close sessions that are leaving and have nothing to do */
+void agent_look(struct tunnel_client *);	/* close sessions that are leaving and have nothing to do; watch the others */
 int agent_start(struct lane *);	/* a thread that connects, and serves: 0, or -1 with errno */
 /* Tunnel i is refused or taken away for good, told in session s (NULL: none). Over, with end, if it was the last one. */
 void agent_lost(struct tunnel_client *, struct session *s, int i, enum tunnel_end, const char *code, const char *message);
@@ -165,6 +181,10 @@ struct shake {			/* an opening handshake under way */
 /* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
 int reach(struct lane *, struct shake *, char *why, size_t whylen);
 int reach_refused(struct lane *, const struct shake *, char *why, size_t whylen);	/* the native dialect's */
+/* A status that the dialect's server does not give to what we have sent. Over, unless it once worked: 0. 1: try again. */
+int reach_strange(struct tunnel_client *, const struct shake *, char *why, size_t whylen);
+/* What is there is not what we look for, or will not have us: over, with why, unless it once was, or the dialect waits: 0. 1: try again. */
+int reach_hopeless(struct tunnel_client *, enum tunnel_end, const char *why);
 int reach_connect(struct tunnel_client *, struct conn *, char *why, size_t whylen);	/* the same, without the handshake */
 int reach_answer(struct shake *, int wakefd, const char **why);	/* read the answer's head: 0, or -1 */
 void reach_reason(struct shake *, int wakefd);	/* and some of its content */

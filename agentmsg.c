@@ -3,11 +3,15 @@
  * see agent.h and msgclient.h.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent.h"
 #include "bifrostmsg.h"
 #include "clock.h"
+#include "json.h"
+#include "jwt.h"
 #include "msgclient.h"
 #include "pipegatemsg.h"
 
@@ -21,6 +25,90 @@ enum {
 	RENEW_MS = 45000,	/* a PipeGate server may hold a connection that broke for 40 s, and forgets the next one with it */
 	NAME_TRIES = 8		/* of bifrost: a relay holds a name for up to a minute after a link broke */
 };
+
+/* Options. */
+
+/* PipeGate: the tunnel's name is what the token says. 0, or -1 and *why. */
+static int
+take_id(struct tunnel_client *c, const char **why)
+{
+	struct jwt *t = malloc(sizeof(*t));
+	char sub[JWT_TEXT_MAX + 1];
+	struct str id = { sub, 0 };
+	static const char no_sub[] = "has a JWT with a sub as its token";
+	struct buf b;
+	int rc = -1;
+
+	*why = no_sub;
+	if (t == NULL)
+		return -1;
+	/* the server is to judge it, but it must be one: as it is, it goes into a URL */
+	if (jwt_shaped(c->token, strlen(c->token)) && (jwt_parse(t, c->token, strlen(c->token), why) == 0 || t->claims.n > 0) &&
+	    json_get_str(&t->claims, 0, "sub", sub, sizeof(sub)) == 1 && sub[0] != '\0') {
+		id.len = strlen(sub);
+		buf_init(&b, c->id, sizeof(c->id) - 1);
+		pipegate_put_path(&b, id);
+		c->id[b.len] = '\0';
+		rc = 0;
+	}
+	*why = no_sub;
+	wipe(t, sizeof(*t));
+	free(t);
+	return rc;
+}
+
+/* What a dialect without registrations cannot have: NULL, or what is wrong with it. */
+static const char *
+not_native(const struct tunnel_client *c, const struct tunnel_options *o)
+{
+	const struct tunnel *t = &c->tunnel[0];
+
+	if (c->ntunnels > 1)
+		return "has one tunnel";
+	if (t->tcp)
+		return "has no TCP ports";
+	if (t->path)
+		return c->dialect == &agent_pipegate ? "has no --path: its tunnels are paths anyway" : "has no --path";
+	if (o->share || o->connections > 1)
+		return "has no --share and --connections: a name is one session's";
+	if (o->key != NULL || o->host_key != NULL)
+		return "has no --key-file and --host-key";
+	if (o->nauth + o->nallow > 0)
+		return "has no --auth-file, TUNNEL_AUTH and --allow: the server would let any caller in";
+	if (c->dialect == &agent_pipegate && t->name[0] != '\0' && strcasecmp(t->name, c->id) != 0)
+		return "has no --name: the token's sub is the name";
+	if (c->dialect == &agent_bifrost && strchr(t->name, '.') != NULL)
+		return "has no custom domains";
+	return NULL;
+}
+
+/* Where callers come to, as far as a client can know. */
+static void
+guess_url(struct tunnel_client *c)
+{
+	const struct endpoint *e = &c->endpoint;
+	struct tunnel *t = &c->tunnel[0];
+	const char *scheme = e->tls ? "https" : "http";
+
+	if (c->dialect == &agent_pipegate) {
+		snprintf(c->prefix, sizeof(c->prefix), "%s/%s", e->path, c->id);
+		snprintf(t->url, sizeof(t->url), "%s://%s%s/", scheme, e->authority, c->prefix);
+	} else
+		snprintf(t->url, sizeof(t->url), "%s://%s%s%s", scheme, t->name, t->name[0] != '\0' ? "." : "", e->authority);
+}
+
+static int
+take(struct tunnel_client *c, const struct tunnel_options *o, const char **why)
+{
+	if (c->dialect == &agent_pipegate && take_id(c, why) == -1)
+		return -1;
+	if ((*why = not_native(c, o)) != NULL)
+		return -1;
+	guess_url(c);
+	return 0;
+}
+
+/* Sessions. */
 
 static struct msgclient *
 msgclient_of(const struct session *s)
@@ -200,8 +288,9 @@ pipegate_ended(struct session *s, int code, char *why, size_t whylen)
 }
 
 const struct agent_dialect agent_pipegate = {
-	"pipegate", "PipeGate server", NULL, 1, PIPEGATE_TIMEOUT_MS, pipegate_request, pipegate_refused, pipegate_open, begin, pipegate_ended,
-	link_of, ref, unref, running, bye, end
+	.name = "pipegate", .server = "PipeGate server", .own_path = "", .patient = 1, .timeout_ms = PIPEGATE_TIMEOUT_MS,
+	.memory = MSGCLIENT_MEMORY, .take = take, .request = pipegate_request, .refused = pipegate_refused, .open = pipegate_open,
+	.begin = begin, .ended = pipegate_ended, .link = link_of, .ref = ref, .unref = unref, .running = running, .bye = bye, .end = end
 };
 
 /* bifrost. */
@@ -252,6 +341,7 @@ bifrost_ended(struct session *s, int code, char *why, size_t whylen)
 }
 
 const struct agent_dialect agent_bifrost = {
-	"bifrost", "bifrost relay", NULL, 1, BIFROST_TIMEOUT_MS, bifrost_request, not_now, bifrost_open, begin, bifrost_ended,
-	link_of, ref, unref, running, bye, end
+	.name = "bifrost", .server = "bifrost relay", .own_path = "/_bifrost", .patient = 1, .timeout_ms = BIFROST_TIMEOUT_MS,
+	.memory = MSGCLIENT_MEMORY, .take = take, .request = bifrost_request, .refused = not_now, .open = bifrost_open,
+	.begin = begin, .ended = bifrost_ended, .link = link_of, .ref = ref, .unref = unref, .running = running, .bye = bye, .end = end
 };

@@ -15,7 +15,7 @@ mux_of(const struct session *s)
 }
 
 static void
-say_unlisten(struct mux *m, int i)
+say_unlisten(void *impl, int i)
 {
 	char text[64];
 	struct buf b;
@@ -26,42 +26,7 @@ say_unlisten(struct mux *m, int i)
 	json_put_name(&b, "id");
 	buf_u64(&b, (unsigned)i + 1);
 	buf_str(&b, "}");
-	mux_control(m, text, b.len);
-}
-
-void
-agent_lost(struct tunnel_client *c, struct session *s, int i, enum tunnel_end end, const char *code,
-    const char *message)
-{
-	void *all[2 * LANES_MAX];
-	struct session *other;
-	char why[WHY_MAX];
-	int n = 0, news, last, gently;
-
-	pthread_mutex_lock(&c->mtx);
-	news = !c->tunnel[i].lost;
-	c->tunnel[i].lost = 1;
-	c->taken |= strcmp(code, "taken_over") == 0;
-	gently = c->taken;
-	last = agent_first_locked(c) == -1;
-	/* what other lanes hold of it they give back; those still asking do so when they are answered */
-	for (other = c->sessions; news && !last && other != NULL && n < 2 * LANES_MAX; other = other->next)
-		if (other != s && other->state[i] == LISTEN_READY) {
-			c->dialect->ref(other->impl);
-			all[n++] = other->impl;
-		}
-	pthread_mutex_unlock(&c->mtx);
-	if (!news)
-		return;
-	while (n > 0) {
-		say_unlisten(all[--n], i);
-		c->dialect->unref(all[n]);
-	}
-	if (c->events.lost != NULL)
-		c->events.lost(c->arg, i, code, message);
-	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
-	if (last)
-		agent_finish(c, end, why, gently);
+	mux_control(impl, text, b.len);
 }
 
 /* The control stream, in a session's reader. */
@@ -419,6 +384,26 @@ end(void *impl)
 	mux_end(impl);
 }
 
+static int
+take(struct tunnel_client *c, const struct tunnel_options *o, const char **why)
+{
+	int i;
+
+	*why = "has its time from the daemon: --timeout is for pipegate and bifrost";
+	if (o->timeout_ms != 0)
+		return -1;
+	*why = "has no --key-file and --host-key";
+	if (o->key != NULL || o->host_key != NULL)
+		return -1;
+	*why = "has no domains: give a port";
+	for (i = 0; i < c->ntunnels; i++)
+		if (c->tunnel[i].tcp && c->tunnel[i].name[0] != '\0')
+			return -1;
+	return 0;
+}
+
 const struct agent_dialect agent_native = {
-	"native", "tunneld", "tunnel.v1", 0, 0, request, reach_refused, open_session, say_hello, ended, link_of, ref, unref, running, bye, end
+	.name = "native", .server = "tunneld", .protocol = "tunnel.v1", .memory = BUFFER_MAX, .take = take,
+	.request = request, .refused = reach_refused, .open = open_session, .begin = say_hello, .ended = ended,
+	.link = link_of, .ref = ref, .unref = unref, .running = running, .bye = bye, .end = end, .give_up = say_unlisten
 };

@@ -1,6 +1,6 @@
 /*
  * cli.h: what the client's files share: tunnel.c (options, start), saved.c (the folder of
- * saved settings), show.c (what happens, as lines), runner.c (signals, --run, --wait), relaycmd.c (relay).
+ * saved settings), show.c (what happens, as lines), runner.c (signals, --run, --wait), relaycmd.c (relay), keygen.c (keygen).
  * Of the program, not of the library.
  */
 #ifndef CLI_H
@@ -13,7 +13,7 @@ enum {
 	CLI_PATH_MAX = 1024,
 	CLI_TOKEN_MAX = 8192,
 	PROXY_SIZE = 4096,	/* credentials may be percent-encoded */
-	PINS_MAX = 8, PIN_SIZE = 64,
+	PINS_MAX = 8, PIN_SIZE = 64, KEY_SIZE = 128,
 	NAME_SIZE = 256, TARGET_SIZE = 300,
 	GUARDS_MAX = 64, AUTH_SIZE = 256, NET_SIZE = 64,
 	CLI_WHY_MAX = 600
@@ -26,7 +26,7 @@ struct tunnels {
 		char target[TARGET_SIZE];
 	} t[TUNNEL_MAX];
 	int n;
-	int tcp;		/* the names are ports, "9000", or "0" for any */
+	int tcp;		/* the names are ports, "9000", or "0" for any; with vtunnel domains, too */
 };
 
 struct conf {
@@ -39,6 +39,7 @@ struct conf {
 	char auth_file[CLI_PATH_MAX], auth[GUARDS_MAX][AUTH_SIZE], allow[GUARDS_MAX][NET_SIZE];
 	int has_auth_file, nauth, nallow;
 	int public, proxy_protocol;	/* of TCP ports */
+	char key_file[CLI_PATH_MAX], host_key[PIN_SIZE], key[KEY_SIZE];	/* vtunnel's; "": none */
 	char dialect[16];	/* "": the saved one's, if the saved endpoint is used; else native */
 	long timeout_ms;	/* 0: the dialect's */
 	struct tunnels tunnels;
@@ -54,7 +55,7 @@ const char *set_pin(void *conf, const char *);
 
 /* saved.c */
 void saved_use(const struct conf *, const char *endpoint, const char *token);	/* save them, the pins and the dialect */
-void saved_read(struct conf *);		/* endpoint, pins, dialect and token, where conf has none yet */
+void saved_read(struct conf *);		/* endpoint, pins, dialect, and token or key, where conf has none yet */
 void saved_auth(struct conf *);		/* the lines of --auth-file, or TUNNEL_AUTH */
 int read_line(int fd, char *out, size_t cap);	/* 0, or -1 if there is none or it is too long */
 /*
@@ -73,6 +74,9 @@ void escape(char *out, size_t cap, const char *s);	/* bytes from the network as 
 
 /* relaycmd.c */
 int relay_command(const struct conf *, const char *host, const char *port);	/* until it is over; the exit status */
+
+/* keygen.c */
+int keygen_command(const char *file);	/* NULL: both keys go to standard output; the exit status */
 
 /* runner.c */
 int runner(const struct conf *);	/* serve, until it is over; the exit status */

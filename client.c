@@ -28,7 +28,7 @@ enum {
 static const struct agent_dialect *
 find_dialect(const char *name)
 {
-	static const struct agent_dialect *const all[] = { &agent_native, &agent_pipegate, &agent_bifrost };
+	static const struct agent_dialect *const all[] = { &agent_native, &agent_pipegate, &agent_bifrost, &agent_vtunnel };
 	size_t i;
 
 	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -41,19 +41,19 @@ find_dialect(const char *name)
 static int
 take_path(struct tunnel_client *c, const char *path, const char **why)
 {
-	static const char own[] = "/_bifrost";
 	struct endpoint *e = &c->endpoint;
-	size_t len = strlen(path), i;
+	const char *own = c->dialect->own_path;
+	size_t len = strlen(path), nown = own != NULL ? strlen(own) : 0, i;
 
 	*why = "has a query: the token is not a part of the endpoint";
 	if (strpbrk(path, "?#") != NULL)
 		return -1;
 	while (len > 0 && path[len - 1] == '/')
 		len--;
-	if (c->dialect == &agent_bifrost && len >= sizeof(own) - 1 && memcmp(path + len - (sizeof(own) - 1), own, sizeof(own) - 1) == 0)
-		len -= sizeof(own) - 1;
-	*why = c->dialect == &agent_native ? "has a path: a tunneld is the whole of its host" : "has a path that is too long, or no path";
-	if (len >= sizeof(e->path) || (len > 0 && c->dialect == &agent_native))
+	if (len >= nown && nown > 0 && memcmp(path + len - nown, own, nown) == 0)
+		len -= nown;
+	*why = own == NULL ? "has a path: a tunneld is the whole of its host" : "has a path that is too long, or no path";
+	if (len >= sizeof(e->path) || (len > 0 && own == NULL))
 		return -1;
 	for (i = 0; i < len; i++)
 		if (path[i] <= ' ' || path[i] > '~')
@@ -263,34 +263,78 @@ complain(char *why, size_t whylen, const char *word, const char *wrong)
 	return -1;
 }
 
+/* A target as it is shown: "unix:/path", "localhost:3000", "[::1]:3000", with what stands in front of a host. */
+static void
+show_target(struct tunnel *t, const struct local_target *to, const char *scheme)
+{
+	if (to->port[0] == '\0')
+		snprintf(t->target, sizeof(t->target), "unix:%.250s", to->host);
+	else
+		snprintf(t->target, sizeof(t->target), strchr(to->host, ':') != NULL ? "%s[%s]:%s" : "%s%s:%s", scheme, to->host, to->port);
+}
+
+/* Whom to trust at a target with TLS. 0, or -1 and why. */
+static int
+take_target_tls(struct local_service *lc, const struct tunnel_spec *spec, const char *ca, char *why, size_t whylen)
+{
+	char wrong[TLS_WHY_MAX];
+	struct tls_trust trust;
+
+	if (!lc->target.tls)
+		return 0;
+	memset(&trust, 0, sizeof(trust));
+	trust.ca = ca;
+	trust.insecure = spec->insecure_target;
+	return (lc->tls = tls_client_new(&trust, wrong)) != NULL ? 0 : complain(why, whylen, NULL, wrong);
+}
+
+/* "example.com", "*.example.com", "mail.*", each maybe with a port. 0, or -1. */
+static int
+take_domain(char *out, size_t cap, const char *domain)
+{
+	size_t n = strlen(domain), i;
+
+	if (n == 0 || n >= cap)
+		return -1;
+	for (i = 0; i <= n; i++) {
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:*", domain[i]) == NULL)
+			return -1;
+		out[i] = domain[i] >= 'A' && domain[i] <= 'Z' ? (char)(domain[i] - 'A' + 'a') : domain[i];
+	}
+	return 0;
+}
+
 /* One tunnel for a TCP port; its target has been parsed. 0, or -1 and why. */
 static int
-take_port(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, char *why, size_t whylen)
+take_port(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *ca, char *why, size_t whylen)
 {
 	const struct local_target *to = &lc->target;
 
-	if (strstr(spec->target, "://") != NULL)
-		return complain(why, whylen, spec->target, "is not PORT, HOST:PORT or unix:/PATH");
+	if (!to->raw && strstr(spec->target, "://") != NULL)
+		return complain(why, whylen, spec->target, "is not PORT, HOST:PORT, tls://HOST:PORT or unix:/PATH");
 	if (spec->port < 0 || spec->port > 65535)
 		return complain(why, whylen, NULL, "a port is a number from 1 to 65535, or 0 for any");
 	if (spec->proxy_protocol < 0 || spec->proxy_protocol > 2)
 		return complain(why, whylen, NULL, "the PROXY protocol has versions 1 and 2");
-	if (to->port[0] == '\0')
-		snprintf(t->target, sizeof(t->target), "unix:%.250s", to->host);
-	else
-		snprintf(t->target, sizeof(t->target), strchr(to->host, ':') != NULL ? "[%s]:%s" : "%s:%s", to->host, to->port);
+	if (spec->name != NULL && take_domain(t->name, sizeof(t->name), spec->name) == -1)
+		return complain(why, whylen, spec->name, "is no domain: a-z, 0-9, '-' and '.', maybe with '*.' in front or '.*' behind, and a port");
+	show_target(t, to, to->raw ? "tls://" : "");
 	t->tcp = lc->tcp = 1;
 	t->port = spec->port;
 	t->public = spec->public;
 	lc->proxy_protocol = spec->proxy_protocol;
-	return 0;
+	return take_target_tls(lc, spec, ca, why, whylen);
 }
 
 /* Another tunnel has its name, or its port. */
 static int
 same_tunnel(const struct tunnel *a, const struct tunnel *b)
 {
-	return a->tcp ? b->tcp && a->port != 0 && a->port == b->port : !b->tcp && strcmp(a->name, b->name) == 0;
+	if (a->tcp != b->tcp || a->port != b->port)
+		return 0;
+	if (a->port != 0)
+		return 1;
+	return !(a->tcp && a->name[0] == '\0') && strcmp(a->name, b->name) == 0;	/* any port is no port of another */
 }
 
 /* One tunnel, t, and what it leads to. 0, or -1 and why. */
@@ -298,33 +342,23 @@ static int
 take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *ca,
     char *why, size_t whylen)
 {
-	char wrong[TLS_WHY_MAX];
-	struct tls_trust trust;
 	const char *bad;
 
 	if (local_parse(&lc->target, spec->target, &bad) == -1)
 		return complain(why, whylen, spec->target, bad);
 	if (spec->tcp)
-		return take_port(t, lc, spec, why, whylen);
+		return take_port(t, lc, spec, ca, why, whylen);
+	if (lc->target.raw)
+		return complain(why, whylen, spec->target, "is for TCP ports: https:// is what HTTP has");
 	if (spec->name != NULL && take_name(t->name, sizeof(t->name), spec->name, strlen(spec->name)) == -1)
 		return complain(why, whylen, spec->name, no_name);
 	if (spec->host != NULL && !host_ok(spec->host))
 		return complain(why, whylen, spec->host, "is no Host");
-	if (lc->target.port[0] == '\0')
-		snprintf(t->target, sizeof(t->target), "unix:%.250s", lc->target.host);
-	else
-		snprintf(t->target, sizeof(t->target), strchr(lc->target.host, ':') != NULL ?
-		    "%s://[%s]:%s" : "%s://%s:%s", lc->target.tls ? "https" : "http",
-		    lc->target.host, lc->target.port);
+	show_target(t, &lc->target, lc->target.tls ? "https://" : "http://");
 	host_header(lc, spec->host);
 	t->path = spec->path;
 	lc->rewrite = spec->rewrite;
-	memset(&trust, 0, sizeof(trust));
-	trust.ca = ca;
-	trust.insecure = spec->insecure_target;
-	if (lc->target.tls && (lc->tls = tls_client_new(&trust, wrong)) == NULL)
-		return complain(why, whylen, NULL, wrong);
-	return 0;
+	return take_target_tls(lc, spec, ca, why, whylen);
 }
 
 /* The tunnels, which must differ. 0, or -1 and why. */
@@ -394,91 +428,16 @@ take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	return 0;
 }
 
-/* PipeGate: the tunnel's name is what the token says. 0, or -1 and *why. */
-static int
-take_id(struct tunnel_client *c, const char **why)
-{
-	struct jwt *t = malloc(sizeof(*t));
-	char sub[JWT_TEXT_MAX + 1];
-	struct str id = { sub, 0 };
-	struct buf b;
-	int rc = -1;
-
-	*why = "the token is no JWT with a sub, as PipeGate's are";
-	if (t == NULL)
-		return -1;
-	/* the server is to judge it, but it must be one: as it is, it goes into a URL */
-	if (jwt_shaped(c->token, strlen(c->token)) && (jwt_parse(t, c->token, strlen(c->token), why) == 0 || t->claims.n > 0) &&
-	    json_get_str(&t->claims, 0, "sub", sub, sizeof(sub)) == 1 && sub[0] != '\0') {
-		id.len = strlen(sub);
-		buf_init(&b, c->id, sizeof(c->id) - 1);
-		pipegate_put_path(&b, id);
-		c->id[b.len] = '\0';
-		rc = 0;
-	}
-	*why = "the token is no JWT with a sub, as PipeGate's are";
-	wipe(t, sizeof(*t));
-	free(t);
-	return rc;
-}
-
-/* What a dialect without registrations cannot have: NULL, or what is wrong with it. */
-static const char *
-not_native(const struct tunnel_client *c, const struct tunnel_options *o)
-{
-	const struct tunnel *t = &c->tunnel[0];
-
-	if (c->ntunnels > 1)
-		return "has one tunnel";
-	if (t->tcp)
-		return "has no TCP ports";
-	if (t->path)
-		return c->dialect == &agent_pipegate ? "has no --path: its tunnels are paths anyway" : "has no --path";
-	if (o->share || o->connections > 1)
-		return "has no --share and --connections: a name is one session's";
-	if (o->nauth + o->nallow > 0)
-		return "has no --auth-file, TUNNEL_AUTH and --allow: the server would let any caller in";
-	if (c->dialect == &agent_pipegate && t->name[0] != '\0' && strcasecmp(t->name, c->id) != 0)
-		return "has no --name: the token's sub is the name";
-	if (c->dialect == &agent_bifrost && strchr(t->name, '.') != NULL)
-		return "has no custom domains";
-	return NULL;
-}
-
-/* Where callers come to, as far as a client can know. */
-static void
-guess_url(struct tunnel_client *c)
-{
-	const struct endpoint *e = &c->endpoint;
-	struct tunnel *t = &c->tunnel[0];
-	const char *scheme = e->tls ? "https" : "http";
-
-	if (c->dialect == &agent_pipegate) {
-		snprintf(c->prefix, sizeof(c->prefix), "%s/%s", e->path, c->id);
-		snprintf(t->url, sizeof(t->url), "%s://%s%s/", scheme, e->authority, c->prefix);
-	} else
-		snprintf(t->url, sizeof(t->url), "%s://%s%s%s", scheme, t->name, t->name[0] != '\0' ? "." : "", e->authority);
-}
-
-/* What does not go with the dialect, once all else has been taken. 0, or -1 and why. */
+/* What the dialect makes of it, once all else has been taken. 0, or -1 and why. */
 static int
 take_dialect(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
 {
 	const char *wrong;
 
-	if (c->dialect == &agent_native) {
-		if (o->timeout_ms == 0)
-			return 0;
-		return complain(why, whylen, NULL, "--timeout is for the dialects pipegate and bifrost; here the daemon has one");
-	}
-	if (c->dialect == &agent_pipegate && take_id(c, &wrong) == -1)
-		return complain(why, whylen, NULL, wrong);
-	if ((wrong = not_native(c, o)) != NULL) {
-		snprintf(why, whylen, "the dialect %s %s", c->dialect->name, wrong);
-		return -1;
-	}
-	guess_url(c);
-	return 0;
+	if (c->dialect->take(c, o, &wrong) == 0)
+		return 0;
+	snprintf(why, whylen, "the dialect %s %s", c->dialect->name, wrong);
+	return -1;
 }
 
 int
@@ -487,15 +446,15 @@ client_place(struct tunnel_client *c, const struct tunnel_options *o, char *why,
 	const char *wrong = NULL;
 
 	if ((c->dialect = find_dialect(o->dialect)) == NULL)
-		return complain(why, whylen, o->dialect, "is no dialect: native, pipegate or bifrost");
+		return complain(why, whylen, o->dialect, "is no dialect: native, pipegate, bifrost or vtunnel");
 	if (parse_endpoint(c, o->endpoint, &wrong) == -1)
 		return complain(why, whylen, strpbrk(o->endpoint, "?#") != NULL ? NULL : o->endpoint,	/* a query may be a token */
 		    strpbrk(o->endpoint, "?#") != NULL ? "the endpoint has a query: the token is not a part of it" : wrong);
-	if (!token_ok(o->token))	/* never quoted */
+	if (!c->dialect->tokenless && !token_ok(o->token))	/* never quoted */
 		return complain(why, whylen, NULL, "the token is empty, or has bytes no token has");
 	if (take_proxy(c, o, &wrong) == -1)
 		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
-	if ((c->token = strdup(o->token)) == NULL || wake_open(&c->wake) == -1)
+	if ((c->token = strdup(c->dialect->tokenless ? "" : o->token)) == NULL || wake_open(&c->wake) == -1)
 		return complain(why, whylen, NULL, "no memory or descriptors");
 	return take_trust(c, o, why, whylen);
 }
@@ -542,7 +501,7 @@ make_ready(struct tunnel_client *c, const struct tunnel_options *o, const struct
 	c->nlanes = o->connections > 1 ? o->connections : 1;
 	c->share = o->share || c->nlanes > 1;
 	c->stack = o->stack != 0 ? o->stack : STACK_DEFAULT;
-	c->budget.left = c->budget.size = c->dialect == &agent_native ? BUFFER_MAX : MSGCLIENT_MEMORY;
+	c->budget.left = c->budget.size = c->dialect->memory;
 	lc.service = service;
 	lc.n = c->ntunnels;
 	lc.stack = c->stack;
@@ -575,6 +534,7 @@ client_free(struct tunnel_client *c)
 		wipe(c->token, strlen(c->token));
 		free(c->token);
 	}
+	wipe(&c->keys, sizeof(c->keys));
 	wipe(&c->proxy, sizeof(c->proxy));
 	if (c->tls != NULL)
 		tls_client_free(c->tls);

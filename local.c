@@ -19,7 +19,7 @@ local_parse(struct local_target *t, const char *text, const char **why)
 	char host[NET_HOST_MAX + 8];
 	const char *port = NULL;	/* what the scheme implies */
 
-	t->tls = 0;
+	t->tls = t->raw = 0;
 	if (strncmp(text, "unix:", 5) == 0) {
 		if (text[5] == '\0' || strlen(text + 5) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 			*why = "unix: needs the path of a socket, not too long";
@@ -30,14 +30,18 @@ local_parse(struct local_target *t, const char *text, const char **why)
 		return 0;
 	}
 	t->tls = strncmp(text, "https://", 8) == 0;
-	if (t->tls || strncmp(text, "http://", 7) == 0) {
+	t->raw = strncmp(text, "tls://", 6) == 0;
+	if (t->raw) {
+		text += 6;
+		t->tls = 1;
+	} else if (t->tls || strncmp(text, "http://", 7) == 0) {
 		text += t->tls ? 8 : 7;
 		port = t->tls ? ":443" : ":80";
 	}
 	len = strlen(text);
 	if (len > 0 && text[len - 1] == '/')
 		len--;
-	*why = "is not PORT, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH";
+	*why = t->raw ? "is not tls://HOST:PORT" : "is not PORT, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH";
 	if (len == 0 || len >= sizeof(host) - 5)
 		return -1;
 	memcpy(host, text, len);
@@ -45,7 +49,7 @@ local_parse(struct local_target *t, const char *text, const char **why)
 	if (port != NULL && (strchr(host, ':') == NULL || host[len - 1] == ']'))
 		memcpy(host + len, port, strlen(port) + 1);
 	if (net_split(host, t->host, t->port) == -1 || strcmp(t->port, "0") == 0 ||
-	    strcmp(t->host, "*") == 0)
+	    strcmp(t->host, "*") == 0 || (t->raw && t->host[0] == '\0'))
 		return -1;
 	if (t->host[0] == '\0')
 		memcpy(t->host, "localhost", sizeof("localhost"));

@@ -19,6 +19,7 @@ struct local_target {
 	char host[NET_HOST_MAX];	/* or the path of a unix socket */
 	char port[6];			/* "": unix socket */
 	int tls;
+	int raw;			/* with tls: no HTTP is in it */
 };
 
 struct local_service {		/* what a tunnel leads to */
@@ -26,7 +27,7 @@ struct local_service {		/* what a tunnel leads to */
 	char host_header[NET_HOST_MAX + 8];	/* Host for the service; "": the caller's stays */
 	struct tls_client *tls;		/* for a target with TLS; freed with the local */
 	int rewrite;			/* URLs in responses are made the caller's: reverse.h */
-	int tcp;			/* plain connections, and no HTTP: of the above only target counts */
+	int tcp;			/* plain connections, and no HTTP: of the above only target and its tls count */
 	int proxy_protocol;		/* with tcp: see tunnel.h */
 	int64_t timeout_ms;		/* for an exchange, from its request to the end of the response; 0: none */
 };
@@ -39,7 +40,7 @@ struct local_conf {
 	void *arg;
 };
 
-/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "unix:/path". 0, or -1 and *why, a constant string. */
+/* "3000", "host:port", "http://host[:port]", "https://host[:port]", "tls://host:port", "unix:/path". 0, or -1 and *why, a constant string. */
 int local_parse(struct local_target *, const char *text, const char **why);
 
 struct local *local_new(const struct local_conf *);	/* NULL: no memory; then the tls are still the caller's */
@@ -55,6 +56,17 @@ int local_accept(struct local *, struct stream *);
  * or descriptor, and the stream is as it was.
  */
 int local_begin_locked(struct local *, struct stream *);
+
+struct local_raw {		/* a session's, whose streams have no preface; on a thread of the local's, no lock held */
+	void (*reached)(void *arg, struct stream *, const char *why);	/* the target; or not, and why, in a word: the stream will be reset */
+	void (*left)(void *arg);	/* the stream has been given back */
+};
+
+/*
+ * A caller of the TCP tunnel i, whose stream is s: its reference is the local's from now on. 0; or -1: no memory, descriptor or thread, and
+ * it is the caller's still. s->mtx must not be held.
+ */
+int local_begin_raw(struct local *, int i, struct stream *s, const struct local_raw *, void *arg);
 
 /* When no session is left: wait for the running exchanges (their streams are reset), at most ms. Frees it if all ended: 1. */
 int local_end(struct local *, int ms);

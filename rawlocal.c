@@ -12,6 +12,9 @@ struct raw {
 	struct pool *pool;
 	char peer[NET_ADDR_MAX], local[NET_ADDR_MAX];	/* of the caller's connection, as the preface has them; "": not told */
 	int64_t began;
+	const struct local_raw *ops;	/* NULL: the session's streams have a preface */
+	void *arg;
+	char detail[TLS_WHY_MAX];	/* for people; "": the word says it all */
 	struct tcp tcp;		/* last: most of its buffer is never touched */
 };
 
@@ -30,19 +33,37 @@ send_header(struct raw *r)
 	return conn_write_all(&r->tcp.conn, text, n, clock_ms(CLOCK_STEADY) + WRITE_MS);
 }
 
-/* The stream and a connection of its own to the service, until both have ended. NULL, or why not in order. */
+/* A connection of its own to the service: NULL; or why not, in a word. */
 static const char *
-join(struct raw *r)
+reach(struct raw *r)
 {
-	struct str none = { NULL, 0 };
+	const struct local_service *to = &r->pool->to;
+	int64_t deadline = clock_ms(CLOCK_STEADY) + DIAL_MS;
 	const char *why;
 	int fd;
 
-	if ((fd = local_dial(&r->pool->to.target, clock_ms(CLOCK_STEADY) + DIAL_MS, &why)) == -1)
+	if ((fd = local_dial(&to->target, deadline, &why)) == -1)
 		return why;
 	conn_plain(&r->tcp.conn, fd);
 	if (send_header(r) == -1)
 		return "connection_lost";
+	if (to->target.tls && tlsconn_connect(&r->tcp.conn, to->tls, to->target.host, deadline, -1, r->detail) != TLS_OK)
+		return "tls";
+	r->detail[0] = '\0';
+	return NULL;
+}
+
+/* The stream and a connection to the service, until both have ended. NULL, or why not in order. */
+static const char *
+join(struct raw *r)
+{
+	static const struct str none = { NULL, 0 };
+	const char *why = reach(r);
+
+	if (r->ops != NULL)
+		r->ops->reached(r->arg, r->tcp.s, why);
+	if (why != NULL)
+		return why;
 	tcp_attach(&r->tcp);
 	return tcp_run(&r->tcp, none);
 }
@@ -70,7 +91,7 @@ report(struct raw *r, const char *why)
 	q.target = r->peer;
 	q.ms = clock_ms(CLOCK_STEADY) - r->began;
 	q.bytes = r->tcp.taken;
-	q.error = why;
+	q.error = r->detail[0] != '\0' ? r->detail : why;
 	r->l->request(r->l->arg, &q);
 }
 
@@ -79,39 +100,78 @@ run(void *arg)
 {
 	struct raw *r = arg;
 	const char *why = join(r);
+	const struct local_raw *ops = r->ops;
+	void *user = r->arg;
 
 	tcp_end(&r->tcp, why);
 	report(r, why);
 	free(r);
+	if (ops != NULL)
+		ops->left(user);
 }
 
-int
-rawlocal_begin_locked(struct local *l, struct pool *pool, struct stream *s, const struct json *j, size_t len)
+/* NULL: no memory or descriptor. */
+static struct raw *
+raw_new(struct local *l, struct pool *pool, const struct local_raw *ops, void *arg)
 {
-	const struct stream_ops *ops = s->ops;
 	struct raw *r = malloc(sizeof(*r));
-	void *arg = s->arg;
 
 	if (r == NULL)
-		return -1;
+		return NULL;
 	r->l = l;
 	r->pool = pool;
+	r->ops = ops;
+	r->arg = arg;
 	r->began = clock_ms(CLOCK_STEADY);
-	if (json_get_str(j, 0, "peer", r->peer, sizeof(r->peer)) != 1)
-		r->peer[0] = '\0';
-	if (json_get_str(j, 0, "local", r->local, sizeof(r->local)) != 1)
-		r->local[0] = '\0';
-	if (tcp_init(&r->tcp) == -1) {
-		free(r);
-		return -1;
-	}
+	r->peer[0] = r->local[0] = r->detail[0] = '\0';
+	if (tcp_init(&r->tcp) == 0)
+		return r;
+	free(r);
+	return NULL;
+}
+
+/* Its thread. 0; or -1, and s is as it was. */
+static int
+start_locked(struct raw *r, struct stream *s, size_t len)
+{
+	const struct stream_ops *ops = s->ops;
+	void *arg = s->arg;
+
 	tcp_join_locked(&r->tcp, s, 0);
 	pump_put_locked(&r->tcp.pump, NULL, 0, len);	/* the window gets the preface back */
-	if (workers_run(l->workers, run, r) == 0)
+	if (workers_run(r->l->workers, run, r) == 0)
 		return 0;
 	s->ops = ops;
 	s->arg = arg;
 	wake_close(&r->tcp.wake);
 	free(r);
 	return -1;
+}
+
+int
+rawlocal_begin_locked(struct local *l, struct pool *pool, struct stream *s, const struct json *j, size_t len)
+{
+	struct raw *r = raw_new(l, pool, NULL, NULL);
+
+	if (r == NULL)
+		return -1;
+	if (json_get_str(j, 0, "peer", r->peer, sizeof(r->peer)) != 1)
+		r->peer[0] = '\0';
+	if (json_get_str(j, 0, "local", r->local, sizeof(r->local)) != 1)
+		r->local[0] = '\0';
+	return start_locked(r, s, len);
+}
+
+int
+local_begin_raw(struct local *l, int i, struct stream *s, const struct local_raw *ops, void *arg)
+{
+	struct raw *r = raw_new(l, &l->pool[i], ops, arg);
+	int rc;
+
+	if (r == NULL)
+		return -1;
+	pthread_mutex_lock(&s->mtx);
+	rc = start_locked(r, s, 0);
+	pthread_mutex_unlock(&s->mtx);
+	return rc;
 }

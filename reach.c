@@ -104,9 +104,8 @@ send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 	return rc;
 }
 
-/* The other side, or the proxy, will not have us: over, unless it once did, or the dialect waits. 1: try again. */
-static int
-no_tunneld(struct tunnel_client *c, enum tunnel_end end, const char *why)
+int
+reach_hopeless(struct tunnel_client *c, enum tunnel_end end, const char *why)
 {
 	int worked;
 
@@ -170,9 +169,8 @@ lost_upgrade(const struct shake *k)
 	    content_has(k, "no client serves this name");
 }
 
-/* A status that no tunneld gives to what we have sent. Over, unless it once worked. 1: try again. */
-static int
-no_answer_of_ours(struct tunnel_client *c, const struct shake *k, char *why, size_t whylen)
+int
+reach_strange(struct tunnel_client *c, const struct shake *k, char *why, size_t whylen)
 {
 	const struct http_head *h = &k->head;
 	const struct str *to = http_field(h, "Location");
@@ -190,8 +188,8 @@ no_answer_of_ours(struct tunnel_client *c, const struct shake *k, char *why, siz
 		snprintf(why, whylen, "%.150s answered %d %s%s: a proxy in front of the daemon that does not pass "
 		    "WebSocket upgrades?", at, h->status, reason, who);
 	else
-		snprintf(why, whylen, "%.150s is no tunneld: it answered %d %s", at, h->status, reason);
-	return no_tunneld(c, TUNNEL_FAILED, why);
+		snprintf(why, whylen, "%.150s is no %s: it answered %d %s", at, c->dialect->server, h->status, reason);
+	return reach_hopeless(c, TUNNEL_FAILED, why);
 }
 
 /* 401: the daemon's, or somebody else's who wants a login. */
@@ -234,7 +232,7 @@ reach_refused(struct lane *lane, const struct shake *k, char *why, size_t whylen
 		return agent_first(c) != -1;
 	}
 	if ((status < 500 && status != 408 && status != 429) || (status == 503 && lost_upgrade(k)))
-		return no_answer_of_ours(c, k, why, whylen);
+		return reach_strange(c, k, why, whylen);
 	snprintf(why, whylen, "%.150s answered %d %s%s", c->endpoint.authority, status, http_reason(status),
 	    status == 502 || status == 504 ? advice(c, ": a proxy, and no daemon behind it?") : "");
 	return 1;
@@ -256,7 +254,7 @@ shake_tls(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
 		return -1;
 	}
 	if (rc == TLS_UNFIT || rc == TLS_REFUSED)
-		return no_tunneld(c, rc == TLS_UNFIT ? TUNNEL_UNTRUSTED : TUNNEL_FAILED, why) ? 0 : -1;
+		return reach_hopeless(c, rc == TLS_UNFIT ? TUNNEL_UNTRUSTED : TUNNEL_FAILED, why) ? 0 : -1;
 	return 0;
 }
 
@@ -291,7 +289,7 @@ dial(struct tunnel_client *c, struct conn *conn, char *why, size_t whylen)
 	rc = proxy_connect(conn, p, e->host, e->port, clock_ms(CLOCK_STEADY) + SHAKE_MS,
 	    c->wake.rd, why, whylen);
 	if (rc == PROXY_REFUSED)
-		return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
+		return reach_hopeless(c, TUNNEL_FAILED, why) ? 0 : -1;
 	return rc == 0;
 }
 
@@ -303,7 +301,7 @@ no_answer(struct tunnel_client *c, const struct shake *k, const char *wrong, cha
 
 	if (!e->tls && k->len > 0 && (k->buf[0] == 0x15 || k->buf[0] == 0x16)) {	/* a TLS record: alert, handshake */
 		snprintf(why, whylen, "%.100s wants TLS: use https://%.100s", e->authority, e->authority);
-		return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
+		return reach_hopeless(c, TUNNEL_FAILED, why) ? 0 : -1;
 	}
 	snprintf(why, whylen, "%.150s: %s%s", e->authority, wrong,
 	    !e->tls && k->len == 0 ? advice(c, ": does it want https://?") : "");
@@ -322,7 +320,7 @@ bad_upgrade(struct tunnel_client *c, const struct http_head *h, const char *wron
 		    "WebSocket upgrades?", c->endpoint.authority, who, wrong);
 	else
 		snprintf(why, whylen, "%.150s is no %s: %s", c->endpoint.authority, c->dialect->server, wrong);
-	return no_tunneld(c, TUNNEL_FAILED, why) ? 0 : -1;
+	return reach_hopeless(c, TUNNEL_FAILED, why) ? 0 : -1;
 }
 
 int

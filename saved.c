@@ -192,6 +192,20 @@ saved_endpoint(struct conf *c)
 			die(TUNNEL_USAGE, "%s holds no usable line", path);
 }
 
+/* vtunnel has a key in place of a token, or none. It is in a file alone: what is in the environment others can see. */
+static void
+saved_key(struct conf *c)
+{
+	struct stat st;
+
+	if (c->key_file[0] == '\0')
+		return;
+	if (load(c->key_file, c->key, sizeof(c->key)) == -1)
+		die(TUNNEL_USAGE, "%s: %s", c->key_file, strerror(errno));
+	if (stat(c->key_file, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		show_line("%s can be read by others than you: chmod 600", c->key_file);
+}
+
 /* What connect is to use: option, environment, saved file. */
 void
 saved_read(struct conf *c)
@@ -201,6 +215,10 @@ saved_read(struct conf *c)
 
 	if (c->endpoint[0] == '\0')
 		saved_endpoint(c);
+	if (strcmp(c->dialect, "vtunnel") == 0) {
+		saved_key(c);
+		return;
+	}
 	if (c->token_file[0] != '\0') {
 		if (load(c->token_file, c->token, sizeof(c->token)) == -1)
 			die(TUNNEL_USAGE, "%s: %s", c->token_file, strerror(errno));

@@ -154,6 +154,7 @@ on_lost(void *arg, int i, const char *code, const char *message)
 		{ "bad_guard", "refused", "the daemon does not take --auth-file or --allow", 1 },
 		{ "unguarded", "refused", "the daemon is too old for --auth-file, TUNNEL_AUTH and --allow, and would let anybody in", 0 },
 		{ "port_in_use", "refused", "the port is in use", 1 },
+		{ "refused", "refused", "the server does not take it", 1 },
 		{ "bad_port", "refused", "the daemon does not take the port", 1 },
 		{ "expired", "lost", "the token has expired", 0 },
 	};
@@ -164,7 +165,7 @@ on_lost(void *arg, int i, const char *code, const char *message)
 
 	(void)arg;
 	escape(text, sizeof(text), message);
-	if (ts->tcp) {
+	if (ts->tcp && strspn(name, "0123456789") == strlen(name)) {
 		snprintf(port, sizeof(port), "port %s", name);
 		name = strcmp(name, "0") == 0 ? "a port" : port;
 	}
@@ -222,7 +223,7 @@ on_request(void *arg, const struct tunnel_request *r)
 		return;
 	localtime_r(&now, &tm);
 	escape(method, sizeof(method), r->method);
-	escape(target, sizeof(target), r->target);
+	escape(target, sizeof(target), r->target[0] != '\0' ? r->target : "-");	/* a caller that nobody has told of */
 	if (ts->tcp) {
 		put_line(2, line, snprintf(line, sizeof(line), "%02d:%02d:%02d %s %s %s %lldms %lluB%s%s\n", tm.tm_hour,
 		    tm.tm_min, tm.tm_sec, method, ts->t[r->tunnel].name, target, (long long)r->ms, (unsigned long long)r->bytes,

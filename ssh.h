@@ -63,6 +63,8 @@ void ssh_unref(struct ssh *);
  */
 int ssh_input(struct ssh *, uint8_t *buf, size_t len, const char **why);
 
+int ssh_failed(struct ssh *);		/* the reader: what ssh_input has answered, not negated; 0: nothing but 0 */
+
 /* Whoever writes, one at a time: bytes to be sent, at most cap (SSH_OUTPUT_MIN or more). Their number; *more: that was not all. */
 size_t ssh_output(struct ssh *, uint8_t *buf, size_t cap, int *more);
 int ssh_pending(struct ssh *);		/* 1: there is output */

@@ -412,17 +412,26 @@ ssh_input(struct ssh *s, uint8_t *buf, size_t len, const char **why)
 	uint8_t *msg;
 	size_t n;
 	long taken;
-	int rc;
+	int rc = 0;
 
-	while (len > 0) {
-		if ((taken = sshtrans_take(&s->t, buf, len, &msg, &n, why)) < 0)
-			return (int)taken;
+	while (len > 0 && rc == 0) {
+		if ((taken = sshtrans_take(&s->t, buf, len, &msg, &n, why)) < 0) {
+			rc = (int)taken;
+			break;
+		}
 		buf += taken;
 		len -= (size_t)taken;
-		if (msg != NULL && (rc = message(s, msg, n, why)) < 0)
-			return rc;
+		if (msg != NULL && (rc = message(s, msg, n, why)) > 0)
+			rc = 0;
 	}
-	return 0;
+	s->failed = -rc;
+	return rc;
+}
+
+int
+ssh_failed(struct ssh *s)
+{
+	return s->failed;
 }
 
 int

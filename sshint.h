@@ -41,6 +41,7 @@ struct ssh {
 	void *arg;
 	void (*kick)(void *);		/* constant after ssh_attach */
 	void *carrier;
+	int failed;			/* the reader's: the reason that ssh_input has answered last; 0: none */
 	struct sshtrans t;		/* in parts: see sshtrans.h. What is shared is under mtx */
 
 	pthread_mutex_t mtx;		/* guards everything below */

@@ -79,10 +79,14 @@ const struct stream_ops tcp_ops = { on_data, on_fin, on_reset, on_writable };
 
 /* The owner's. */
 
-enum { SHUT_MS = 1000 };	/* at most, for who has been sent all there was to end the connection, too */
+enum {
+	SHUT_MS = 1000,		/* at most, for who has been sent all there was to end the connection, too */
+	DEAF_MS = 30000		/* so long a connection may take nothing of the rest, when nobody takes anything of its */
+};
 
 struct snapshot {
 	int fin, reset, drained;
+	int closed;		/* the other side has ended both directions at once */
 	uint64_t sent;
 	int64_t progress;
 };
@@ -94,6 +98,7 @@ look(struct tcp *t, struct snapshot *now)
 	now->drained = pump_drain_locked(&t->pump);
 	now->fin = t->fin;
 	now->reset = t->reset;
+	now->closed = t->fin && !t->reset && stream_dead(t->s) && !stream_over(t->s);
 	now->sent = t->pump.sent;
 	now->progress = t->pump.progress;
 	t->opened = 0;
@@ -146,7 +151,7 @@ wait_until(const struct tcp *t, const struct snapshot *now, struct patience *p, 
 {
 	if (t->stall_ms > 0 && now->drained == 0)
 		return now->progress + t->stall_ms;
-	if (!(deaf && shut) && (t->linger_ms == 0 || !(shut || finned)))
+	if (!deaf && (t->linger_ms == 0 || !(shut || finned)))
 		return CONN_FOREVER;
 	if (p->since == 0)
 		p->linger_ms = t->linger != NULL ? t->linger(t->linger_arg, t->linger_ms) : t->linger_ms;
@@ -154,7 +159,9 @@ wait_until(const struct tcp *t, const struct snapshot *now, struct patience *p, 
 		p->sent = now->sent;
 		p->since = clock_ms(CLOCK_STEADY);
 	}
-	return p->since + (shut && (deaf || p->linger_ms > SHUT_MS) ? SHUT_MS : p->linger_ms);
+	if (shut && (deaf || p->linger_ms > SHUT_MS))
+		return p->since + SHUT_MS;
+	return p->since + (deaf ? DEAF_MS : p->linger_ms);
 }
 
 const char *
@@ -184,6 +191,7 @@ tcp_run(struct tcp *t, struct str lead)
 			/* what it has sent is delivered all the same; what comes is read, for a close with it unread would be a reset */
 			deaf = state = 1;
 		}
+		deaf |= now.closed;
 		finned |= eof && state == 1;
 		if (finned && shut)
 			return NULL;

@@ -2,6 +2,9 @@
  * tcp.h: a TCP connection and a stream joined: bytes, half-close, reset and backpressure cross as they would cross a
  * wire. Callers of raw ports on the daemon's side, their connections to local services on the client's.
  *
+ * A stream whose other side has ended both directions at once (SSH's CLOSE) ends in order: what came is delivered, what the connection
+ * still has to say is dropped.
+ *
  * One thread owns the connection. Like a wire, it ends nothing for being idle: TCP's own keep-alive finds the dead. It does where the stream's
  * protocol is no wire: linger_ms and stall_ms.
  */

@@ -25,11 +25,15 @@ die(int code, const char *fmt, ...)
 
 /* Options. */
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
 #define SETTER(name, call) \
 	static const char *name(void *arg, const char *v) \
 	{ struct conf *c = arg; return call; }
 
 SETTER(set_name, (c->has_name = 1, opt_copy(c->name, sizeof(c->name), v)))
+SETTER(set_key_file, opt_copy(c->key_file, sizeof(c->key_file), v))
+SETTER(set_host_key, opt_copy(c->host_key, sizeof(c->host_key), v))
 SETTER(set_host, (c->has_host = 1, opt_copy(c->host, sizeof(c->host), v)))
 SETTER(set_run, opt_copy(c->run, sizeof(c->run), v))
 SETTER(set_endpoint, opt_copy(c->endpoint, sizeof(c->endpoint), v))
@@ -57,14 +61,14 @@ SETTER(set_proxy_protocol, (c->proxy_protocol = strcmp(v, "v1") == 0 ? 1 : 2, \
 static const char *
 set_dialect(void *arg, const char *v)
 {
-	static const char *const known[] = { "native", "pipegate", "bifrost" };
+	static const char *const known[] = { "native", "pipegate", "bifrost", "vtunnel" };
 	struct conf *c = arg;
 	size_t i;
 
-	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	for (i = 0; i < COUNT(known); i++)
 		if (strcmp(v, known[i]) == 0)
 			return opt_copy(c->dialect, sizeof(c->dialect), v);
-	return "is not native, pipegate or bifrost";
+	return "is not native, pipegate, bifrost or vtunnel";
 }
 
 static const char *
@@ -94,6 +98,7 @@ set_pin(void *arg, const char *v)
 #define RUN_OPT { "run", 'r', OPT_VALUE, NULL, "CMD", "start CMD, wait for TARGET, end with it", set_run }
 #define WAIT_OPT { "wait", 'w', OPT_FLAG, NULL, NULL, "register when something listens at TARGET", set_wait }
 #define ALLOW_OPT { "allow", 0, OPT_LIST, NULL, "ADDR[/BITS]", "let in callers from this network", set_allow }
+#define INSECURE_OPT { "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure }
 #define QUIET_OPT { "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet }
 #define ENDPOINT_OPTS \
 	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint }, \
@@ -126,7 +131,7 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	QUIET_OPT,
 	ENDPOINT_OPTS,
 	PIN_OPT,
-	{ "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure },
+	INSECURE_OPT,
 	PROXY_OPT,
 	DIALECT_OPT,		/* from here on in the help's last line: it is as long as a terminal */
 	{ "timeout", 0, OPT_VALUE, NULL, "TIME", "for the service's answer, in dialects but native", set_timeout },
@@ -143,6 +148,10 @@ static const struct opt forward_opts[] = {	/* --name, TUNNEL_NAME */
 	QUIET_OPT,
 	ENDPOINT_OPTS,
 	PIN_OPT,
+	{ "key-file", 'k', OPT_VALUE, NULL, "FILE", "a vtunnel server's client: its private key", set_key_file },
+	{ "host-key", 0, OPT_VALUE, NULL, "SHA256:HASH", "vtunnel: the server's own host key", set_host_key },
+	{ "dialect", 0, OPT_VALUE, NULL, "NAME", "native, or vtunnel: as with --key-file", set_dialect },
+	INSECURE_OPT,
 	PROXY_OPT,
 	HELP_OPT,
 	VERSION_OPT,
@@ -156,14 +165,13 @@ static const struct opt relay_opts[] = {	/* --name, TUNNEL_NAME */
 	VERSION_OPT,
 };
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 static const struct completion commands[] = {
 	{ "", "", top_opts, COUNT(top_opts), NULL, NULL },
 	{ "use", "save endpoint and token", use_opts, COUNT(use_opts), NULL, NULL },
 	{ "connect", "put local services on the internet", opts, COUNT(opts), NULL, "completion names" },
 	{ "forward", "put TCP services on ports of the daemon", forward_opts, COUNT(forward_opts), NULL, NULL },
 	{ "relay", "connect to HOST PORT from where the daemon is", relay_opts, COUNT(relay_opts), NULL, NULL },
+	{ "keygen", "make a key for vtunnel", help_opts, COUNT(help_opts), "FILE", NULL },
 	{ "completion", "print completions for a shell", help_opts, COUNT(help_opts), "bash zsh fish", NULL },
 };
 
@@ -175,7 +183,7 @@ usage(void)
 	opt_help(opts, COUNT(opts) - 4, text, sizeof(text));	/* the last line has the others */
 	printf("usage: tunnel use [--pin sha256:HASH] [--dialect NAME] ENDPOINT TOKEN   TOKEN -: from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
-	    "       tunnel forward [OPTION...] PORT=TARGET... | relay HOST PORT | completion SHELL\n"
+	    "       tunnel forward PORT=TARGET... | relay HOST PORT | keygen [FILE] | completion SHELL\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
 	    "Other servers: --dialect pipegate|bifrost, --timeout TIME. -h, --help; -V, --version; tunnel(1)\n", text);
@@ -189,8 +197,8 @@ usage_forward(void)
 
 	opt_help(forward_opts, COUNT(forward_opts), text, sizeof(text));
 	printf("usage: tunnel forward [OPTION...] PORT=TARGET...\n"
-	    "PORT: of the daemon, 1 to 65535; 0: any of its pool\n"
-	    "TARGET: 5432, HOST:PORT or unix:/PATH\n%s"
+	    "PORT: of the daemon, 1 to 65535; 0: any of its pool; vtunnel: or a domain\n"
+	    "TARGET: 5432, HOST:PORT, tls://HOST:PORT or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 port lost, 5 not trusted.\n"
 	    "See tunnel(1).\n", text);
 	exit(0);
@@ -258,6 +266,7 @@ new_client(const struct conf *c)
 	struct tunnel_client *client;
 	const char *pins[PINS_MAX], *auth[GUARDS_MAX], *allow[GUARDS_MAX];
 	char why[CLI_WHY_MAX];
+	long port;
 	int i;
 
 	memset(&o, 0, sizeof(o));
@@ -274,7 +283,11 @@ new_client(const struct conf *c)
 		spec[i].tcp = c->tunnels.tcp;
 		if (c->tunnels.tcp) {
 			spec[i].target = c->tunnels.t[i].target;
-			spec[i].port = (int)strtol(c->tunnels.t[i].name, NULL, 10);
+			if (opt_number(c->tunnels.t[i].name, 0, 65535, &port) == 0)
+				spec[i].port = (int)port;
+			else
+				spec[i].name = c->tunnels.t[i].name;
+			spec[i].insecure_target = c->insecure_target;
 			spec[i].public = c->public;
 			spec[i].proxy_protocol = c->proxy_protocol;
 			continue;
@@ -292,6 +305,8 @@ new_client(const struct conf *c)
 	o.dialect = c->dialect[0] != '\0' ? c->dialect : NULL;
 	o.timeout_ms = c->timeout_ms;
 	o.token = c->token;
+	o.key = c->key[0] != '\0' ? c->key : NULL;
+	o.host_key = c->host_key[0] != '\0' ? c->host_key : NULL;
 	o.share = c->share;
 	o.connections = (int)c->connections;
 	choose_proxy(c, &o);
@@ -390,9 +405,9 @@ choose_tunnels(struct conf *c, int n, char **words, int named)
 	opt_copy(ts->t[0].name, NAME_SIZE, c->name);
 }
 
-/* "9000=localhost:3000" */
+/* "9000=localhost:3000"; with domains, "example.com=localhost:3000", too. */
 static void
-take_port(struct tunnels *ts, const char *word)
+take_port(struct tunnels *ts, const char *word, int domains)
 {
 	size_t n = strcspn(word, "=");
 	long port;
@@ -405,7 +420,7 @@ take_port(struct tunnels *ts, const char *word)
 		n = NAME_SIZE - 1;	/* no port either */
 	memcpy(ts->t[ts->n].name, word, n);
 	ts->t[ts->n].name[n] = '\0';
-	if (opt_number(ts->t[ts->n].name, 0, 65535, &port) == -1)
+	if (opt_number(ts->t[ts->n].name, 0, 65535, &port) == -1 && (!domains || n == 0 || strspn(word, "0123456789-") == n))
 		die(TUNNEL_USAGE, "'%.100s' is no port: a number from 1 to 65535, or 0 for any", ts->t[ts->n].name);
 	if (opt_copy(ts->t[ts->n].target, TARGET_SIZE, word + n + 1) != NULL)
 		die(TUNNEL_USAGE, "'%.60s...' is too long", word);
@@ -466,16 +481,23 @@ static int
 cmd_forward(int argc, char **argv)
 {
 	static struct conf c;
-	int i, named, nargs = take_options(&c, forward_opts, COUNT(forward_opts), usage_forward, argc, argv, &named);
+	int i, vtunnel, named, nargs = take_options(&c, forward_opts, COUNT(forward_opts), usage_forward, argc, argv, &named);
 
+	if (c.key_file[0] != '\0' && c.dialect[0] == '\0')
+		opt_copy(c.dialect, sizeof(c.dialect), "vtunnel");
+	vtunnel = strcmp(c.dialect, "vtunnel") == 0;
+	if (!vtunnel && (c.key_file[0] != '\0' || c.host_key[0] != '\0'))
+		die(TUNNEL_USAGE, "--key-file and --host-key are for the dialect vtunnel");
 	c.tunnels.tcp = 1;
 	if (nargs == 0)
 		die(TUNNEL_USAGE, "forward needs PORT=TARGET; see tunnel --help");
 	for (i = 0; i < nargs; i++)
-		take_port(&c.tunnels, argv[i]);
+		take_port(&c.tunnels, argv[i], vtunnel);
 	saved_read(&c);
-	if (c.dialect[0] != '\0' && strcmp(c.dialect, "native") != 0)
-		die(TUNNEL_USAGE, "the saved endpoint speaks %s, which has no TCP ports: give --endpoint", c.dialect);
+	if (vtunnel && c.key[0] == '\0')
+		show_line("no key: the server lets in whoever comes, and whoever answers is taken for it; see tunnel keygen");
+	else if (!vtunnel && c.dialect[0] != '\0' && strcmp(c.dialect, "native") != 0)
+		die(TUNNEL_USAGE, "%s, which the endpoint speaks, has no TCP ports: give another --endpoint", c.dialect);
 	saved_auth(&c);
 	if (c.nauth > 0)	/* it would let everybody in */
 		die(TUNNEL_USAGE, "TUNNEL_AUTH is set, but callers of a TCP port have no user and password: use --allow, or unset it");
@@ -506,6 +528,23 @@ cmd_connect(int argc, char **argv)
 	saved_auth(&c);
 	show_init(&c);
 	return runner(&c);
+}
+
+static int
+cmd_keygen(int argc, char **argv)
+{
+	static struct conf c;
+	struct opt_set set;
+	int nargs;
+
+	opt_init(&set, help_opts, COUNT(help_opts), "TUNNEL");
+	if (opt_args(&set, &c, argc, argv, &nargs) == -1)
+		die(TUNNEL_USAGE, "%s; see tunnel --help", set.err);
+	if (c.help)
+		usage();
+	if (nargs > 1)
+		die(TUNNEL_USAGE, "keygen is followed by a file for the private key, or by nothing");
+	return keygen_command(nargs == 1 ? argv[0] : NULL);
 }
 
 /* The script for a shell; or for such a script the names of the saved tunnels. */
@@ -564,6 +603,8 @@ main(int argc, char **argv)
 		return cmd_forward(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "relay") == 0)
 		return cmd_relay(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "keygen") == 0)
+		return cmd_keygen(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "completion") == 0)
 		return cmd_completion(argc - 1, argv + 1);
 	if (argc > 1)

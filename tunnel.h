@@ -53,21 +53,23 @@ struct tunnel_events {
 
 struct tunnel_spec {		/* one of several tunnels */
 	const char *name;	/* of no two the same; NULL only if there is but this one, or with tcp */
-	const char *target;
+	const char *target;	/* as below, and with tcp "tls://host:port": TLS goes on from here */
 	const char *host;
 	int insecure_target;
 	int path, rewrite;	/* the last five as below */
-	int tcp;		/* a TCP port's callers, and not HTTP: name, host, insecure_target, path and rewrite are not for it */
-	int port;		/* the daemon's; 0: any of its pool */
+	int tcp;		/* a TCP port's callers, and not HTTP: host, path and rewrite are not for it, nor is name but in vtunnel */
+	int port;		/* the daemon's; 0: any of its pool. vtunnel: 0 is for a domain, name, that a proxy of the server's leads here */
 	int public;		/* for callers from everywhere, else from the daemon's own machine */
 	int proxy_protocol;	/* 1 or 2: target is told the caller by a PROXY protocol header of that version; 0: not */
 };
 
 struct tunnel_options {		/* copied by tunnel_new; zero all, then set */
 	const char *dialect;	/* what the server speaks: "native" (or NULL), "pipegate" or "bifrost"; the latter two have one tunnel, and
-				   no path, share, connections, auth and allow */
+				   no path, share, connections, auth and allow. Or "vtunnel": tunnels with tcp alone, with a key and no token */
 	const char *endpoint;	/* "https://host[:port]", or wss, or without TLS http or ws; with a path, but for a native one */
 	const char *token;
+	const char *key;	/* vtunnel: "vt-priv-…": who we are, and who the server has to be; NULL: neither is known */
+	const char *host_key;	/* vtunnel: "SHA256:BASE64" of the host key of the server's own, in place of the one that is made of our public key */
 	long timeout_ms;	/* not native: for an answer of the local service; 0: what suits the dialect */
 	const struct tunnel_spec *tunnels;	/* several, over one session each of connections; NULL: the one of the next six members */
 	int ntunnels;		/* 1 to TUNNEL_MAX */
@@ -116,9 +118,14 @@ struct tunnel_relay {		/* zero all, then set */
  */
 enum tunnel_end tunnel_relay(const struct tunnel_options *o, const struct tunnel_relay *, char *why, size_t whylen);
 
+enum { TUNNEL_PRIV_LEN = 51, TUNNEL_PUB_LEN = 50 };	/* vtunnel's keys as text, bytes */
+
+/* A new key for vtunnel, "vt-priv-…" and "vt-pub-…": both are secrets. 0; or -1 and why. */
+int tunnel_keygen(char priv[TUNNEL_PRIV_LEN + 1], char pub[TUNNEL_PUB_LEN + 1], char *why, size_t whylen);
+
 int tunnel_auth_ok(const char *text);	/* 1: "user:password", up to 255 bytes, both there, without controls */
 
-/* Host and port of a target: 1, or 0 for a unix socket, or -1 and why if it is none. */
+/* Host and port of a target, tls://host:port too: 1, or 0 for a unix socket, or -1 and why if it is none. */
 int tunnel_target(const char *target, char *host, size_t hostlen, char *port, size_t portlen,
     char *why, size_t whylen);
 

@@ -24,7 +24,7 @@ trap 'exit 1' HUP INT TERM
 # are the same whatever sanitizer watches us, and take their time: not with SANITIZED.
 all() {
 	but='^$'
-	[ "${SSH-}" != no ] || but="$but|/(t_(ssh[a-z]*|vtunnel)\.sh|ssh[a-z]*_test)\$"
+	[ "${SSH-}" != no ] || but="$but|/(t_(ssh[a-z]*|vtunnel|vtforward)\.sh|ssh[a-z]*_test)\$"
 	[ -z "${SANITIZED-}" ] || but="$but|/t_(deb|browser|examples|services)\.sh\$"
 	every | grep -Ev "$but"
 }

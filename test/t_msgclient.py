@@ -557,7 +557,7 @@ def options(r):
     usage("no JWT", *base, "--dialect", "pipegate", word="JWT", env={"TUNNEL_TOKEN": "tn_x"})
     usage("a JWT with more behind it", *base, "--dialect", "pipegate", word="JWT", env={"TUNNEL_TOKEN": token() + "&token=x"})
     usage("custom domain", *base, "--dialect", "bifrost", "--name", "a.example.org", word="custom domains")
-    usage("dialect", *base, "--dialect", "vtunnel", word="native, pipegate or bifrost")
+    usage("dialect", *base, "--dialect", "ssh", word="native, pipegate, bifrost or vtunnel")
     usage("timeout", *base, "--timeout", "5", word="--timeout is for")
     usage("timeout 0", *base, "--dialect", "bifrost", "--timeout", "0", word="--timeout: '0'")
     usage("native path", "connect", "1", "--endpoint", "ws://127.0.0.1:1/x", word="has a path")
