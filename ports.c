@@ -503,7 +503,7 @@ check(struct daemon *d, const struct session *s, const struct port_want *w, char
 	else if (w->number == 0 && d->conf.ports[0] == '\0' && !w->any)
 		why = "this daemon has no pool of ports: name one, or have its operator start it with --ports";
 	else if (w->number != 0 && !scope_has_port(s->identity.scope, w->number))
-		why = "the token's scope does not hold this port";
+		why = "the scope does not hold this port";
 	else if (w->public && d->conf.nbind == 0)
 		why = "this daemon binds ports to loopback only; its operator makes public ones possible with --ports-bind";
 	else if (w->guard != NULL && w->guard->nusers > 0)

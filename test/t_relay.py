@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 # pylint: disable=wrong-import-position
 from certs import Certs, read, write
 from client import TUNNEL, ws_server, wsproxyd
-from relaypeer import ACCEPT, HALVES, Browser, Raw
+from relaypeer import ACCEPT, HALVES, Browser, Raw, asked, dns
 from rig import BIN, ENV, PEER, PYTHON, ROOT, SANITIZED, TLS, WAIT, Caller, Miss, Plain, echo, main, test
 from sshd import Sshd
 # pylint: enable=wrong-import-position
@@ -482,23 +482,6 @@ def takeover(r):
 
 
 # ---- where it may lead ---------------------------------------------------------------------------
-
-def dns(r, lines, **env):
-    """The environment in which names have these addresses; None where that cannot be had. The questions: asked(r)."""
-    lib = f"{r.tmp}/dns.so"
-    try:
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", lib, f"{PEER}/dns.c", "-ldl"], check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        print("SKIP names with chosen addresses: no library for LD_PRELOAD can be made here", flush=True)
-        return None
-    write(f"{r.tmp}/names", "".join(l + "\n" for l in lines))
-    write(f"{r.tmp}/names.asked", "")
-    return {"LD_PRELOAD": lib, "DNS_FILE": f"{r.tmp}/names", **env}
-
-
-def asked(r):
-    return read(f"{r.tmp}/names.asked").split()
-
 
 @test
 def targets(r):

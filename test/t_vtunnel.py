@@ -461,7 +461,8 @@ def silence(r):
     """Pings go both ways; who is silent is cut off, before the login and after it."""
     clock = Clock(r)
     d = vtunneld(r, program="test/tunneld-clock", env=clock.env)
-    good, dumb = go(r, d, more=("--keepalive", "1")), go(r, d, wait="authenticated", more=("--once", "--evil", "no-replies"))
+    port = free_port(r)
+    good, dumb = go(r, d, f"{port}={echoer(r).target}", more=("--keepalive", "1")), go(r, d, wait="authenticated", more=("--once", "--evil", "no-replies"))
     r.equal("a ping of its", good.event(event="pong")["payload"], "pong")
     go(r, d, wait="connected", more=("--once", "--evil", "stop-kex"))
     mute = call(r, d.port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -474,7 +475,8 @@ def silence(r):
     r.until("for both of them", lambda: d.logged("event=login_late") == 2)
     for _ in range(5):
         clock.move(31)
-        time.sleep(0.6)         # a round of the daemon's, and the answer
+        time.sleep(0.6)         # a round of the daemon's
+        r.check("who answers is there", echoes(port))   # behind its answer to a ping
     dumb.exit()
     r.check("who answers stays", not good.seen(event="lost"), good.lines)
 

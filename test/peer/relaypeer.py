@@ -1,13 +1,15 @@
-"""Who uses a relay: a browser of python3-websockets, and one frame by frame."""
+"""Who uses a relay: a browser of python3-websockets, and one frame by frame; and names with addresses of a test's choice."""
 import asyncio
 import ssl
 import struct
+import subprocess
 import threading
 
 from websockets.exceptions import ConnectionClosed, InvalidStatusCode
 from websockets.legacy.client import connect
 
-from rig import WAIT, Caller
+from certs import read, write
+from rig import PEER, WAIT, Caller
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -120,3 +122,20 @@ class Raw(Caller):
         while (got := self.next()) is not None and got[0] != opcode:
             data.append(got[1] if got[0] == 2 else b"")
         return (got[1] if got else None), b"".join(data)
+
+
+def dns(r, lines, **env):
+    """The environment in which names have these addresses; None where that cannot be had. The questions: asked(r)."""
+    lib = f"{r.tmp}/dns.so"
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", lib, f"{PEER}/dns.c", "-ldl"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        print("SKIP names with chosen addresses: no library for LD_PRELOAD can be made here", flush=True)
+        return None
+    write(f"{r.tmp}/names", "".join(l + "\n" for l in lines))
+    write(f"{r.tmp}/names.asked", "")
+    return {"LD_PRELOAD": lib, "DNS_FILE": f"{r.tmp}/names", **env}
+
+
+def asked(r):
+    return read(f"{r.tmp}/names.asked").split()
