@@ -384,12 +384,15 @@ static long
 raw_patience(const struct exchange *x, const struct snapshot *now, int half)
 {
 	const struct daemon_conf *conf = &x->c->d->conf;
+	long patience;
 
 	if (!half)
 		return x->to->connect ? conf->proxy_idle_ms : 0;
 	if (!x->to->connect || x->holder == NULL || !x->holder->session->closes_whole)
 		return conf->stall_ms;
-	return now->fin && conf->half_close_ms > SHUT_MS ? SHUT_MS : conf->half_close_ms;
+	/* who has ended its direction may have left, and must not keep others from the session's streams */
+	patience = limit_patience(conf->half_close_ms, registry_running_on(x->c->d->registry, x->holder->session), conf->streams);
+	return now->fin && patience > SHUT_MS ? SHUT_MS : patience;
 }
 
 static struct ending

@@ -143,3 +143,11 @@ limit_give_name(struct limit *l, const char *name)
 {
 	give(l, name, strlen(name));
 }
+
+long
+limit_patience(long ms, long used, long max)
+{
+	double half = (double)max / 2, part = (double)used < half ? (half - (double)used) / half : 0;
+
+	return 1 + (long)((double)(ms - 1) * part * part * part);
+}

@@ -23,4 +23,7 @@ void limit_give(struct limit *, const struct addr *);	/* what limit_take has gra
 int limit_take_name(struct limit *, const char *name, long wait_ms);
 void limit_give_name(struct limit *, const char *name);
 
+/* Of so long, how long whoever may have left keeps his place when so many of max are taken: the fuller, the shorter; 1 from the half on. */
+long limit_patience(long ms, long used, long max);
+
 #endif

@@ -157,3 +157,36 @@ registry_part(struct registry *r)
 	}
 	free(all);
 }
+
+int
+registry_running(struct registry *r)
+{
+	int n;
+
+	pthread_mutex_lock(&r->mtx);
+	n = r->running;
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}
+
+int
+registry_running_on(struct registry *r, const struct session *s)
+{
+	int n;
+
+	pthread_mutex_lock(&r->mtx);
+	n = s->running;
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}
+
+int
+registry_sessions(struct registry *r)
+{
+	int n;
+
+	pthread_mutex_lock(&r->mtx);
+	n = r->nsessions;
+	pthread_mutex_unlock(&r->mtx);
+	return n;
+}

@@ -137,14 +137,12 @@ long
 port_linger(struct port *q, long ms)
 {
 	struct ports *p = q->ports;
-	long max = p->d->conf.port_callers, room;
-	double part;
+	long used;
 
 	pthread_mutex_lock(&p->mtx);
-	room = max > q->callers ? max - q->callers : 0;
+	used = q->callers;
 	pthread_mutex_unlock(&p->mtx);
-	part = (double)room / (double)max;
-	return (long)((double)ms * part * part * part);
+	return limit_patience(ms, used, p->d->conf.port_callers);
 }
 
 /* Off the list, and closed. */

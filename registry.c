@@ -555,28 +555,6 @@ registry_has(struct registry *r, const char *name, int need_path)
 	return has;
 }
 
-int
-registry_running(struct registry *r)
-{
-	int n;
-
-	pthread_mutex_lock(&r->mtx);
-	n = r->running;
-	pthread_mutex_unlock(&r->mtx);
-	return n;
-}
-
-int
-registry_sessions(struct registry *r)
-{
-	int n;
-
-	pthread_mutex_lock(&r->mtx);
-	n = r->nsessions;
-	pthread_mutex_unlock(&r->mtx);
-	return n;
-}
-
 struct session **
 registry_all(struct registry *r, int *n)
 {

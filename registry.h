@@ -162,6 +162,7 @@ struct session *registry_holder(struct registry *, const char *name);	/* one tha
 int registry_has(struct registry *, const char *name, int need_path);
 
 int registry_running(struct registry *);	/* exchanges */
+int registry_running_on(struct registry *, const struct session *);	/* of this one */
 int registry_sessions(struct registry *);
 
 /* 1 if name's clients speak the dialect of this name, in its grace period too. */

@@ -179,6 +179,21 @@ threads(void)
 	limit_free(shared);
 }
 
+static void
+patience(void)
+{
+	static const struct {
+		long ms, used, max, want;
+	} row[] = {
+		{ 5000, 0, 16, 5000 }, { 5000, 4, 16, 625 }, { 5000, 7, 16, 10 }, { 5000, 8, 16, 1 }, { 5000, 16, 16, 1 }, { 5000, 99, 16, 1 },
+		{ 1, 0, 16, 1 }, { 5000, 1, 1, 1 }, { 86400000, 511, 1024, 1 }, { 86400000, 0, 1024, 86400000 },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+		check(limit_patience(row[i].ms, row[i].used, row[i].max) == row[i].want, "the fuller, the shorter", i);
+}
+
 int
 main(void)
 {
@@ -186,6 +201,7 @@ main(void)
 	counts();
 	names();
 	soon();
+	patience();
 	threads();
 	return test_end();
 }

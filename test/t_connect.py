@@ -885,6 +885,20 @@ def many_mapped(r):
 
 
 @test
+def one_after_the_other(r):
+    """Who closes has ended one direction, as far as anybody knows: he must not keep a stream of the session from the next for seconds."""
+    if not SSH:
+        return
+    d, t = mapped(r, "--streams", "16"), plain(r)
+    go(r, d, f"echo.test={t.target}")
+    served = 0
+    for _ in range(100):
+        with Caller(d.proxy_port, "CONNECT echo.test HTTP/1.1\r\nHost: x\r\n\r\n") as c:
+            served += c.exactly(len(ESTABLISHED)) == ESTABLISHED and not c.send(b"ping") and c.exactly(4) == b"ping"
+    r.equal("who come and go one after the other", served, 100)
+
+
+@test
 def mapped_tls(r):
     """HTTPS end to end through a client's tunnel, by curl and git's library."""
     if not SSH:

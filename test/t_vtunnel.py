@@ -112,6 +112,13 @@ class Raw(vtgo.Client):
 # ---- who comes in ------------------------------------------------------------------------
 
 @test
+def vectors(r):
+    """Before the stand-in judges anybody."""
+    p = subprocess.run([PYTHON, f"{PEER}/vtgo.py", "selftest"], capture_output=True, text=True, timeout=WAIT, check=False)
+    r.check("the stand-in has the specification's vectors V1 to V9", p.returncode == 0 and ", 0 failed" in p.stdout, p.stdout + p.stderr)
+
+
+@test
 def keyed(r):
     d = vtunneld(r)
     port, service = free_port(r), echoer(r)
