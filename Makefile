@@ -33,8 +33,8 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	proxy.o target.o direct.o queue.o wspipe.o bridge.o link.o linkframe.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
 	bifrostmsg.o bifrosttoken.o clientmsg.o vtunnelmsg.o vtunnelkeys.o proxymap.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
-	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o local.o serve.o rawlocal.o \
-	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o relayclient.o $(SSHOBJ_$(SSH))
+	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o daemonend.o server.o local.o serve.o rawlocal.o \
+	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o clientrun.o relayclient.o $(SSHOBJ_$(SSH))
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
 HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o
 HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h bifrosttoken.h \
@@ -60,7 +60,7 @@ TESTS = test/backoff_test test/base64_test test/bifrostmsg_test test/body_test t
 HELPERS = test/wsecho test/tunneld-clock test/tunneld-strict test/tunnel-clock $(SSHHELPERS_$(SSH))
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 
-all: tunneld tunnel
+all: tunneld tunnel lib/libtunnel.a
 
 .SUFFIXES: .c .o
 
@@ -76,6 +76,16 @@ $(OBJ) $(DAEMON) $(CLIENT) demo.o test/clock.o: $(HDR) cli.h privileges.h tunnel
 libtunnel.a: $(OBJ)
 	rm -f $@
 	$(AR) rc $@ $(OBJ)
+
+# What is installed: of the archive what tunnel.h wants, as one object in which nothing but its names can be seen from outside. Without
+# an objcopy that can do that, all of them can.
+lib/libtunnel.a: libtunnel.a
+	mkdir -p lib
+	rm -f $@ lib/*.o
+	$(LD) -r -o lib/tunnel.o -u tunnel_new -u tunnel_run -u tunnel_relay -u tunnel_server_new libtunnel.a
+	$(OBJCOPY) -w --keep-global-symbol='tunnel_*' lib/tunnel.o || echo "its own names are seen, too" >&2
+	$(AR) rc $@ lib/tunnel.o
+	rm -f lib/*.o
 
 tunneld: $(DAEMON) libtunnel.a
 	$(LINK) -o $@ $(DAEMON) libtunnel.a $(LIBS)
@@ -122,7 +132,7 @@ bench:
 	$(MAKE) all $(BENCHES)
 	./bench/bench.py $(ARGS)
 
-# Two packages for Debian; and programs that need no library, in the folder static: contrib/README.md.
+# Three packages for Debian; and programs that need no library, in the folder static: contrib/README.md.
 deb:
 	MAKE="$(MAKE)" ./contrib/debian/build.sh
 
@@ -133,7 +143,15 @@ install: all
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
 	cp tunneld tunnel $(DESTDIR)$(PREFIX)/bin
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
-	for n in 1 5 7 8; do mkdir -p $(DESTDIR)$(MANPREFIX)/man$$n && \
+	mkdir -p $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include
+	cp lib/libtunnel.a $(DESTDIR)$(LIBDIR)
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$${prefix}/include' '' 'Name: libtunnel' \
+		'Description: tunnels to local services behind NAT, client and server' 'Version: $(VERSION)' \
+		'Cflags: -I$${includedir} -pthread' 'Libs: -L$${libdir} -ltunnel -pthread $(LIBS)' \
+		>$(DESTDIR)$(LIBDIR)/pkgconfig/libtunnel.pc
+	cp tunnel.h $(DESTDIR)$(PREFIX)/include
+	chmod 644 $(DESTDIR)$(LIBDIR)/libtunnel.a $(DESTDIR)$(LIBDIR)/pkgconfig/libtunnel.pc $(DESTDIR)$(PREFIX)/include/tunnel.h
+	for n in 1 3 5 7 8; do mkdir -p $(DESTDIR)$(MANPREFIX)/man$$n && \
 		cp man/*.$$n $(DESTDIR)$(MANPREFIX)/man$$n && \
 		(cd man && for f in *.$$n; do \
 		chmod 644 $(DESTDIR)$(MANPREFIX)/man$$n/$$f; done) || exit 1; done
@@ -149,7 +167,8 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
-	cd man && for f in *.[1578]; do \
+	rm -f $(DESTDIR)$(LIBDIR)/libtunnel.a $(DESTDIR)$(LIBDIR)/pkgconfig/libtunnel.pc $(DESTDIR)$(PREFIX)/include/tunnel.h
+	cd man && for f in *.[13578]; do \
 		rm -f $(DESTDIR)$(MANPREFIX)/man$${f##*.}/$$f; done
 	for p in tunneld tunnel; do rm -f $(DESTDIR)$(BASHCOMPDIR)/$$p \
 		$(DESTDIR)$(ZSHCOMPDIR)/_$$p $(DESTDIR)$(FISHCOMPDIR)/$$p.fish; done
@@ -168,8 +187,8 @@ dist: clean
 clean:
 	rm -f *.o test/*.o libtunnel.a tunneld tunnel hello $(TESTS) $(HELPERS) $(BENCHES) \
 		$(SSHTESTS_yes) $(SSHHELPERS_yes)
-	rm -f tunneld_*.deb tunnel_*.deb
-	rm -rf static tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
+	rm -f tunneld_*.deb tunnel_*.deb libtunnel-dev_*.deb
+	rm -rf lib static tunnel-$(VERSION) tunnel-$(VERSION).tar.gz test/peer/__pycache__ \
 		bench/__pycache__ bench/result.json
 
 .PHONY: all sshobjects demo test check bench deb static install uninstall dist clean

@@ -7,6 +7,7 @@
 #include "agent.h"
 #include "clock.h"
 #include "deadline.h"
+#include "log.h"
 #include "random.h"
 
 /* Close sessions; none of our locks is held meanwhile. */
@@ -106,6 +107,17 @@ agent_first_locked(const struct tunnel_client *c)
 }
 
 int
+agent_tunnels(struct tunnel_client *c)
+{
+	int n;
+
+	pthread_mutex_lock(&c->mtx);
+	n = c->ntunnels;
+	pthread_mutex_unlock(&c->mtx);
+	return n;
+}
+
+int
 agent_first(struct tunnel_client *c)
 {
 	int i;
@@ -144,11 +156,52 @@ agent_lost(struct tunnel_client *c, struct session *s, int i, enum tunnel_end en
 		c->dialect->give_up(all[--n], i);
 		c->dialect->unref(all[n]);
 	}
+	pthread_mutex_lock(&c->mtx);
+	pthread_cond_broadcast(&c->change);
+	pthread_mutex_unlock(&c->mtx);
+	log_line(LOG_WARN, "lost", "target", c->tunnel[i].target, "code", code, "reason", message, (char *)NULL);
 	if (c->events.lost != NULL)
 		c->events.lost(c->arg, i, code, message);
 	snprintf(why, sizeof(why), "%s%s%.200s", code, message[0] != '\0' ? ": " : "", message);
 	if (last)
 		agent_finish(c, end, why, gently);
+}
+
+void
+agent_up(struct session *s, int i, const char *url, const char *path_url, int again, int news)
+{
+	struct tunnel_client *c = s->lane->c;
+
+	if (again || news) {
+		log_line(LOG_INFO, "ready", "url", url, "target", c->tunnel[i].target, "again", again ? "yes" : NULL, (char *)NULL);
+		if (c->events.ready != NULL)
+			c->events.ready(c->arg, i, url, path_url, c->tunnel[i].target, again);
+	}
+	pthread_mutex_lock(&c->mtx);
+	c->tunnel[i].up = 1;
+	pthread_cond_broadcast(&c->change);
+	pthread_mutex_unlock(&c->mtx);
+}
+
+void
+agent_more(struct tunnel_client *c)
+{
+	struct session *s;
+
+	if (c->dialect->more == NULL)
+		return;
+	pthread_mutex_lock(&c->mtx);
+	for (;;) {		/* the list may have changed each time */
+		for (s = c->sessions; s != NULL && (!s->greeted || s->asking || s->full || s->asked == c->ntunnels); s = s->next)
+			;
+		if (s == NULL)
+			break;
+		s->asking = 1;
+		pthread_mutex_unlock(&c->mtx);
+		c->dialect->more(s);
+		pthread_mutex_lock(&c->mtx);
+	}
+	pthread_mutex_unlock(&c->mtx);
 }
 
 /* Sessions. */
@@ -176,6 +229,8 @@ leave(struct session *s)
 	struct session **p;
 
 	pthread_mutex_lock(&s->lane->c->mtx);
+	while (s->asking)
+		pthread_cond_wait(&s->lane->c->change, &s->lane->c->mtx);
 	for (p = &s->lane->c->sessions; s->listed && *p != s; p = &(*p)->next)
 		;
 	if (s->listed)
@@ -186,6 +241,13 @@ leave(struct session *s)
 void
 agent_tell(struct tunnel_client *c, const char *what, int64_t retry_ms)
 {
+	char ms[24];
+
+	pthread_mutex_lock(&c->mtx);
+	snprintf(c->trouble, sizeof(c->trouble), "%s", what);
+	pthread_mutex_unlock(&c->mtx);
+	snprintf(ms, sizeof(ms), "%lld", (long long)retry_ms);
+	log_line(LOG_INFO, "connection", "what", what, "retry_ms", retry_ms > 0 ? ms : NULL, (char *)NULL);
 	if (c->events.connection != NULL)
 		c->events.connection(c->arg, what, retry_ms);
 }
@@ -212,6 +274,10 @@ run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
 	if (!enter(&s))
 		link_abort(link);
 	c->dialect->begin(&s);
+	pthread_mutex_lock(&c->mtx);
+	c->connected = 1;
+	pthread_cond_broadcast(&c->change);
+	pthread_mutex_unlock(&c->mtx);
 	agent_tell(c, "connected", 0);
 	code = link_run(link, &reason);
 	c->dialect->end(s.impl);
@@ -232,12 +298,15 @@ run_session(struct lane *lane, struct shake *k, char *why, size_t whylen)
 
 /* How long before attempt n (0: the first), with jitter, so that a daemon's clients do not all come at once. */
 static int64_t
-delay_ms(int attempt)
+delay_ms(const struct tunnel_client *c, int attempt)
 {
-	static const int64_t steps[] = { 0, 1000, 2000, 4000, 8000, 16000, 30000 };
-	int64_t ms = steps[attempt < 6 ? attempt : 6];
+	int64_t ms = attempt > 0 ? c->retry_min_ms : 0;
 	uint16_t r;
 
+	while (attempt-- > 1 && ms < c->retry_max_ms)
+		ms *= 2;
+	if (ms > c->retry_max_ms)
+		ms = c->retry_max_ms;
 	if (random_bytes(&r, sizeof(r)) == -1)
 		r = 0;
 	return ms - ms * (r % 256) / 1024;
@@ -268,7 +337,7 @@ lane_loop(struct lane *lane, struct shake *k)
 	int rc;
 
 	pthread_mutex_lock(&c->mtx);
-	ms = delay_ms(lane->attempts);
+	ms = delay_ms(c, lane->attempts);
 	pthread_mutex_unlock(&c->mtx);
 	while (pause_lane(c, ms)) {
 		pthread_mutex_lock(&c->mtx);
@@ -283,7 +352,7 @@ lane_loop(struct lane *lane, struct shake *k)
 		if (rc == -1)
 			break;
 		pthread_mutex_lock(&c->mtx);
-		ms = delay_ms(lane->attempts);
+		ms = delay_ms(c, lane->attempts);
 		pthread_mutex_unlock(&c->mtx);
 		if (why[0] != '\0')	/* else it has been told */
 			agent_tell(c, why, ms);

@@ -51,7 +51,10 @@ struct session {		/* one connection of a lane */
 	struct lane *lane;
 	void *impl;		/* the dialect's: a mux or a msgclient */
 	int64_t began;		/* clock_ms */
-	int asked;		/* the reader's: how many tunnels it has sent listens for */
+	int asked;		/* [c] how many tunnels it has sent listens for */
+	int greeted;		/* [c] hello has been said: it may be asked for tunnels */
+	int asking;		/* [c] some thread does so, and the session stays meanwhile */
+	int full;		/* [c] there was no room for it: when answers come, it goes on */
 	char state[TUNNEL_MAX];	/* [c] enum listen_state */
 	int ready;		/* [c] a listen was answered by ready */
 	int to_move;		/* [c] the daemon wants it to be replaced */
@@ -77,6 +80,7 @@ struct tunnel {			/* its listen id is its number plus 1 */
 	char target[NET_HOST_MAX + 16];	/* as shown */
 	int path;
 	char url[URL_MAX];	/* [c] as last told */
+	int up;			/* [c] it has been ready */
 	int lost;		/* [c] for good */
 };
 
@@ -112,6 +116,7 @@ struct agent_dialect {		/* what the lanes need to know of what a session speaks 
 	/* Those that follow may be NULL. */
 	void (*give_up)(void *impl, int i);	/* tunnel i, which is lost, and which this session has; never blocks */
 	void (*watch)(void *impl);	/* every TICK_MS or so, after begin */
+	void (*more)(struct session *);	/* any thread, which has set s->asking: ask for the tunnels that are new, and clear it. NULL: all tunnels are there from the start */
 };
 
 extern const struct agent_dialect agent_native, agent_pipegate, agent_bifrost, agent_vtunnel;
@@ -133,8 +138,15 @@ struct tunnel_client {
 	struct tls_client *tls;	/* for an endpoint with TLS */
 	char *token;		/* "": none */
 	struct agent_keys keys;
-	struct tunnel *tunnel;	/* [ntunnels] */
-	int ntunnels, share, nlanes;
+	struct tunnel *tunnel;	/* [TUNNEL_MAX], constant up to ntunnels but for their [c] */
+	int share, nlanes;
+	int has_auth;		/* callers need a password, which those of a TCP tunnel do not have */
+	char *ca;		/* for targets; NULL: the system's */
+	char *fields;		/* of each opening handshake, with their CRLF; NULL: none */
+	long ping_ms;		/* 0: as the dialect and the daemon have it; below: none */
+	long retry_min_ms, retry_max_ms;
+	long timeout_ms;	/* as in tunnel.h */
+	struct log *log;	/* of its threads; NULL: none */
 	char *guard;		/* of each listen: ',"auth":[...],"allow":[...]'; NULL: callers need nothing */
 	size_t stack;
 	struct local *local;
@@ -145,7 +157,12 @@ struct tunnel_client {
 
 	pthread_mutex_t mtx;	/* guards what follows, and what is marked [c] */
 	pthread_cond_t change;	/* a thread has ended, or closing */
-	int threads;
+	int ntunnels;
+	int started;		/* lanes and keeper have been */
+	int kept;		/* the keeper runs, which looks after the lanes until all have ended */
+	int connected;		/* a session has begun */
+	char trouble[WHY_MAX];	/* why none has, as last told */
+	int threads;		/* of lanes */
 	int worked;		/* a tunnel has been ready */
 	int advised;		/* what to do about the first failure has been told */
 	int taken;		/* a tunnel was taken over: its exchanges may end */
@@ -159,6 +176,11 @@ struct tunnel_client {
 struct tunnel_client *client_alloc(void);
 int client_place(struct tunnel_client *, const struct tunnel_options *, char *why, size_t whylen);
 void client_free(struct tunnel_client *);
+/* All of it, by its options; lc[TUNNEL_MAX] gets what the tunnels lead to, whose tls are the caller's if it fails: 0, or -1 and why. */
+int client_make(struct tunnel_client *, const struct tunnel_options *, struct local_service *lc, char *why, size_t whylen);
+/* One tunnel, and what it leads to, likewise: 0, or -1 and why. */
+int client_tunnel(const struct tunnel_client *, const struct tunnel_spec *, struct tunnel *, struct local_service *, char *why, size_t whylen);
+int client_fits_locked(const struct tunnel_client *, const struct tunnel *, const char *target, char *why, size_t whylen);	/* beside the others, target being the program's word: likewise */
 
 /* It is over: the first reason counts. gently: the running exchanges may end. */
 void agent_finish(struct tunnel_client *, enum tunnel_end, const char *why, int gently);
@@ -166,6 +188,9 @@ void agent_look(struct tunnel_client *);	/* close sessions that are leaving and 
 int agent_start(struct lane *);	/* a thread that connects, and serves: 0, or -1 with errno */
 /* Tunnel i is refused or taken away for good, told in session s (NULL: none). Over, with end, if it was the last one. */
 void agent_lost(struct tunnel_client *, struct session *s, int i, enum tunnel_end, const char *code, const char *message);
+void agent_more(struct tunnel_client *);	/* there is a new tunnel: all sessions ask for it */
+void agent_up(struct session *, int i, const char *url, const char *path_url, int again, int news);	/* tunnel i is ready: tell it, if it is news or again */
+int agent_tunnels(struct tunnel_client *);	/* how many there are */
 int agent_first(struct tunnel_client *);	/* the first tunnel that is not lost, or -1 */
 int agent_first_locked(const struct tunnel_client *);
 void agent_tell(struct tunnel_client *, const char *what, int64_t retry_ms);	/* as tunnel.h's connection */
@@ -178,6 +203,8 @@ struct shake {			/* an opening handshake under way */
 	int tunnel;		/* whose name the request-target has, or -1 */
 };
 
+/* Header fields of the program's for each opening handshake, into c->fields. 0, or -1 and why, which quotes no value. */
+int reach_fields(struct tunnel_client *, const struct tunnel_options *, char *why, size_t whylen);
 /* A connection after its opening handshake: 1; 0: try again; -1: it is over. why says what was wrong. */
 int reach(struct lane *, struct shake *, char *why, size_t whylen);
 int reach_refused(struct lane *, const struct shake *, char *why, size_t whylen);	/* the native dialect's */

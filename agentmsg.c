@@ -135,8 +135,7 @@ on_heard(void *arg)
 	if (lane->renew_at != 0 && clock_ms(CLOCK_STEADY) >= lane->renew_at)
 		lane->renew_at = 0;	/* this one began late enough */
 	pthread_mutex_unlock(&c->mtx);
-	if (c->events.ready != NULL)
-		c->events.ready(c->arg, 0, t->url, "", t->target, again);
+	agent_up(s, 0, t->url, "", again, 1);
 }
 
 static void
@@ -157,6 +156,8 @@ open_session(struct session *s, struct shake *k, struct msgclient_conf *conf)
 	conf->server.own.host = c->endpoint.authority;
 	conf->server.own.scheme = c->endpoint.tls ? "https" : "http";
 	conf->server.own.prefix = c->prefix;
+	if (c->ping_ms != 0)
+		conf->ping_ms = c->ping_ms > 0 ? c->ping_ms : 0;
 	conf->local = c->local;
 	conf->budget = &c->budget;
 	conf->heard = on_heard;

@@ -6,6 +6,7 @@
 #include "agent.h"
 #include "clock.h"
 #include "json.h"
+#include "log.h"
 #include "mux.h"
 
 static struct mux *
@@ -72,12 +73,42 @@ say_listen(struct session *s, int i)
 	return mux_control(mux_of(s), text, b.len);
 }
 
-/* Ask for the tunnels: what does not fit now, when answers come. */
+/* What does not fit now is asked for when answers come. */
+static void
+more(struct session *s)
+{
+	struct tunnel_client *c = s->lane->c;
+	int i;
+
+	pthread_mutex_lock(&c->mtx);
+	while (!s->full && s->asked < c->ntunnels) {
+		i = s->asked;
+		pthread_mutex_unlock(&c->mtx);
+		i = say_listen(s, i);
+		pthread_mutex_lock(&c->mtx);
+		s->full = i == -1;
+		s->asked += i == 0;
+	}
+	s->asking = 0;
+	pthread_cond_broadcast(&c->change);
+	pthread_mutex_unlock(&c->mtx);
+}
+
+/* The same in its reader; another thread that asks already goes on as long as there is something. */
 static void
 ask(struct session *s)
 {
-	while (s->asked < s->lane->c->ntunnels && say_listen(s, s->asked) == 0)
-		s->asked++;
+	struct tunnel_client *c = s->lane->c;
+	int mine;
+
+	pthread_mutex_lock(&c->mtx);
+	s->greeted = 1;
+	s->full = 0;
+	if ((mine = !s->asking))
+		s->asking = 1;
+	pthread_mutex_unlock(&c->mtx);
+	if (mine)
+		more(s);
 }
 
 static void
@@ -155,8 +186,8 @@ ready(struct session *s, int i, const struct json *j)
 	pthread_mutex_unlock(&c->mtx);
 	if (lost)		/* by another lane, meanwhile */
 		say_unlisten(mux_of(s), i);
-	if (c->events.ready != NULL && (news || again))
-		c->events.ready(c->arg, i, url, path_url, t->target, again);
+	else
+		agent_up(s, i, url, path_url, again, news);
 	if (move)		/* the daemon has asked before there was anything to move */
 		drain(s, 1);
 }
@@ -183,7 +214,7 @@ static void
 not_now(struct session *s, int i, const char *code, const char *message)
 {
 	struct tunnel_client *c = s->lane->c;
-	const char *name = c->ntunnels > 1 ? c->tunnel[i].name : "";
+	const char *name = agent_tunnels(c) > 1 ? c->tunnel[i].name : "";
 	char why[WHY_MAX];
 	int retry;
 
@@ -193,8 +224,7 @@ not_now(struct session *s, int i, const char *code, const char *message)
 	retry = of_no_use(s);
 	snprintf(why, sizeof(why), "%.255s%s%s%s%.190s%s", name, name[0] != '\0' ? ": " : "", code,
 	    message[0] != '\0' ? ": " : "", message, retry ? "" : "; the next session asks again");
-	if (c->events.connection != NULL)
-		c->events.connection(c->arg, why, retry ? 0 : -1);
+	agent_tell(c, why, retry ? 0 : -1);
 }
 
 /* The tunnel is refused or taken away. */
@@ -241,16 +271,17 @@ on_line(void *arg, const char *line, size_t len)
 	const char *why;
 	char op[16], code[32], message[200];
 	int64_t ping, id;
+	int n = agent_tunnels(c);
 
 	if (json_parse(&j, node, NODES, line, len, &why) == -1 ||
 	    json_get_str(&j, 0, "op", op, sizeof(op)) != 1) {
 		link_close(mux_link(mux_of(s)), WS_PROTOCOL_ERROR, "not a control object");
 		return;
 	}
-	if (json_get_int(&j, 0, "id", 1, c->ntunnels, &id) != 1)
-		id = c->ntunnels == 1;	/* 0: nothing that we have asked for */
+	if (json_get_int(&j, 0, "id", 1, n, &id) != 1)
+		id = n == 1;	/* 0: nothing that we have asked for */
 	if (strcmp(op, "hello") == 0) {
-		if (json_get_int(&j, 0, "ping", 1, 86400, &ping) == 1)
+		if (c->ping_ms == 0 && json_get_int(&j, 0, "ping", 1, 86400, &ping) == 1)
 			link_set_ping(mux_link(mux_of(s)), ping * 1000);
 	} else if (strcmp(op, "ready") == 0) {
 		if (id > 0)
@@ -310,7 +341,7 @@ open_session(struct session *s, struct shake *k)
 	mc.budget = &c->budget;
 	memset(&lc, 0, sizeof(lc));
 	lc.client = 1;
-	lc.ping_ms = PING_MS;
+	lc.ping_ms = c->ping_ms == 0 ? PING_MS : c->ping_ms > 0 ? c->ping_ms : 0;
 	lc.message_max = MESSAGE_MAX;
 	if ((s->impl = mux_new(&mc, &mux_ops, s)) == NULL)
 		return -1;
@@ -405,5 +436,5 @@ take(struct tunnel_client *c, const struct tunnel_options *o, const char **why)
 const struct agent_dialect agent_native = {
 	.name = "native", .server = "tunneld", .protocol = "tunnel.v1", .memory = BUFFER_MAX, .take = take,
 	.request = request, .refused = reach_refused, .open = open_session, .begin = say_hello, .ended = ended,
-	.link = link_of, .ref = ref, .unref = unref, .running = running, .bye = bye, .end = end, .give_up = say_unlisten
+	.link = link_of, .ref = ref, .unref = unref, .running = running, .bye = bye, .end = end, .give_up = say_unlisten, .more = more
 };

@@ -163,8 +163,7 @@ listening(struct vt *v, int i, unsigned port)
 		t->port = (int)port;
 	memcpy(t->url, url, b.len + 1);
 	pthread_mutex_unlock(&c->mtx);
-	if (c->events.ready != NULL)
-		c->events.ready(c->arg, i, url, "", t->target, again);
+	agent_up(v->s, i, url, "", again, 1);
 }
 
 /* It does not. What has been ours before is asked for again: a server that has just been started may not have it free yet. */

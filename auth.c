@@ -52,19 +52,27 @@ failed_locked(struct auth *a, const char *why, int force)
 	return news ? -1 : 0;
 }
 
+void
+auth_take(struct auth *a, struct store *fresh)
+{
+	struct store old;
+
+	pthread_mutex_lock(&a->mtx);
+	old = a->store;
+	a->store = *fresh;
+	pthread_mutex_unlock(&a->mtx);
+	store_free(&old);
+}
+
 /* What has been read takes the place of what there was, which is freed. */
 static int
 take_tokens(struct auth *a, char *why, size_t whylen)
 {
-	struct store fresh = { NULL, 0 }, old;
+	struct store fresh = { NULL, 0 };
 
 	if (store_load(&fresh, a->dir, why, whylen) == -1)
 		return -1;
-	pthread_mutex_lock(&a->mtx);
-	old = a->store;
-	a->store = fresh;
-	pthread_mutex_unlock(&a->mtx);
-	store_free(&old);
+	auth_take(a, &fresh);
 	return 0;
 }
 
@@ -126,6 +134,8 @@ auth_reload(struct auth *a, int force, char *why, size_t whylen)
 {
 	int rc;
 
+	if (a->dir == -1)
+		return 0;
 	pthread_mutex_lock(&a->reload);
 	rc = reload(a, force, why, whylen);
 	pthread_mutex_unlock(&a->reload);
@@ -153,6 +163,16 @@ auth_new(int dir, char *why, size_t whylen)
 		return NULL;
 	}
 	return a;
+}
+
+void
+auth_free(struct auth *a)
+{
+	store_free(&a->store);
+	free(a->revoked.hash);
+	pthread_mutex_destroy(&a->mtx);
+	pthread_mutex_destroy(&a->reload);
+	free(a);
 }
 
 int

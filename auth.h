@@ -22,8 +22,11 @@ struct identity {
 	uint8_t jti[SHA256_LEN];	/* its hash */
 };
 
-/* dir: the open state folder. Reads the store; a damaged one is -1 and why. */
+/* dir: the open state folder, the caller's. Reads the store; a damaged one is NULL and why. -1: there is none, see auth_take. */
 struct auth *auth_new(int dir, char *why, size_t whylen);
+void auth_free(struct auth *);
+
+void auth_take(struct auth *, struct store *);	/* in place of all tokens there were; its memory is auth's from then on */
 
 /* Read the store again if its file has changed (or always, if force). 1: read, 0: unchanged, -1: damaged or
  * unreadable, why says so, and the last good set stays in force. The same damage is told once. */

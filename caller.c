@@ -422,6 +422,11 @@ serve(struct caller *c)
 		return NULL;
 	}
 	r = route(c, name, &prefix);
+	if (c->only != NULL) {
+		snprintf(name, sizeof(name), "%s", c->only);
+		prefix.len = 0;
+		r = ROUTE_TUNNEL;
+	}
 	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !caller_secure(c)) {
 		redirect(c);
 		return NULL;
@@ -511,16 +516,20 @@ close_caller(struct caller *c)
 }
 
 static void
-init(struct caller *c, struct daemon *d, int fd, const struct daemon_listener *l, const struct sockaddr_storage *peer)
+init(struct caller *c, struct daemon *d, int fd, const struct daemon_listener *l, const struct caller_from *from)
 {
 	c->d = d;
 	net_tune(fd);
 	conn_plain(&c->conn, fd);
-	caller_from(c, peer);
+	daemon_greet(d, &c->guest, fd);
+	caller_from(c, &from->peer);
+	c->only = from->only;
 	if ((c->connect = l->connect))
 		c->trusted = 0;		/* no front proxy comes here: nobody speaks for others */
 	c->secure = 0;
-	c->at = c->len = 0;
+	c->at = 0;
+	c->len = from->nearly;
+	memcpy(c->in, from->nearly > 0 ? from->early : "", from->nearly);
 	c->close = c->cut = c->abort = 0;
 }
 
@@ -618,7 +627,7 @@ secure(struct caller *c)
 }
 
 void
-caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const struct sockaddr_storage *peer)
+caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const struct caller_from *from)
 {
 	struct caller *c;
 	struct session *s = NULL;
@@ -629,7 +638,7 @@ caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const stru
 		caller_refuse(fd, l->tls);
 		return;
 	}
-	init(c, d, fd, l, peer);
+	init(c, d, fd, l, from);
 	if ((l->proxy && !caller_proxied(c)) || (l->tls && !secure(c)))
 		c->close = 1;
 	for (wait = 0; s == NULL && !c->close; wait = 1) {
@@ -645,6 +654,7 @@ caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const stru
 			c->access.status = 101;
 		access_end(c);
 	}
+	daemon_part(d, &c->guest);
 	if (s == NULL)
 		close_caller(c);
 	refused = s != NULL && s->refused;

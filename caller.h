@@ -20,6 +20,8 @@ enum {
 struct caller {			/* its own thread's, but for what exchange.h says */
 	struct daemon *d;
 	struct caller *next;	/* of those that wait for another connection, their wake open */
+	struct guest guest;
+	const char *only;	/* all requests are for this tunnel, constant; NULL: as they say */
 	struct conn conn;
 	struct wake wake;	/* opened when first needed */
 	char peer[NET_ADDR_MAX];	/* address and port */
@@ -45,8 +47,15 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	char access_text[ACCESS_LINE];	/* untouched without one */
 };
 
-/* Serve the connection fd to its end. peer is copied. */
-void caller_run(struct daemon *, int fd, const struct daemon_listener *, const struct sockaddr_storage *peer);
+struct caller_from {		/* a connection */
+	struct sockaddr_storage peer;
+	const char *early;	/* has been read from it already, without TLS and PROXY header */
+	size_t nearly;		/* up to CALLER_IN */
+	const char *only;	/* see struct caller */
+};
+
+/* Serve the connection fd to its end. */
+void caller_run(struct daemon *, int fd, const struct daemon_listener *, const struct caller_from *);
 
 /* Answer 503 (without TLS) and close, from the acceptor, when there is no thread for it. Does not wait. */
 void caller_refuse(int fd, int tls);

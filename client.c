@@ -12,6 +12,7 @@
 #include "guard.h"
 #include "json.h"
 #include "jwt.h"
+#include "log.h"
 #include "msgclient.h"
 #include "pipegatemsg.h"
 #include "random.h"
@@ -19,6 +20,7 @@
 #include "sha256.h"
 
 enum {
+	RETRY_MIN_MS = 1000, RETRY_MAX_MS = 30000,
 	GUARD_TEXT = 64 + GUARD_USERS_MAX * (2 * SHA256_LEN + 3) + GUARD_NETS_MAX * 53	/* the longest network has 50 bytes */
 };
 
@@ -306,12 +308,12 @@ take_domain(char *out, size_t cap, const char *domain)
 
 /* One tunnel for a TCP port; its target has been parsed. 0, or -1 and why. */
 static int
-take_port(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *ca, char *why, size_t whylen)
+take_port(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *target, const char *ca, char *why, size_t whylen)
 {
 	const struct local_target *to = &lc->target;
 
-	if (!to->raw && strstr(spec->target, "://") != NULL)
-		return complain(why, whylen, spec->target, "is not PORT, HOST:PORT, tls://HOST:PORT or unix:/PATH");
+	if (!to->raw && strstr(target, "://") != NULL)
+		return complain(why, whylen, target, "is not PORT, HOST:PORT, tls://HOST:PORT or unix:/PATH");
 	if (spec->port < 0 || spec->port > 65535)
 		return complain(why, whylen, NULL, "a port is a number from 1 to 65535, or 0 for any");
 	if (spec->proxy_protocol < 0 || spec->proxy_protocol > 2)
@@ -321,7 +323,7 @@ take_port(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *
 	show_target(t, to, to->raw ? "tls://" : "");
 	t->tcp = lc->tcp = 1;
 	t->port = spec->port;
-	t->public = spec->public;
+	t->public = spec->is_public;
 	lc->proxy_protocol = spec->proxy_protocol;
 	return take_target_tls(lc, spec, ca, why, whylen);
 }
@@ -337,17 +339,34 @@ same_tunnel(const struct tunnel *a, const struct tunnel *b)
 	return !(a->tcp && a->name[0] == '\0') && strcmp(a->name, b->name) == 0;	/* any port is no port of another */
 }
 
-/* One tunnel, t, and what it leads to. 0, or -1 and why. */
-static int
-take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, const char *ca,
+/* The program itself is what it leads to. */
+static void
+take_accept(struct tunnel *t, struct local_service *lc, const struct tunnel_spec *spec, void *arg)
+{
+	lc->accept = spec->accept;
+	lc->arg = arg;
+	memcpy(t->target, "program", sizeof("program"));
+}
+
+int
+client_tunnel(const struct tunnel_client *c, const struct tunnel_spec *spec, struct tunnel *t, struct local_service *lc,
     char *why, size_t whylen)
 {
+	const char *target = spec->accept != NULL ? "80" : spec->target != NULL ? spec->target : "";
 	const char *bad;
 
-	if (local_parse(&lc->target, spec->target, &bad) == -1)
-		return complain(why, whylen, spec->target, bad);
-	if (spec->tcp)
-		return take_port(t, lc, spec, ca, why, whylen);
+	memset(t, 0, sizeof(*t));
+	memset(lc, 0, sizeof(*lc));
+	lc->timeout_ms = c->timeout_ms != 0 ? c->timeout_ms : c->dialect->timeout_ms;
+	if (local_parse(&lc->target, target, &bad) == -1)
+		return complain(why, whylen, target, bad);
+	if (spec->tcp) {
+		if (take_port(t, lc, spec, target, c->ca, why, whylen) == -1)
+			return -1;
+		if (spec->accept != NULL)
+			take_accept(t, lc, spec, c->arg);
+		return 0;
+	}
 	if (lc->target.raw)
 		return complain(why, whylen, spec->target, "is for TCP ports: https:// is what HTTP has");
 	if (spec->name != NULL && take_name(t->name, sizeof(t->name), spec->name, strlen(spec->name)) == -1)
@@ -358,32 +377,57 @@ take_tunnel(struct tunnel *t, struct local_service *lc, const struct tunnel_spec
 	host_header(lc, spec->host);
 	t->path = spec->path;
 	lc->rewrite = spec->rewrite;
-	return take_target_tls(lc, spec, ca, why, whylen);
+	if (spec->accept != NULL)
+		take_accept(t, lc, spec, c->arg);
+	return take_target_tls(lc, spec, c->ca, why, whylen);
 }
 
-/* The tunnels, which must differ. 0, or -1 and why. */
+int
+client_fits_locked(const struct tunnel_client *c, const struct tunnel *t, const char *target, char *why, size_t whylen)
+{
+	const char *word = target != NULL ? target : t->target;
+	const struct tunnel *other;
+	int k;
+
+	if (c->ntunnels == TUNNEL_MAX)
+		return complain(why, whylen, NULL, "64 tunnels are as many as a client can have");
+	if (t->tcp && c->has_auth)
+		return complain(why, whylen, NULL, "auth: callers of a TCP port have no user and password");
+	for (k = 0; k < c->ntunnels; k++) {
+		other = &c->tunnel[k];
+		if ((t->name[0] == '\0' && !t->tcp) || (other->name[0] == '\0' && !other->tcp))
+			return complain(why, whylen, t->name[0] == '\0' && !t->tcp ? word : other->target, "needs a name beside the others");
+		if (same_tunnel(other, t))
+			return complain(why, whylen, t->tcp ? word : t->name,
+			    t->tcp ? "has the port of another tunnel" : "is the name of two tunnels");
+	}
+	/* each lane would get a port of its own */
+	if (t->tcp && t->port == 0 && c->nlanes > 1)
+		return complain(why, whylen, word, "can have any port over one connection only");
+	return 0;
+}
+
+/* The tunnels that are there from the start. 0, or -1 and why. */
 static int
 take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
     char *why, size_t whylen)
 {
-	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target, o->path, o->rewrite, 0, 0, 0, 0 };
+	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target, o->path, o->rewrite, 0, 0, 0, 0, NULL };
 	const struct tunnel_spec *spec = o->tunnels != NULL ? o->tunnels : &one;
-	int i, k;
+	int i, n = o->tunnels != NULL ? o->ntunnels : o->target != NULL;
 
-	for (i = 0; i < c->ntunnels; i++) {
-		if (take_tunnel(&c->tunnel[i], &lc[i], &spec[i], o->ca, why, whylen) == -1)
-			return -1;
-		lc[i].timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : c->dialect->timeout_ms;
-		if (c->ntunnels > 1 && spec[i].name == NULL && !spec[i].tcp)
-			return complain(why, whylen, spec[i].target, "needs a name beside the others");
-		for (k = 0; k < i; k++)
-			if (same_tunnel(&c->tunnel[k], &c->tunnel[i]))
-				return complain(why, whylen, spec[i].tcp ? spec[i].target : spec[i].name,
-				    spec[i].tcp ? "has the port of another tunnel" : "is the name of two tunnels");
-		/* each lane would get a port of its own */
-		if (spec[i].tcp && spec[i].port == 0 && o->connections > 1)
-			return complain(why, whylen, spec[i].target, "can have any port over one connection only");
+	if (n < 0 || n > TUNNEL_MAX) {
+		snprintf(why, whylen, "tunnels: up to %d", TUNNEL_MAX);
+		return -1;
 	}
+	for (i = 0; i < n; i++) {
+		if (client_tunnel(c, &spec[i], &c->tunnel[i], &lc[i], why, whylen) == -1 ||
+		    client_fits_locked(c, &c->tunnel[i], spec[i].target, why, whylen) == -1)
+			return -1;
+		c->ntunnels++;
+	}
+	if (n == 0 && c->dialect->more == NULL)
+		return complain(why, whylen, c->dialect->name, "needs its tunnel from the start");
 	return 0;
 }
 
@@ -397,9 +441,6 @@ take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	struct buf b;
 	int i;
 
-	for (i = 0; i < c->ntunnels; i++)
-		if (c->tunnel[i].tcp && o->nauth > 0)
-			return complain(why, whylen, NULL, "auth: callers of a TCP port have no user and password");
 	if (o->nauth > GUARD_USERS_MAX || o->nallow > GUARD_NETS_MAX)
 		return complain(why, whylen, NULL, "auth and allow: 64 at most");
 	if (o->nauth + o->nallow == 0)
@@ -440,6 +481,20 @@ take_dialect(struct tunnel_client *c, const struct tunnel_options *o, char *why,
 	return -1;
 }
 
+/* Times of the connection. 0, or -1 and why. */
+static int
+take_times(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
+{
+	c->ping_ms = o->ping_ms;
+	c->timeout_ms = o->timeout_ms;
+	c->retry_min_ms = o->retry_min_ms != 0 ? o->retry_min_ms : RETRY_MIN_MS;
+	c->retry_max_ms = o->retry_max_ms != 0 ? o->retry_max_ms :
+	    c->retry_min_ms > RETRY_MAX_MS ? c->retry_min_ms : RETRY_MAX_MS;
+	if (c->retry_min_ms < 1 || c->retry_max_ms < c->retry_min_ms || c->retry_max_ms > 86400000 || c->ping_ms > 86400000)
+		return complain(why, whylen, NULL, "retry_min_ms, retry_max_ms: 1 to a day, the first being the smaller; ping_ms: up to a day");
+	return 0;
+}
+
 int
 client_place(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
 {
@@ -456,10 +511,11 @@ client_place(struct tunnel_client *c, const struct tunnel_options *o, char *why,
 		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
 	if ((c->token = strdup(c->dialect->tokenless ? "" : o->token)) == NULL || wake_open(&c->wake) == -1)
 		return complain(why, whylen, NULL, "no memory or descriptors");
+	if (reach_fields(c, o, why, whylen) == -1 || take_times(c, o, why, whylen) == -1)
+		return -1;
 	return take_trust(c, o, why, whylen);
 }
 
-/* 0, or -1 and why. */
 static int
 take_options(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc,
     char *why, size_t whylen)
@@ -468,6 +524,10 @@ take_options(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 		return -1;
 	if (o->connections < 0 || o->connections > LANES_MAX)
 		return complain(why, whylen, NULL, "connections: 1 to 64");
+	c->nlanes = o->connections > 1 ? o->connections : 1;
+	c->has_auth = o->nauth > 0;
+	if (o->ca != NULL && (c->ca = strdup(o->ca)) == NULL)
+		return complain(why, whylen, NULL, "no memory");
 	if (take_tunnels(c, o, lc, why, whylen) == -1 || take_guard(c, o, why, whylen) == -1)
 		return -1;
 	return take_dialect(c, o, why, whylen);
@@ -498,18 +558,24 @@ make_ready(struct tunnel_client *c, const struct tunnel_options *o, const struct
 	struct local_conf lc;
 
 	memset(&lc, 0, sizeof(lc));
-	c->nlanes = o->connections > 1 ? o->connections : 1;
 	c->share = o->share || c->nlanes > 1;
 	c->stack = o->stack != 0 ? o->stack : STACK_DEFAULT;
 	c->budget.left = c->budget.size = c->dialect->memory;
 	lc.service = service;
 	lc.n = c->ntunnels;
+	lc.max = TUNNEL_MAX;
 	lc.stack = c->stack;
 	lc.request = on_request;
 	lc.arg = c;
 	if (make_instances(c) == -1)
 		return -1;
 	return (c->local = local_new(&lc)) != NULL ? 0 : -1;
+}
+
+int
+client_make(struct tunnel_client *c, const struct tunnel_options *o, struct local_service *lc, char *why, size_t whylen)
+{
+	return take_options(c, o, lc, why, whylen) == -1 ? -1 : make_ready(c, o, lc);
 }
 
 struct tunnel_client *
@@ -542,90 +608,14 @@ client_free(struct tunnel_client *c)
 	pthread_cond_destroy(&c->change);
 	pthread_mutex_destroy(&c->mtx);
 	pthread_mutex_destroy(&c->budget.mtx);
+	if (c->fields != NULL) {
+		wipe(c->fields, strlen(c->fields));
+		free(c->fields);
+	}
+	if (c->log != NULL)
+		log_free(c->log);
+	free(c->ca);
 	free(c->guard);
 	free(c->tunnel);
 	free(c);
-}
-
-struct tunnel_client *
-tunnel_new(const struct tunnel_options *o, const struct tunnel_events *events, void *arg,
-    char *why, size_t whylen)
-{
-	struct tunnel_client *c = client_alloc();
-	struct local_service *lc;
-	int i, n = o->tunnels != NULL ? o->ntunnels : 1;
-
-	snprintf(why, whylen, "no memory or no random bytes");
-	if (c == NULL)
-		return NULL;
-	c->events = *events;
-	c->arg = arg;
-	if (n < 1 || n > TUNNEL_MAX) {
-		snprintf(why, whylen, "tunnels: 1 to %d", TUNNEL_MAX);
-		client_free(c);
-		return NULL;
-	}
-	c->ntunnels = n;
-	c->tunnel = calloc((size_t)n, sizeof(c->tunnel[0]));
-	lc = calloc((size_t)n, sizeof(lc[0]));
-	if (c->tunnel == NULL || lc == NULL || take_options(c, o, lc, why, whylen) == -1 || make_ready(c, o, lc) == -1) {
-		for (i = 0; lc != NULL && i < n; i++)
-			if (lc[i].tls != NULL)
-				tls_client_free(lc[i].tls);
-		client_free(c);
-		c = NULL;
-	}
-	free(lc);
-	return c;
-}
-
-void
-tunnel_free(struct tunnel_client *c)
-{
-	/* an exchange that still runs keeps what it needs: better a leak than a crash */
-	if (local_end(c->local, END_MS))
-		client_free(c);
-}
-
-void
-tunnel_close(struct tunnel_client *c)
-{
-	agent_finish(c, TUNNEL_STOPPED, "stopped", 0);
-}
-
-static int
-leaving_locked(const struct tunnel_client *c)
-{
-	const struct session *s;
-
-	for (s = c->sessions; s != NULL; s = s->next)
-		if (s->leaving != 0)
-			return 1;
-	return 0;
-}
-
-enum tunnel_end
-tunnel_run(struct tunnel_client *c, char *why, size_t whylen)
-{
-	struct timespec until;
-	enum tunnel_end end;
-	int i;
-
-	for (i = 0; i < c->nlanes; i++)
-		if (agent_start(&c->lane[i]) == -1) {
-			agent_finish(c, TUNNEL_FAILED, "no thread can be had", 0);
-			break;
-		}
-	pthread_mutex_lock(&c->mtx);
-	while (c->threads > 0) {
-		deadline_in(&until, leaving_locked(c) ? LOOK_MS : TICK_MS);
-		pthread_cond_timedwait(&c->change, &c->mtx, &until);
-		pthread_mutex_unlock(&c->mtx);
-		agent_look(c);
-		pthread_mutex_lock(&c->mtx);
-	}
-	end = c->end;
-	snprintf(why, whylen, "%s", c->why);
-	pthread_mutex_unlock(&c->mtx);
-	return end;
 }

@@ -2,6 +2,7 @@
 VERSION = 0.1.0
 
 PREFIX = /usr/local
+LIBDIR = $(PREFIX)/lib
 MANPREFIX = $(PREFIX)/share/man
 DOCDIR = $(PREFIX)/share/doc/tunnel
 # Where shells look for completions.
@@ -29,6 +30,9 @@ STACK = 131072
 
 CC = cc
 AR = ar
+# For the library that is installed.
+LD = ld
+OBJCOPY = objcopy
 # Warnings are for developers; -Werror stands in .ci/run only.
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith \

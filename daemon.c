@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "backoff.h"
@@ -86,12 +87,16 @@ static void
 run_caller(void *arg)
 {
 	struct job j = *(struct job *)arg;
+	struct caller_from from;
 
 	free(arg);
-	if (j.l->ssh)
+	if (j.l->ssh) {
 		sshfront_serve(j.d, j.fd, &j.peer);
-	else
-		caller_run(j.d, j.fd, j.l, &j.peer);
+		return;
+	}
+	memset(&from, 0, sizeof(from));
+	from.peer = j.peer;
+	caller_run(j.d, j.fd, j.l, &from);
 }
 
 void
@@ -129,6 +134,31 @@ daemon_direct(struct daemon *d, int n)
 {
 	pthread_mutex_lock(&d->mtx);
 	d->direct += n;
+	pthread_mutex_unlock(&d->mtx);
+}
+
+void
+daemon_greet(struct daemon *d, struct guest *g, int fd)
+{
+	pthread_mutex_lock(&d->mtx);
+	g->fd = fd;
+	g->next = d->guests;
+	g->at = &d->guests;
+	if (g->next != NULL)
+		g->next->at = &g->next;
+	d->guests = g;
+	if (d->ending)		/* it has come too late to be found */
+		shutdown(fd, SHUT_RDWR);
+	pthread_mutex_unlock(&d->mtx);
+}
+
+void
+daemon_part(struct daemon *d, struct guest *g)
+{
+	pthread_mutex_lock(&d->mtx);
+	*g->at = g->next;
+	if (g->next != NULL)
+		g->next->at = g->at;
 	pthread_mutex_unlock(&d->mtx);
 }
 
@@ -279,15 +309,26 @@ static void *
 janitor(void *arg)
 {
 	struct daemon *d = arg;
+	struct timespec until;
+	int rc;
 
-	for (;;) {
-		poll(NULL, 0, TICK_MS);
+	pthread_mutex_lock(&d->mtx);
+	while (!d->ending) {
+		deadline_in(&until, TICK_MS);
+		do
+			rc = pthread_cond_timedwait(&d->change, &d->mtx, &until);
+		while (rc == 0 && !d->ending);
+		pthread_mutex_unlock(&d->mtx);
 		daemon_reload(d, 0);
 		registry_tick(d->registry, d->auth);
 		sshsess_tick(d);
 		relays_tick(d->relays, clock_ms(CLOCK_WALL) / 1000);
 		log_tell(0);
+		pthread_mutex_lock(&d->mtx);
 	}
+	d->janitors--;
+	pthread_cond_broadcast(&d->change);
+	pthread_mutex_unlock(&d->mtx);
 	return NULL;
 }
 
@@ -299,6 +340,7 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 
 	memset(d, 0, sizeof(*d));
 	d->conf = *conf;
+	d->rest.rd = d->rest.wr = -1;
 	pthread_mutex_init(&d->mtx, NULL);
 	cond_init(&d->change);
 	pthread_mutex_init(&d->ssh.mtx, NULL);
@@ -530,6 +572,19 @@ start_acceptor(struct daemon *d, struct daemon_listener *at)
 }
 
 int
+daemon_run(struct daemon *d)
+{
+	int err;
+
+	d->janitors = 1;
+	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0) {
+		d->janitors = 0;
+		return err;
+	}
+	return d->ports != NULL ? ports_start(d->ports) : 0;
+}
+
+int
 daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int control)
 {
 	struct sockaddr_storage ss;
@@ -550,8 +605,7 @@ daemon_start(struct daemon *d, const struct daemon_listener *l, int n, int contr
 	net_format(&ss, d->addr);
 	if (d->addr_tls)
 		snprintf(d->https_port, sizeof(d->https_port), "%.5s", strrchr(d->addr, ':') + 1);
-	if ((err = thread_start(STACK_SIZE, janitor, d)) != 0 || (err = thread_start(STACK_SIZE, controller, d)) != 0 ||
-	    (d->ports != NULL && (err = ports_start(d->ports)) != 0)) {
+	if ((err = daemon_run(d)) != 0 || (err = thread_start(STACK_SIZE, controller, d)) != 0) {
 		errno = err;
 		return -1;
 	}
@@ -573,6 +627,6 @@ daemon_up(struct daemon *d)
 {
 	pthread_mutex_lock(&d->mtx);
 	d->up = 1;
-	pthread_cond_signal(&d->change);
+	pthread_cond_broadcast(&d->change);
 	pthread_mutex_unlock(&d->mtx);
 }

@@ -72,6 +72,11 @@ struct daemon_listener {
 	int given;		/* a supervisor has opened it */
 };
 
+struct guest {			/* a caller's connection, as whoever ends the daemon finds it */
+	int fd;
+	struct guest *next, **at;
+};
+
 struct daemon {
 	struct daemon_conf conf;	/* constant once threads run */
 	struct registry *registry;
@@ -107,7 +112,7 @@ struct daemon {
 	void (*drained)(void);		/* it has drained; does not return */
 	void (*handed)(long pid);	/* another process has our listeners, and we drain */
 
-	pthread_cond_t change;		/* up is set */
+	pthread_cond_t change;		/* up or ending is set, or the janitor has gone */
 	pthread_mutex_t mtx;		/* guards what follows */
 	int up;				/* the program has started: others may take over, or stop it */
 	int draining;			/* 1: no new connections; 2: nor any more waiting */
@@ -117,6 +122,9 @@ struct daemon {
 	int accepting;			/* acceptors */
 	int arriving;			/* connections on their way to a thread */
 	int ncallers;
+	struct guest *guests;
+	int ending;			/* the janitor is to go */
+	int janitors;
 	int direct;			/* connections that the CONNECT proxy has made */
 	struct caller *spare;		/* memory and wakes for the next connections */
 	int nspare;
@@ -124,12 +132,24 @@ struct daemon {
 	struct tls_server *tls;		/* NULL: no certificates */
 };
 
-/* Make everything but threads; stop, drained, handed, tls, relay_tls, jwt, ssh_front and access are the caller's to set then. dir: the open state folder. 0, or -1 and why. */
+/*
+ * Make everything but threads; stop, drained, handed, tls, relay_tls, jwt, ssh_front and access are the caller's to set then. dir: the open state
+ * folder; -1: there is none, and the tokens come from auth_take. 0, or -1 and why; then daemon_free takes away what there is.
+ */
 int daemon_init(struct daemon *, const struct daemon_conf *, int dir, char *why, size_t whylen);
 
 /* Start the threads: accept on the n listeners (logged as listening; one at least is for HTTP) and, from daemon_up on, on the control socket. 0, or -1 with errno. */
 int daemon_start(struct daemon *, const struct daemon_listener *, int n, int control);
 void daemon_up(struct daemon *);
+
+/* Of a daemon that is a part of a program, and has no listeners and no control socket: the other threads. 0, or an error number. */
+int daemon_run(struct daemon *);
+/*
+ * Its end: all connections are closed, and what it has is given back, jwt, vtunnel, ssh_front, relay_tls and access too being the caller's. 1; 0:
+ * something still runs after ms, and keeps what it needs. Not from one of its threads.
+ */
+int daemon_end(struct daemon *, int ms);
+void daemon_free(struct daemon *);	/* when it has no threads */
 
 /* Certificates and keys as they are now, counted for the caller; NULL: none. */
 struct tls_server *daemon_tls(struct daemon *);
@@ -148,6 +168,9 @@ void daemon_arriving(struct daemon *, int n);
 /* It has one, and counts as a caller if there is room: 1, and daemon_leave when it has ended; or 0. */
 int daemon_enter(struct daemon *);
 void daemon_leave(struct daemon *);
+/* Its connection: daemon_end shuts it down, unless daemon_part comes before, as it must before it is closed. */
+void daemon_greet(struct daemon *, struct guest *, int fd);
+void daemon_part(struct daemon *, struct guest *);
 /* The CONNECT proxy makes a connection (n: 1); it is over (-1). */
 void daemon_direct(struct daemon *, int n);
 /* A thread that accepts has started (n: 1) or, having closed its sockets, ended (-1). */

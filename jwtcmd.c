@@ -242,7 +242,7 @@ explain(int argc, char **argv)
 	a = open_keys(&c, "jwt check needs the keys: --jwt-secret-file, --jwt-key or --jwks, or TUNNELD_JWT_SECRET");
 	if (strcmp(argv[0], "-") == 0)
 		read = read_token();
-	log_setup(LOG_WARN, 0);
+	log_setup(log_used(), LOG_WARN, 0);
 	taken = print_token(a, read != NULL ? read : argv[0]);
 	free(read);
 	jwtauth_free(a);

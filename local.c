@@ -59,7 +59,7 @@ local_parse(struct local_target *t, const char *text, const char **why)
 struct local *
 local_new(const struct local_conf *conf)
 {
-	struct local *l = calloc(1, sizeof(*l) + (size_t)conf->n * sizeof(l->pool[0]));
+	struct local *l = calloc(1, sizeof(*l) + (size_t)conf->max * sizeof(l->pool[0]));
 	int i;
 
 	if (l == NULL)
@@ -67,7 +67,6 @@ local_new(const struct local_conf *conf)
 	l->request = conf->request;
 	l->arg = conf->arg;
 	l->n = conf->n;
-	l->parked_max = PARKED_MAX / conf->n;
 	for (i = 0; i < conf->n; i++)
 		l->pool[i].to = conf->service[i];
 	if ((l->workers = workers_new(conf->stack, WORKERS_MAX)) == NULL) {
@@ -76,6 +75,14 @@ local_new(const struct local_conf *conf)
 	}
 	pthread_mutex_init(&l->mtx, NULL);
 	return l;
+}
+
+void
+local_add(struct local *l, const struct local_service *s)
+{
+	pthread_mutex_lock(&l->mtx);
+	l->pool[l->n++].to = *s;
+	pthread_mutex_unlock(&l->mtx);
 }
 
 int
@@ -132,7 +139,7 @@ local_park(struct job *j)
 
 	j->since = clock_ms(CLOCK_STEADY);
 	pthread_mutex_lock(&l->mtx);
-	if (l->ending || j->pool->nparked >= l->parked_max)
+	if (l->ending || j->pool->nparked >= PARKED_MAX / l->n)
 		rc = 0;
 	else
 		park_locked(j);
@@ -511,9 +518,12 @@ find_pool(struct local *l, struct json *j, struct json_node node[PREFACE_NODES],
 {
 	const char *why;
 	int64_t id;
+	int n;
 
-	if (json_parse(j, node, PREFACE_NODES, line, len, &why) == -1 ||
-	    json_get_int(j, 0, "id", 1, UINT32_MAX, &id) != 1 || id > l->n)
+	pthread_mutex_lock(&l->mtx);
+	n = l->n;
+	pthread_mutex_unlock(&l->mtx);
+	if (json_parse(j, node, PREFACE_NODES, line, len, &why) == -1 || json_get_int(j, 0, "id", 1, n, &id) != 1)
 		return NULL;
 	return &l->pool[id - 1];
 }

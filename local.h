@@ -30,11 +30,14 @@ struct local_service {		/* what a tunnel leads to */
 	int tcp;			/* plain connections, and no HTTP: of the above only target and its tls count */
 	int proxy_protocol;		/* with tcp: see tunnel.h */
 	int64_t timeout_ms;		/* for an exchange, from its request to the end of the response; 0: none */
+	void (*accept)(void *arg, int tunnel, int fd, const char *peer);	/* NULL: target it is; else the program itself, which gets one end of a socketpair(2) */
+	void *arg;
 };
 
 struct local_conf {
 	const struct local_service *service;	/* copied; service[i] is for listen id i + 1 */
 	int n;
+	int max;		/* of local_add, too */
 	size_t stack;
 	void (*request)(void *arg, const struct tunnel_request *);	/* may be NULL */
 	void *arg;
@@ -44,6 +47,7 @@ struct local_conf {
 int local_parse(struct local_target *, const char *text, const char **why);
 
 struct local *local_new(const struct local_conf *);	/* NULL: no memory; then the tls are still the caller's */
+void local_add(struct local *, const struct local_service *);	/* the next listen id's, of which there are at most max. Any thread */
 
 /*
  * In a session's reader: take a new stream; its preface says whose it is. 1 if it is taken (its reference too).

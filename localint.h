@@ -90,8 +90,7 @@ struct local {
 	struct workers *workers;
 	pthread_mutex_t mtx;	/* guards ending and what is marked [l]; after a stream's, with nothing taken under it */
 	int ending;
-	int parked_max;		/* for each pool */
-	int n;
+	int n;			/* [l] */
 	struct pool pool[];	/* pool[i] is for listen id i + 1 */
 };
 
@@ -101,8 +100,8 @@ struct local {
  */
 int rawlocal_begin_locked(struct local *, struct pool *, struct stream *s, const struct json *j, size_t len);
 
-/* A connection to the service, without TLS, by deadline. -1 with *error, a word. */
-int local_dial(const struct local_target *, int64_t deadline, const char **error);
+/* A connection to the service, without TLS, by deadline, for a caller, "" if it is for many. -1 with *error, a word. */
+int local_dial(const struct local *, const struct pool *, const char *peer, int64_t deadline, const char **error);
 
 /* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */
 int local_park(struct job *);

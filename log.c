@@ -6,49 +6,99 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "buf.h"
 #include "clock.h"
 #include "log.h"
 #include "loglimit.h"
-#include "sink.h"
 
 enum { LINE_SIZE = 4096, LINE_USUAL = 512, VALUE_MAX = 512 };
 
 static const char cut_mark[] = " cut=yes\n";	/* ends a line that lacks pairs */
 
-static enum log_level log_least = LOG_INFO;
-static int log_stamp;
-static const struct sink to_stderr = { STDERR_FILENO, NULL };
-static const struct sink *log_sink = &to_stderr;
-static struct loglimit *limit;	/* what it points to is guarded by limit_mtx, a leaf; NULL: no limit */
-static pthread_mutex_t limit_mtx = PTHREAD_MUTEX_INITIALIZER;
+struct log {
+	log_write *write;
+	void *arg;
+	enum log_level least;
+	int stamp;
+	pthread_mutex_t mtx;	/* a leaf; guards what limit points to */
+	struct loglimit *limit;	/* NULL: none */
+};
 
-void
-log_setup(enum log_level least, int stamp)
+/* Under which each thread keeps its log. Made once, and the same for all: the one thing here that is of the process. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int made;
+
+static void
+make_key(void)
 {
-	log_least = least;
-	log_stamp = stamp;
+	made = pthread_key_create(&key, NULL) == 0;
+}
+
+struct log *
+log_used(void)
+{
+	pthread_once(&once, make_key);
+	return made ? pthread_getspecific(key) : NULL;
+}
+
+struct log *
+log_use(struct log *l)
+{
+	struct log *had = log_used();
+
+	if (made && l != had)
+		pthread_setspecific(key, l);
+	return had;
+}
+
+struct log *
+log_new(log_write *write, void *arg)
+{
+	struct log *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return NULL;
+	l->least = LOG_INFO;
+	log_to(l, write, arg);
+	pthread_mutex_init(&l->mtx, NULL);
+	return l;
 }
 
 void
-log_to(const struct sink *s)
+log_free(struct log *l)
 {
-	log_sink = s;
+	pthread_mutex_destroy(&l->mtx);
+	free(l->limit);
+	free(l);
+}
+
+void
+log_setup(struct log *l, enum log_level least, int stamp)
+{
+	l->least = least;
+	l->stamp = stamp;
+}
+
+void
+log_to(struct log *l, log_write *write, void *arg)
+{
+	l->write = write;
+	l->arg = arg;
 }
 
 int
-log_limit(void)
+log_limit(struct log *l)
 {
-	struct loglimit *l = malloc(sizeof(*l));
+	struct loglimit *limit = malloc(sizeof(*limit));
 
-	if (l == NULL)
+	if (limit == NULL)
 		return -1;
-	loglimit_init(l);
-	pthread_mutex_lock(&limit_mtx);
-	limit = l;
-	pthread_mutex_unlock(&limit_mtx);
+	loglimit_init(limit);
+	pthread_mutex_lock(&l->mtx);
+	l->limit = limit;
+	pthread_mutex_unlock(&l->mtx);
 	return 0;
 }
 
@@ -133,12 +183,12 @@ put_value(struct buf *b, const char *value)
 
 /* A pair goes in whole or not at all: half of one would leave a quote open. */
 static void
-put_pair(struct buf *b, const char *key, const char *value)
+put_pair(struct buf *b, const char *name, const char *value)
 {
 	size_t len = b->len;
 
 	buf_char(b, ' ');
-	buf_str(b, key);
+	buf_str(b, name);
 	buf_char(b, '=');
 	put_value(b, value);
 	if (b->full)
@@ -147,93 +197,95 @@ put_pair(struct buf *b, const char *key, const char *value)
 
 /* The line as a whole into b; cut if it is full. */
 static void
-format(struct buf *b, enum log_level level, const char *event, va_list ap)
+format(struct buf *b, int stamp, enum log_level level, const char *event, va_list ap)
 {
-	const char *key, *value;
+	const char *name, *value;
 
 	b->cap -= sizeof(cut_mark) - 1;
-	if (log_stamp)
+	if (stamp)
 		put_time(b, clock_ms(CLOCK_WALL));
 	buf_str(b, "level=");
 	buf_str(b, level_name(level));
 	put_pair(b, "event", event);
-	while (!b->full && (key = va_arg(ap, const char *)) != NULL) {
+	while (!b->full && (name = va_arg(ap, const char *)) != NULL) {
 		value = va_arg(ap, const char *);
 		if (value != NULL)
-			put_pair(b, key, value);
+			put_pair(b, name, value);
 	}
 	b->cap += sizeof(cut_mark) - 1;	/* the room kept for the end */
 	buf_str(b, b->full ? cut_mark : "\n");
 }
 
 static void
-put_line(enum log_level level, const char *event, va_list pairs)
+put_line(struct log *l, enum log_level level, const char *event, va_list pairs)
 {
 	char line[LINE_USUAL], *big = NULL;	/* stacks are small, and there are many */
 	struct buf b;
 	va_list ap;
 
-	buf_init(&b, line, sizeof(line));
+	buf_init(&b, line, sizeof(line) - 1);
 	va_copy(ap, pairs);
-	format(&b, level, event, ap);
+	format(&b, l->stamp, level, event, ap);
 	va_end(ap);
 	if (b.full && (big = malloc(LINE_SIZE)) != NULL) {
-		buf_init(&b, big, LINE_SIZE);
+		buf_init(&b, big, LINE_SIZE - 1);
 		va_copy(ap, pairs);
-		format(&b, level, event, ap);
+		format(&b, l->stamp, level, event, ap);
 		va_end(ap);
 	}
-	sink_write(log_sink, (int)level, b.p, b.len);
+	b.p[b.len] = '\0';
+	l->write(l->arg, (int)level, b.p, b.len);
 	free(big);
 }
 
 /* 0: it is one too many of its kind. */
 static int
-allowed(const char *event, va_list pairs)
+allowed(struct log *l, const char *event, va_list pairs)
 {
-	const char *key, *value, *reason = NULL, *who = NULL;
+	const char *name, *value, *reason = NULL, *who = NULL;
 	int64_t now = clock_ms(CLOCK_STEADY);
 	va_list ap;
 	int ok;
 
 	va_copy(ap, pairs);
-	while ((key = va_arg(ap, const char *)) != NULL) {
+	while ((name = va_arg(ap, const char *)) != NULL) {
 		value = va_arg(ap, const char *);
-		if (strcmp(key, "reason") == 0)
+		if (strcmp(name, "reason") == 0)
 			reason = value;
-		else if (strcmp(key, "who") == 0)
+		else if (strcmp(name, "who") == 0)
 			who = value;
 	}
 	va_end(ap);
-	pthread_mutex_lock(&limit_mtx);
-	ok = limit == NULL || loglimit_take(limit, event, reason, who, now);
-	pthread_mutex_unlock(&limit_mtx);
+	pthread_mutex_lock(&l->mtx);
+	ok = l->limit == NULL || loglimit_take(l->limit, event, reason, who, now);
+	pthread_mutex_unlock(&l->mtx);
 	return ok;
 }
 
 void
 log_line(enum log_level level, const char *event, ...)
 {
+	struct log *l = log_used();
 	int saved = errno;
 	va_list ap;
 
-	if (level < log_least)
+	if (l == NULL || level < l->least)
 		return;
 	va_start(ap, event);
-	if (level == LOG_ERROR || allowed(event, ap))
-		put_line(level, event, ap);
+	if (level == LOG_ERROR || allowed(l, event, ap))
+		put_line(l, level, event, ap);
 	va_end(ap);
 	errno = saved;
 }
 
 /* Without a limit. */
 static void
-put(enum log_level level, const char *event, ...)
+put(struct log *l, enum log_level level, const char *event, ...)
 {
 	va_list ap;
 
 	va_start(ap, event);
-	put_line(level, event, ap);
+	put_line(l, level, event, ap);
 	va_end(ap);
 }
 
@@ -241,18 +293,19 @@ void
 log_tell(int all)
 {
 	int64_t now = clock_ms(CLOCK_STEADY);
+	struct log *l = log_used();
 	struct loglimit_kind k;
 	char count[24];
 	int more;
 
-	for (;;) {
-		pthread_mutex_lock(&limit_mtx);
-		more = limit != NULL && loglimit_tell(limit, now, all, &k);
-		pthread_mutex_unlock(&limit_mtx);
+	while (l != NULL) {
+		pthread_mutex_lock(&l->mtx);
+		more = l->limit != NULL && loglimit_tell(l->limit, now, all, &k);
+		pthread_mutex_unlock(&l->mtx);
 		if (!more)
 			return;
 		snprintf(count, sizeof(count), "%llu", (unsigned long long)k.count);
-		put(LOG_WARN, "suppressed", "what", k.event, "count", count,
+		put(l, LOG_WARN, "suppressed", "what", k.event, "count", count,
 		    "reason", k.reason[0] != '\0' ? k.reason : NULL,
 		    "who", k.who[0] != '\0' ? k.who : NULL, (char *)NULL);
 	}

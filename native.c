@@ -560,24 +560,24 @@ judge(struct caller *c, struct identity *who, char accept[WS_ACCEPT_LEN + 1], co
 }
 
 static struct native *
-new_native(struct caller *c, const struct identity *who)
+new_native(struct daemon *d, const struct identity *who, const char *peer)
 {
 	struct native *n = calloc(1, sizeof(*n));
 	struct mux_conf conf;
 
 	if (n == NULL)
 		return NULL;
-	n->d = c->d;
+	n->d = d;
 	n->session.dialect = &dialect;
 	n->session.impl = n;
 	n->session.identity = *who;
 	n->session.since = clock_ms(CLOCK_WALL);
 	n->session.refs = 1;
-	memcpy(n->session.peer, c->peer, sizeof(c->peer));
+	snprintf(n->session.peer, sizeof(n->session.peer), "%s", peer);
 	memset(&conf, 0, sizeof(conf));
-	conf.streams_max = (int)c->d->conf.streams;
-	conf.window_max = (uint32_t)c->d->conf.window;
-	conf.budget = &c->d->budget;
+	conf.streams_max = (int)d->conf.streams;
+	conf.window_max = (uint32_t)d->conf.window;
+	conf.budget = &d->budget;
 	if ((n->mux = mux_new(&conf, &mux_ops, n)) == NULL) {
 		free(n);
 		return NULL;
@@ -586,19 +586,43 @@ new_native(struct caller *c, const struct identity *who)
 }
 
 static int
-attach(struct native *n, struct caller *c)
+attach(struct native *n, const struct conn *c, const void *early, size_t nearly)
 {
 	struct link_conf conf;
 	struct link *l;
 
 	memset(&conf, 0, sizeof(conf));
-	conf.ping_ms = c->d->conf.ping_ms;
+	conf.ping_ms = n->d->conf.ping_ms;
 	conf.message_max = MESSAGE_MAX;
-	l = link_new(&c->conn, &conf, &mux_link_ops, n->mux, c->in + c->at, c->len - c->at);
+	l = link_new(c, &conf, &mux_link_ops, n->mux, early, nearly);
 	if (l == NULL)
 		return -1;
 	mux_attach(n->mux, l);
 	return 0;
+}
+
+/* It is one of the daemon's from now on: what that has to say to its sessions comes behind the 101. */
+static struct session *
+enter(struct native *n)
+{
+	if (registry_add(n->d->registry, &n->session) == -1)
+		link_close(mux_link(n->mux), WS_TRY_AGAIN, "too many sessions");
+	if (daemon_draining(n->d))	/* since it was judged: the others have been told */
+		native_drain(&n->session);
+	return &n->session;
+}
+
+struct session *
+native_adopt(struct daemon *d, const struct conn *c, const struct identity *who, const char *peer, const void *early, size_t nearly)
+{
+	struct native *n = new_native(d, who, peer);
+
+	if (n == NULL)
+		return NULL;
+	if (attach(n, c, early, nearly) == 0)
+		return enter(n);
+	session_unref(d->registry, &n->session);
+	return NULL;
 }
 
 struct session *
@@ -616,7 +640,8 @@ native_accept(struct caller *c)
 		why = "too many sessions";
 		status = 429;
 	}
-	if (status == 0 && ((n = new_native(c, &who)) == NULL || attach(n, c) == -1)) {
+	if (status == 0 && ((n = new_native(c->d, &who, c->peer)) == NULL ||
+	    attach(n, &c->conn, c->in + c->at, c->len - c->at) == -1)) {
 		why = "no memory or descriptors are left";
 		status = 503;
 	}
@@ -630,10 +655,5 @@ native_accept(struct caller *c)
 	ws_server_answer(&b, accept, protocol);
 	/* if it cannot be written the reader finds the connection broken */
 	conn_write_all(&c->conn, text, b.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
-	/* only now: what the daemon has to say to its sessions comes behind the 101 */
-	if (registry_add(c->d->registry, &n->session) == -1)
-		link_close(mux_link(n->mux), WS_TRY_AGAIN, "too many sessions");
-	if (daemon_draining(c->d))	/* since it was judged: the others have been told */
-		native_drain(&n->session);
-	return &n->session;
+	return enter(n);
 }

@@ -45,6 +45,13 @@ pending_new(int slots)
 	return p;
 }
 
+void
+pending_free(struct pending *p)
+{
+	pthread_mutex_destroy(&p->mtx);
+	free(p);
+}
+
 static int
 may_have_locked(const struct pending *p, const struct pending_share *share)
 {

@@ -17,6 +17,7 @@ struct pending_share {		/* one tunnel's; guarded by the map, all 0 at first */
 };
 
 struct pending *pending_new(int slots);		/* at most 65535; NULL: no memory */
+void pending_free(struct pending *);		/* nobody has a slot, or waits for one */
 
 /*
  * A slot's id; or 0 if for ms milliseconds none was to be had. Who waits is served in turn. A

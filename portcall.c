@@ -101,7 +101,7 @@ open_stream(struct call *c, struct str *lead)
 	lead->len = b.len;
 	if (session->closes_whole) {
 		c->tcp.linger_ms = c->d->conf.half_close_ms;
-		c->tcp.linger = linger;
+		c->tcp.linger = c->port != NULL ? linger : NULL;
 		c->tcp.linger_arg = c->port;
 		c->tcp.stall_ms = c->d->conf.stall_ms;
 	}
@@ -134,7 +134,7 @@ serve(struct call *c)
 }
 
 static struct call *
-new_call(const struct port_job *j)
+new_call(struct daemon *d, struct port *port, const char *name, int fd, const struct sockaddr_storage *peer)
 {
 	struct call *c = malloc(sizeof(*c));
 	struct sockaddr_storage local;
@@ -145,41 +145,57 @@ new_call(const struct port_job *j)
 		free(c);
 		return NULL;
 	}
-	c->d = j->d;
-	c->port = j->port;
+	c->d = d;
+	c->port = port;
 	c->holder = NULL;
-	c->from = j->peer;
-	snprintf(c->name, sizeof(c->name), "tcp:%u", port_number(j->port));
-	net_tune(j->fd);
-	net_format(&j->peer, c->peer);
-	net_local(j->fd, &local);
+	c->from = *peer;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	net_tune(fd);
+	net_format(peer, c->peer);
+	net_local(fd, &local);
 	net_format(&local, c->local);
-	conn_plain(&c->tcp.conn, j->fd);
+	conn_plain(&c->tcp.conn, fd);
 	return c;
 }
 
-void
-port_call(void *arg)
+/* port: NULL: it has not come to any. */
+static void
+call(struct daemon *d, struct port *port, const char *name, int fd, const struct sockaddr_storage *peer)
 {
-	struct port_job j = *(struct port_job *)arg;
 	const char *why = "callers_full";
-	int entered = daemon_enter(j.d);
-	struct call *c = entered ? new_call(&j) : NULL;
+	int entered = daemon_enter(d);
+	struct call *c = entered ? new_call(d, port, name, fd, peer) : NULL;
 	struct conn conn;
 
-	free(arg);
 	if (c != NULL)
 		serve(c);
 	else {
 		if (entered)
 			why = "no_memory";
 		log_line(LOG_WARN, why, "for", "port", (char *)NULL);
-		conn_plain(&conn, j.fd);
+		conn_plain(&conn, fd);
 		conn_reset_on_close(&conn);
 		conn_close(&conn);
 	}
 	free(c);
-	port_left(j.port);
 	if (entered)
-		daemon_leave(j.d);
+		daemon_leave(d);
+}
+
+void
+port_join(struct daemon *d, const char *name, int fd, const struct sockaddr_storage *peer)
+{
+	call(d, NULL, name, fd, peer);
+}
+
+void
+port_call(void *arg)
+{
+	struct port_job j = *(struct port_job *)arg;
+	char name[PORT_NAME_MAX];
+
+	free(arg);
+	snprintf(name, sizeof(name), "tcp:%u", port_number(j.port));
+	call(j.d, j.port, name, j.fd, &j.peer);
+	port_left(j.port);
 }

@@ -73,6 +73,17 @@ ports_new(struct daemon *d)
 	return p;
 }
 
+void
+ports_free(struct ports *p)
+{
+	wake_close(&p->wake);
+	pthread_cond_destroy(&p->closed);
+	pthread_mutex_destroy(&p->mtx);
+	free(p->pfd);
+	free(p->of);
+	free(p);
+}
+
 unsigned
 port_number(const struct port *q)
 {
@@ -289,8 +300,12 @@ acceptor(void *arg)
 int
 ports_start(struct ports *p)
 {
+	int err;
+
 	daemon_accepting(p->d, 1);
-	return thread_start(STACK_SIZE, acceptor, p);
+	if ((err = thread_start(STACK_SIZE, acceptor, p)) != 0)
+		daemon_accepting(p->d, -1);
+	return err;
 }
 
 /* Opening. */

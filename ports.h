@@ -12,6 +12,7 @@
 enum { PORT_NAME_MAX = 16, PORT_MESSAGE_MAX = 200 };
 
 struct ports *ports_new(struct daemon *);	/* NULL: no memory */
+void ports_free(struct ports *);		/* when the acceptor has ended, and nobody holds a port */
 int ports_start(struct ports *);		/* accept, on a thread: 0, or an error number */
 
 struct port_want {		/* a listen for a port */
@@ -51,6 +52,8 @@ struct port_job {		/* a connection on its way to a thread */
 };
 
 void port_call(void *job);	/* serve it to its end, on a thread; frees the job */
+/* Make the connection, whatever it has come by, one to the name "tcp:NUMBER", to its end; it has been counted as arriving. */
+void port_join(struct daemon *, const char *name, int fd, const struct sockaddr_storage *peer);
 unsigned port_number(const struct port *);
 void port_left(struct port *);
 long port_linger(struct port *, long ms);	/* of so long, how long a caller that may have left keeps its place: the fuller, the shorter */

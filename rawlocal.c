@@ -42,7 +42,7 @@ reach(struct raw *r)
 	const char *why;
 	int fd;
 
-	if ((fd = local_dial(&to->target, deadline, &why)) == -1)
+	if ((fd = local_dial(r->l, r->pool, r->peer, deadline, &why)) == -1)
 		return why;
 	conn_plain(&r->tcp.conn, fd);
 	if (send_header(r) == -1)

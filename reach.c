@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent.h"
 #include "clock.h"
@@ -14,7 +15,7 @@
 #include "random.h"
 #include "sha256.h"
 
-enum { REASON_MS = 500 };
+enum { REASON_MS = 500, FIELDS_MAX = 8192 };
 
 /* What may help, once, and only before anything has worked. */
 static const char *
@@ -74,11 +75,57 @@ reach_reason(struct shake *k, int wakefd)
 		k->len += (size_t)n;
 }
 
+/* Nothing that the handshake itself says, and of one line. */
+static int
+field_ok(const struct tunnel_client *c, const char *text)
+{
+	static const char *const own[] = { "Host", "Upgrade", "Connection", "User-Agent", "Content-Length", "Transfer-Encoding", "Expect", "TE", "Trailer" };
+	size_t len = strcspn(text, ":"), i;
+
+	if (len == 0 || text[len] != ':' || strncasecmp(text, "Sec-WebSocket-", 14) == 0)
+		return 0;
+	if (c->token[0] != '\0' && len == 13 && strncasecmp(text, "Authorization", len) == 0)
+		return 0;
+	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (strlen(own[i]) == len && strncasecmp(text, own[i], len) == 0)
+			return 0;
+	for (i = 0; text[i] != '\0'; i++)
+		if (i < len ? !http_is_tchar((unsigned char)text[i]) : ((unsigned char)text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f)
+			return 0;
+	return 1;
+}
+
+int
+reach_fields(struct tunnel_client *c, const struct tunnel_options *o, char *why, size_t whylen)
+{
+	struct buf b;
+	int i;
+
+	if (o->nheaders == 0)
+		return 0;
+	snprintf(why, whylen, "no memory");
+	if ((c->fields = malloc(FIELDS_MAX)) == NULL)
+		return -1;
+	buf_init(&b, c->fields, FIELDS_MAX - 1);
+	for (i = 0; i < o->nheaders; i++) {
+		if (!field_ok(c, o->headers[i])) {
+			snprintf(why, whylen, "headers: '%.*s' is no field for the handshake: NAME: VALUE, and none that it has already",
+			    (int)strcspn(o->headers[i], ": \r\n"), o->headers[i]);
+			return -1;
+		}
+		buf_str(&b, o->headers[i]);
+		buf_str(&b, "\r\n");
+	}
+	c->fields[b.len] = '\0';
+	snprintf(why, whylen, "headers: they are too long");
+	return b.full ? -1 : 0;
+}
+
 static int
 send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 {
 	struct tunnel_client *c = lane->c;
-	size_t cap = strlen(c->token) + PATH_MAX_ + NAME_MAX_ + 256;	/* token_ok has bounded it */
+	size_t cap = strlen(c->token) + (c->fields != NULL ? strlen(c->fields) : 0) + PATH_MAX_ + NAME_MAX_ + 256;	/* token_ok has bounded the first */
 	char *text = malloc(2 * cap);
 	struct buf b, target, fields;
 	uint8_t nonce[16];
@@ -91,6 +138,7 @@ send_handshake(struct lane *lane, struct shake *k, char key[WS_KEY_LEN + 1])
 	k->tunnel = 0;
 	c->dialect->request(lane, k, &target, &fields);
 	buf_str(&fields, "User-Agent: tunnel/" VERSION "\r\n");
+	buf_str(&fields, c->fields != NULL ? c->fields : "");
 	target.p[target.len] = fields.p[fields.len] = '\0';
 	buf_init(&b, k->buf, sizeof(k->buf));
 	if (random_bytes(nonce, sizeof(nonce)) == 0 && !target.full && !fields.full) {

@@ -80,6 +80,21 @@ registry_name_locked(struct registry *r, const char *name)
 	return t;
 }
 
+void
+registry_free(struct registry *r)
+{
+	int i;
+
+	pthread_mutex_lock(&r->mtx);
+	for (i = 0; i < CHAINS; i++)
+		while (r->chain[i] != NULL)
+			unlink_locked(r, r->chain[i]);
+	pthread_mutex_unlock(&r->mtx);
+	pthread_cond_destroy(&r->change);
+	pthread_mutex_destroy(&r->mtx);
+	free(r);
+}
+
 /* References. What the last one frees is freed outside the lock. */
 
 void

@@ -105,6 +105,7 @@ struct registry_conf {
 };
 
 struct registry *registry_new(const struct registry_conf *);
+void registry_free(struct registry *);	/* when all sessions have ended, and no exchange runs */
 
 /* Sessions. add: 0, or -1 if there are too many; it takes a reference of its own. */
 int registry_add(struct registry *, struct session *);

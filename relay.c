@@ -55,6 +55,15 @@ relays_new(void)
 	return all;
 }
 
+void
+relays_free(struct relays *all)
+{
+	if (all == NULL)
+		return;
+	pthread_mutex_destroy(&all->mtx);
+	free(all);
+}
+
 int
 relays_running(struct relays *all)
 {

@@ -15,6 +15,7 @@ void relay_serve(struct caller *);
 
 /* Those that run. Any thread may use it. */
 struct relays *relays_new(void);	/* NULL: no memory */
+void relays_free(struct relays *);	/* when none runs; of NULL nothing */
 int relays_running(struct relays *);	/* NULL: 0 */
 void relays_look(struct relays *);	/* each is to see whether it may go on: credentials have changed, or the daemon stops */
 void relays_tick(struct relays *, int64_t now);	/* those whose credential has expired by now (seconds) */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,32 @@ file_read(struct conn *c, void *buf, size_t len)
 	return ready(c->fd, POLLIN) ? read(c->fd, buf, len) : -1;
 }
 
+/*
+ * A pipe knows no MSG_NOSIGNAL, and what its program does about SIGPIPE is not ours to change: for this write it is kept from this
+ * thread, and taken away again if we have caused it.
+ */
+static ssize_t
+pipe_write(int fd, const void *buf, size_t len)
+{
+	sigset_t set, before, pending;
+	int saved, sig;
+	ssize_t n;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	if ((errno = pthread_sigmask(SIG_BLOCK, &set, &before)) != 0)
+		return -1;
+	sigpending(&pending);
+	n = write(fd, buf, len);
+	saved = errno;
+	if (n == -1 && saved == EPIPE && !sigismember(&pending, SIGPIPE) && sigpending(&pending) == 0 &&
+	    sigismember(&pending, SIGPIPE))	/* not pending if it is ignored */
+		sigwait(&set, &sig);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = saved;
+	return n;
+}
+
 /* No more at once than surely does not block. */
 static ssize_t
 file_writev(struct conn *c, const struct iovec *iov, int n)
@@ -52,7 +79,7 @@ file_writev(struct conn *c, const struct iovec *iov, int n)
 		return -1;
 	sent = send(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent == -1 && errno == ENOTSOCK)
-		sent = write(c->fd, iov->iov_base, iov->iov_len < PIPE_BUF ? iov->iov_len : PIPE_BUF);
+		sent = pipe_write(c->fd, iov->iov_base, iov->iov_len < PIPE_BUF ? iov->iov_len : PIPE_BUF);
 	return sent;
 }
 
@@ -120,7 +147,7 @@ ask(struct relay_end *r, char key[WS_KEY_LEN + 1])
 {
 	struct shake *k = &r->shake;
 	char target[3 * HOST_MAX + 64], *fields;
-	size_t flen = strlen(r->c->token) + 128;
+	size_t flen = strlen(r->c->token) + (r->c->fields != NULL ? strlen(r->c->fields) : 0) + 128;
 	uint8_t nonce[16];
 	struct buf b;
 	int rc = -1;
@@ -133,7 +160,8 @@ ask(struct relay_end *r, char key[WS_KEY_LEN + 1])
 	target[b.len] = '\0';
 	if (random_bytes(nonce, sizeof(nonce)) == -1 || (fields = malloc(flen)) == NULL)
 		return -1;
-	snprintf(fields, flen, "Authorization: Bearer %s\r\nUser-Agent: tunnel/%s\r\n", r->c->token, VERSION);
+	snprintf(fields, flen, "Authorization: Bearer %s\r\nUser-Agent: tunnel/%s\r\n%s", r->c->token, VERSION,
+	    r->c->fields != NULL ? r->c->fields : "");
 	buf_init(&b, k->buf, sizeof(k->buf));
 	ws_client_request(&b, r->c->endpoint.authority, target, WSPIPE_HALVES, fields, nonce, key);
 	if (!b.full)

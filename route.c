@@ -138,6 +138,15 @@ is_own(const struct daemon_conf *conf, const char *host)
 	return host[0] != '\0' && (strcmp(host, conf->domain) == 0 || (route_url_host(conf, url) && strcmp(host, url) == 0));
 }
 
+int
+route_name(struct daemon *d, struct str text, char name[NAME_LEN_MAX + 1])
+{
+	char host[NAME_LEN_MAX + 1];
+
+	route_fold(text, host);
+	return route_host(d, host, name) || (tunnel_label(text, name) && !is_own(&d->conf, host));
+}
+
 /* From this machine itself, and for nobody else: a front proxy would say so. */
 static int
 is_local(const struct caller *c)

@@ -38,5 +38,7 @@ int route_reserved(const struct daemon_conf *, const char *name);
 
 /* Does this (folded) Host name a tunnel, by --domain (.localhost without it) or as a custom domain? name is NUL-terminated. */
 int route_host(struct daemon *d, const char *host, char name[NAME_LEN_MAX + 1]);
+/* The same of any Host, also as bifrost's rule has it. */
+int route_name(struct daemon *d, struct str host, char name[NAME_LEN_MAX + 1]);
 
 #endif

@@ -1,8 +1,10 @@
 /* serve.c: exchanges at the local service, on a job's thread; see localint.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "localint.h"
@@ -67,12 +69,33 @@ error(struct job *j, const char *what)
 	return j->headed ? V_CUT : V_ERROR;
 }
 
-int
-local_dial(const struct local_target *t, int64_t deadline, const char **why)
+/* The service is the program itself: ours of two ends, the other one is its. -1 without descriptors. */
+static int
+join_program(const struct local_service *to, int i, const char *peer)
 {
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
+		return -1;
+	if (net_flags(fd[0]) == -1 || fcntl(fd[1], F_SETFD, FD_CLOEXEC) == -1) {
+		close(fd[0]);
+		close(fd[1]);
+		return -1;
+	}
+	to->accept(to->arg, i, fd[1], peer);
+	return fd[0];
+}
+
+int
+local_dial(const struct local *l, const struct pool *p, const char *peer, int64_t deadline, const char **why)
+{
+	const struct local_target *t = &p->to.target;
 	enum net_fail fail;
 	int fd;
 
+	*why = "descriptors";
+	if (p->to.accept != NULL)
+		return join_program(&p->to, (int)(p - l->pool), peer);
 	fd = t->port[0] == '\0' ? net_dial_unix(t->host, &fail) : net_dial(t->host, t->port, deadline, -1, &fail);
 	if (fd == -1)
 		*why = fail == NET_RESOLVE ? "resolve" : fail == NET_TIMEOUT ? "timeout" : "refused";
@@ -99,7 +122,7 @@ dial(struct job *j)
 	int fd;
 
 	conn_close(&j->conn);
-	if ((fd = local_dial(t, in(j, DIAL_MS), &why)) == -1)
+	if ((fd = local_dial(j->l, j->pool, "", in(j, DIAL_MS), &why)) == -1)
 		return error(j, why);
 	conn_plain(&j->conn, fd);
 	if (t->tls && tlsconn_connect(&j->conn, j->pool->to.tls, t->host, in(j, DIAL_MS), -1, j->detail) != TLS_OK)

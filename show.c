@@ -238,4 +238,4 @@ on_request(void *arg, const struct tunnel_request *r)
 	    r->error != NULL ? " " : "", r->error != NULL ? r->error : ""));
 }
 
-const struct tunnel_events show_events = { on_ready, on_lost, on_connection, on_request };
+const struct tunnel_events show_events = { on_ready, on_lost, on_connection, on_request, NULL };

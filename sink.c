@@ -82,3 +82,9 @@ sink_write(const struct sink *s, int level, const char *line, size_t len)
 		while (write(s->fd, line, len) == -1 && errno == EINTR)
 			;	/* otherwise there is nowhere left to complain */
 }
+
+void
+sink_log(void *sink, int level, const char *line, size_t len)
+{
+	sink_write(sink, level, line, len);
+}

@@ -25,5 +25,6 @@ int sink_reopen(const struct sink *);
 
 /* line ends in '\n'; level is an enum log_level. errors have nowhere to go. */
 void sink_write(const struct sink *, int level, const char *line, size_t len);
+void sink_log(void *sink, int level, const char *line, size_t len);	/* the same, as log.h wants it */
 
 #endif

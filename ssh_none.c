@@ -58,3 +58,9 @@ sshsess_tick(struct daemon *d)
 {
 	(void)d;
 }
+
+void
+sshsess_cut(struct daemon *d)
+{
+	(void)d;
+}

@@ -474,3 +474,14 @@ key_who(struct str blob, char out[SSHSESS_WHO_MAX])
 	buf_hex(&b, hash, 6);
 	out[b.len] = '\0';
 }
+
+void
+sshsess_cut(struct daemon *d)
+{
+	struct sshsess *e;
+
+	pthread_mutex_lock(&d->ssh.mtx);
+	for (e = d->ssh.first; e != NULL; e = e->next)
+		cut(e);
+	pthread_mutex_unlock(&d->ssh.mtx);
+}

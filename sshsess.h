@@ -86,6 +86,7 @@ void sshsess_free(struct session *);
 
 /* Janitor's work: pings, logins that take too long, keys that are no good any more. */
 void sshsess_tick(struct daemon *);
+void sshsess_cut(struct daemon *);	/* end them all at once, those that have not logged in, too */
 
 /* The identity of a key: "key:" and 12 hexadecimal digits. Not its fingerprint, which for vtunnel's is a secret. */
 void key_who(struct str blob, char out[SSHSESS_WHO_MAX]);

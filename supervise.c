@@ -98,8 +98,8 @@ supervise_logs(struct supervise *s, const struct conf *c)
 		open_sink(c, &s->access, "--access-log", c->access_log);
 	if (c->background && s->log.fd == -1 && s->has_access && s->access.fd == STDERR_FILENO)
 		die(EXIT_USAGE, "--access-log stderr: with --daemon and --log syslog it would go nowhere");
-	log_setup(LOG_INFO, c->log_time || s->log.path != NULL);	/* nobody else adds times to a file */
-	log_to(&s->log);
+	log_setup(log_used(), LOG_INFO, c->log_time || s->log.path != NULL);	/* nobody else adds times to a file */
+	log_to(log_used(), sink_log, &s->log);
 	if (notify_open(&s->notify, getenv("NOTIFY_SOCKET"), c->ready_fd != 0 ? (int)c->ready_fd : -1) == -1)
 		log_line(LOG_WARN, "notify_failed", "reason", strerror(errno), (char *)NULL);	/* it runs without */
 }
@@ -129,7 +129,7 @@ supervise_ready(struct supervise *s, const struct conf *c, int dir)
 		unlinkat(dir, pid_file, 0);	/* the old one's would soon be somebody else's */
 	} else
 		die(1, "%s/%s: %s", c->state, pid_file, strerror(errno));
-	if (!c->log_all && log_limit() == -1)
+	if (!c->log_all && log_limit(log_used()) == -1)
 		log_line(LOG_WARN, "no_memory", "for", "log", (char *)NULL);
 	if (c->takeover)
 		notify_main(&s->notify, (long)getpid());

@@ -536,6 +536,18 @@ serve(void)
 	await_signals(&set);
 }
 
+/* Lines go to standard error, until options say otherwise. */
+static void
+start_log(void)
+{
+	static struct sink to_stderr = { STDERR_FILENO, NULL };
+	struct log *l = log_new(sink_log, &to_stderr);
+
+	if (l == NULL)
+		die(1, "no memory");
+	log_use(l);
+}
+
 /* A command is done only when what it says, a token that is shown once, has got out. */
 static int
 told(int rc)
@@ -554,6 +566,7 @@ main(int argc, char **argv)
 	struct tls_client *relay;
 	struct vtunnel *vtunnel;
 
+	start_log();
 	if (argc > 1 && argv[1][0] != '-')
 		return told(command(argc - 1, argv + 1));
 	options(&conf, OPTIONS_DAEMON, argc, argv, 0);

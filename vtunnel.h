@@ -28,7 +28,7 @@ struct vtunnel_conf {		/* the strings are the program's and must stay */
 int vtunnel_configured(const struct vtunnel_conf *);
 
 /*
- * Read the keys, and the daemon's own from dir, the open state folder (made if there is none; dir -1: this is a check, which does without).
+ * Read the keys, and the daemon's own from dir, the open state folder (made if there is none; dir -1: there is none, and it lasts as long as this).
  * NULL, and why in one line.
  */
 struct vtunnel *vtunnel_new(const struct vtunnel_conf *, int dir, char *why, size_t whylen);

@@ -145,13 +145,15 @@ static int
 load_own(struct sshkey *own, int dir, char *why, size_t whylen)
 {
 	uint8_t seed[VTUNNEL_KEY];
-	int fd = openat(dir, own_name, O_RDONLY | O_CLOEXEC), rc;
+	int fd = dir != -1 ? openat(dir, own_name, O_RDONLY | O_CLOEXEC) : -1, rc;
 
-	if (fd == -1 && errno != ENOENT) {
+	if (dir != -1 && fd == -1 && errno != ENOENT) {
 		snprintf(why, whylen, "%s: %s", own_name, strerror(errno));
 		return -1;
 	}
-	rc = fd == -1 ? make_own(seed, dir, why, whylen) : read_own(seed, fd, why, whylen);
+	if (dir == -1)
+		snprintf(why, whylen, "no random bytes can be had");
+	rc = dir == -1 ? random_bytes(seed, sizeof(seed)) : fd == -1 ? make_own(seed, dir, why, whylen) : read_own(seed, fd, why, whylen);
 	if (fd != -1)
 		close(fd);
 	if (rc == 0)
@@ -177,7 +179,7 @@ vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 	else if (take_keys(c, &v->keys, &v->seen, why, whylen) == 0) {
 		if (c->open && vtunnel_keys_first(&v->keys, "", 0) != NULL)	/* no path is empty */
 			snprintf(why, whylen, "--open vtunnel is for paths without keys, and a key without path= is for all");
-		else if (dir == -1 || load_own(&v->own, dir, why, whylen) == 0)
+		else if (load_own(&v->own, dir, why, whylen) == 0)
 			return v;
 	}
 	vtunnel_free(v);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "deadline.h"
+#include "log.h"
 #include "workers.h"
 
 enum { IDLE_MS = 10000 };	/* a thread without a job ends after this */
@@ -40,19 +41,43 @@ workers_new(size_t stack, int max)
 	return w;
 }
 
+struct start {			/* of a thread */
+	void *(*fn)(void *);
+	void *arg;
+	struct log *log;
+};
+
+static void *
+begin(void *arg)
+{
+	struct start s = *(struct start *)arg;
+
+	free(arg);
+	log_use(s.log);
+	return s.fn(s.arg);
+}
+
 int
 thread_start(size_t stack, void *(*fn)(void *), void *arg)
 {
+	struct start *s = malloc(sizeof(*s));
 	pthread_attr_t attr;
 	pthread_t t;
 	int err;
 
-	if ((err = pthread_attr_init(&attr)) != 0)
-		return err;
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, stack);
-	err = pthread_create(&t, &attr, fn, arg);
-	pthread_attr_destroy(&attr);
+	if (s == NULL)
+		return ENOMEM;
+	s->fn = fn;
+	s->arg = arg;
+	s->log = log_used();
+	if ((err = pthread_attr_init(&attr)) == 0) {
+		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+		pthread_attr_setstacksize(&attr, stack);
+		err = pthread_create(&t, &attr, begin, s);
+		pthread_attr_destroy(&attr);
+	}
+	if (err != 0)
+		free(s);
 	return err;
 }
 

@@ -15,7 +15,7 @@ struct workers *workers_new(size_t stack, int max);
 /* Run fn(arg) on a thread, at once. 0, or -1 if none can be had (EAGAIN). */
 int workers_run(struct workers *, void (*fn)(void *), void *arg);
 
-/* Start one detached thread with a stack of so many bytes. 0, or an error number. */
+/* Start one detached thread with a stack of so many bytes; it has the log of who starts it. 0, or an error number. */
 int thread_start(size_t stack, void *(*fn)(void *), void *arg);
 
 /* No new jobs; wait until the running ones have ended, or ms have passed. 1 if all ended: then it is freed. */

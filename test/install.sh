@@ -5,13 +5,14 @@ tree=$1
 root=$2
 make -C "$tree" DESTDIR="$root" PREFIX=/opt/t install
 for f in bin/tunneld bin/tunnel share/man/man1/tunnel.1 share/man/man8/tunneld.8 \
-	share/man/man5/tunneld.conf.5 share/man/man7/tunnel-protocol.7 \
+	share/man/man5/tunneld.conf.5 share/man/man3/tunnel.3 include/tunnel.h lib/libtunnel.a lib/pkgconfig/libtunnel.pc share/man/man7/tunnel-protocol.7 \
 	share/doc/tunnel/examples/nginx.conf share/doc/tunnel/examples/browser-ssh/index.html share/bash-completion/completions/tunnel \
 	share/zsh/site-functions/_tunneld share/fish/vendor_completions.d/tunnel.fish; do
 	[ -f "$root/opt/t/$f" ] || { echo "not installed: $f"; exit 1; }
 done
 "$root/opt/t/bin/tunneld" -V
 "$root/opt/t/bin/tunnel" -V
+grep -q '^prefix=/opt/t$' "$root/opt/t/lib/pkgconfig/libtunnel.pc"
 make -C "$tree" DESTDIR="$root" PREFIX=/opt/t uninstall
 left=$(find "$root" -type f)
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }

@@ -10,6 +10,8 @@
 
 #include "../clock.h"
 #include "../log.h"
+#include "../sink.h"
+#include "../workers.h"
 #include "test.h"
 
 #define LEN(a)	(sizeof(a) / sizeof((a)[0]))
@@ -134,14 +136,14 @@ test_levels(void)
 	size_t i, least;
 
 	for (least = 0; least < LEN(all); least++) {
-		log_setup(all[least], 0);
+		log_setup(log_used(), all[least], 0);
 		for (i = 0; i < LEN(all); i++) {
 			log_line(all[i], "x", (char *)NULL);
 			next(got, sizeof(got));
 			check((got[0] != '\0') == (i >= least), "level", i);
 		}
 	}
-	log_setup(LOG_DEBUG, 0);
+	log_setup(log_used(), LOG_DEBUG, 0);
 	log_line(LOG_DEBUG, "x", (char *)NULL);
 	next(got, sizeof(got));
 	check(strcmp(got, "level=debug event=x\n") == 0, "debug", 0);
@@ -164,7 +166,7 @@ test_stamp(void)
 {
 	char got[8192], before[64], after[64];
 
-	log_setup(LOG_INFO, 1);
+	log_setup(log_used(), LOG_INFO, 1);
 	stamp(before, sizeof(before));
 	log_line(LOG_INFO, "x", "a", "1", (char *)NULL);
 	stamp(after, sizeof(after));
@@ -173,24 +175,79 @@ test_stamp(void)
 	check(strcmp(got + 5 + 24, " level=info event=x a=1\n") == 0, "24 characters of it", 0);
 	got[5 + 24] = '\0';
 	check(strcmp(before, got + 5) <= 0 && strcmp(got + 5, after) <= 0, got + 5, 0);
-	log_setup(LOG_INFO, 0);
+	log_setup(log_used(), LOG_INFO, 0);
+}
+
+struct other {			/* a log, and what has come there */
+	char text[128];
+	struct log *used;	/* by a thread that was started with it */
+	int done;
+};
+
+static void
+keep(void *arg, int level, const char *line, size_t len)
+{
+	struct other *o = arg;
+
+	(void)level;
+	memcpy(o->text, line, len);
+	o->text[len] = '\0';
+}
+
+static void *
+say(void *arg)
+{
+	struct other *o = arg;
+
+	log_line(LOG_INFO, "thread", (char *)NULL);
+	o->used = log_used();
+	__atomic_store_n(&o->done, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* Each thread has its own, and those that it starts have the same. */
+static void
+test_threads(void)
+{
+	struct other o = { "", NULL, 0 };
+	struct log *l = log_new(keep, &o), *had = log_use(l);
+	char got[8192];
+
+	check(thread_start(1048576, say, &o) == 0, "a thread", 0);
+	while (!__atomic_load_n(&o.done, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	check(o.used == l && strcmp(o.text, "level=info event=thread\n") == 0, "has the log of who started it", 0);
+	log_line(LOG_INFO, "here", (char *)NULL);
+	check(strcmp(o.text, "level=info event=here\n") == 0, "this thread's", 0);
+	check(log_use(NULL) == l, "the one before", 0);
+	log_line(LOG_INFO, "nowhere", (char *)NULL);
+	log_tell(1);
+	check(strcmp(o.text, "level=info event=here\n") == 0, "without one it is silent", 0);
+	log_use(had);
+	next(got, sizeof(got));
+	check(got[0] == '\0', "nothing of all that came to the other", 0);
+	log_free(l);
 }
 
 int
 main(void)
 {
+	static struct sink to_stderr = { 2, NULL };
 	int fds[2], saved;
 
 	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, fds) == -1 || (saved = dup(2)) == -1 ||
 	    dup2(fds[1], 2) == -1)
 		return 1;
 	ours = fds[0];
+	log_use(log_new(sink_log, &to_stderr));
 	test_values();
 	test_pairs();
 	test_long();
 	test_full();
 	test_levels();
 	test_stamp();
+	test_threads();
+	log_free(log_use(NULL));
 	dup2(saved, 2);		/* for what a sanitizer has to say */
 	return test_end();
 }

@@ -51,8 +51,17 @@ done
 for file in usr/bin/tunnel usr/share/man/man1/tunnel.1.gz usr/lib/systemd/system/tunnel@.service; do
 	has "tunnel: $file" "$client.list" " \./$file\$"
 done
-cat "$server.list" "$client.list" | grep -v ^d | awk '{ print $6 }' | sort | uniq -d >"$tmp/both"
-is "no file is in both" "$(cat "$tmp/both")" ""
+library=$tmp/one/libtunnel-dev_${version}_$arch.deb
+dpkg-deb -c "$library" >"$library.list"
+[ -n "$SANITIZED" ] || holds "the library built twice: the same bytes" cmp "$library" "$tmp/two/${library##*/}"
+is "the library's owners and modes" "$(grep -Ev '^(drwxr-xr-x|-rw-r--r--) root/root' "$library.list")" ""
+for file in usr/include/tunnel.h 'usr/lib/[^/]*/libtunnel\.a' 'usr/lib/[^/]*/pkgconfig/libtunnel\.pc' usr/share/man/man3/tunnel.3.gz \
+    usr/share/doc/libtunnel-dev/examples/expose.c usr/share/doc/libtunnel-dev/copyright; do
+	has "libtunnel-dev: $file" "$library.list" " \./$file\$"
+done
+like "what a program is linked with" "$(dpkg-deb -f "$library" Depends)" '(lib[a-z]+-dev(, )?)*'
+cat "$server.list" "$client.list" "$library.list" | grep -v ^d | awk '{ print $6 }' | sort | uniq -d >"$tmp/both"
+is "no file is in two" "$(cat "$tmp/both")" ""
 
 if [ "$(id -u)" -ne 0 ]; then
 	echo "SKIP dpkg -i: only root may chroot"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# build.sh [FOLDER]: tunneld_VERSION_ARCH.deb and tunnel_VERSION_ARCH.deb in FOLDER (here), made of
+# build.sh [FOLDER]: tunneld_VERSION_ARCH.deb, tunnel_VERSION_ARCH.deb and libtunnel-dev_VERSION_ARCH.deb in FOLDER (here), made of
 # a copy of this tree, by dpkg-deb alone. The same tree gives the same bytes: times are those of
 # SOURCE_DATE_EPOCH, or of the last commit, or of config.mk. DEBFULLNAME and DEBEMAIL name who made
 # it. make's own variables (make deb TLS=libtls) reach the build.
@@ -34,9 +34,10 @@ compile() {
 	cd "$work/src"
 	${MAKE:-make} -s -j"$(getconf _NPROCESSORS_ONLN)" CPPFLAGS="$(flags CPPFLAGS '')" \
 	    CFLAGS="$(flags CFLAGS -O2) -g0" LDFLAGS="$(flags LDFLAGS '')" \
-	    PREFIX=/usr ZSHCOMPDIR=/usr/share/zsh/vendor-completions DOCDIR=/usr/share/doc/tunneld \
+	    PREFIX=/usr LIBDIR="/$libdir" ZSHCOMPDIR=/usr/share/zsh/vendor-completions DOCDIR=/usr/share/doc/tunneld \
 	    DESTDIR="$work/all" all install
 	strip --strip-unneeded --remove-section=.comment --remove-section=.note "$work/all/usr/bin/"*
+	strip --strip-debug --remove-section=.comment --remove-section=.note -D "$work/all/$libdir/libtunnel.a"
 	find "$work/all/usr/share/man" -type f -exec gzip -9n {} +
 	cd "$top"
 }
@@ -85,6 +86,13 @@ client_files() {
 	mkdir -p "$work/tunnel/etc/tunnel"
 }
 
+library_files() {
+	give libtunnel-dev "$libdir" usr/include usr/share/man/man3 usr/share/doc/tunneld/examples/expose.c usr/share/doc/tunneld/examples/gateway.c
+	mkdir -p "$work/libtunnel-dev/usr/share/doc/libtunnel-dev"
+	mv "$work/libtunnel-dev/usr/share/doc/tunneld/examples" "$work/libtunnel-dev/usr/share/doc/libtunnel-dev/"
+	rmdir "$work/libtunnel-dev/usr/share/doc/tunneld"
+}
+
 # The packages of the libraries a program is linked with, and from which version on.
 depends() {
 	mkdir -p "$work/shlibs/debian"
@@ -99,6 +107,13 @@ depends() {
 		# shellcheck disable=SC2016	# dpkg-query's
 		dpkg-query -W -f '${Package} (>= ${Version})\n' "$package" | head -n 1
 	done | paste -s -d , | sed 's/,/, /g'
+}
+
+# The packages with which a program that uses the library is linked.
+devs() {
+	sed -n 's/^Libs: //p' "$work/libtunnel-dev/$libdir/pkgconfig/libtunnel.pc" | tr ' ' '\n' |
+	    sed -n 's/^-lbearssl$/libbearssl-dev/p; s/^-lsodium$/libsodium-dev/p; s/^-ltls$/libtls-dev/p; s/^-lcrypto$/libssl-dev/p' |
+	    sort -u | paste -s -d , | sed 's/,/, /g'
 }
 
 documents() {	# PACKAGE
@@ -126,17 +141,20 @@ pack() {
 	    sed 's,^\./,,' | xargs md5sum) >"$root/DEBIAN/md5sums"
 	size=$(cd "$root" && find . -type f ! -path './DEBIAN/*' -exec cat {} + | wc -c)
 	sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@SIZE@/$(((size + 1023) / 1024))/; s/@WHO@/$who/
-	    s/@LIBS@/$(depends "$root/usr/bin/$1")/" "contrib/debian/$1.control" >"$root/DEBIAN/control"
+	    s/@LIBS@/$([ ! -d "$root/usr/bin" ] || depends "$root/usr/bin/$1")/; s/@DEV@/$(devs)/" "contrib/debian/$1.control" >"$root/DEBIAN/control"
 	find "$root" -type d -exec chmod 755 {} +
 	dpkg-deb --root-owner-group --build "$root" "$out/${1}_${version}_$arch.deb"
 }
 
 units=usr/lib/systemd
-mkdir -p "$work/tunneld/DEBIAN" "$work/tunnel/DEBIAN"
+libdir=usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -print-multiarch)
+mkdir -p "$work/tunneld/DEBIAN" "$work/tunnel/DEBIAN" "$work/libtunnel-dev/DEBIAN"
 compile
+library_files
 daemon_files
 client_files
 left=$(find "$work/all" -type f)
-[ -z "$left" ] || say "in neither package: $left"
+[ -z "$left" ] || say "in no package: $left"
 pack tunneld
 pack tunnel
+pack libtunnel-dev
