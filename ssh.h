@@ -75,6 +75,7 @@ void ssh_end(struct ssh *);
 
 int ssh_ready(struct ssh *);		/* authenticated */
 enum sshtrans_phase ssh_phase(struct ssh *);	/* how far it has come */
+int ssh_forged(struct ssh *);		/* server, the reader's: a known key was named, and the signature was not its */
 int ssh_left(struct ssh *);		/* the reader's: the other side has sent DISCONNECT */
 /*
  * Before the first channel is open: the other side is Go's SSH. Its programs end a channel both ways at EOF, so none is sent: what ends a

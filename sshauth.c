@@ -114,7 +114,10 @@ sshauth_answer(struct sshtrans *t, int yes, const char **why)
 		return success(t, why);
 	if (!t->ask.has_sig)
 		return pk_ok(t, why);
-	return signed_well(t) ? success(t, why) : failure(t, 1, why);
+	if (signed_well(t))
+		return success(t, why);
+	t->forged = 1;
+	return failure(t, 1, why);
 }
 
 /* A request: ask the user, if it is one that can be granted. */

@@ -440,6 +440,12 @@ ssh_left(struct ssh *s)
 	return s->left;
 }
 
+int
+ssh_forged(struct ssh *s)
+{
+	return s->t.forged;
+}
+
 const char *
 ssh_peer(struct ssh *s)
 {

@@ -259,6 +259,8 @@ explain(struct sshsess *e, const char *why)
 	case SSH_PHASE_KEX:
 		return ssh_peer(e->ssh)[0] == '\0' ? why : "it left in the key exchange: it wants another host key";
 	case SSH_PHASE_AUTH:
+		if (ssh_forged(e->ssh))
+			return "the signature was wrong: it names a key that is known here, and does not have it";
 		return "it left without a login: it has no key that is known here";
 	default:
 		return why;
@@ -273,7 +275,7 @@ log_end(struct sshsess *e, int code, const char *why)
 	snprintf(num, sizeof(num), "%d", code);
 	if (e->ready)
 		log_line(LOG_INFO, "session_end", "peer", e->session.peer, "who", e->session.identity.who,
-		    "code", num, "reason", why, (char *)NULL);
+		    "code", num, "reason", e->deaf ? "no answer to ping" : why, (char *)NULL);
 	else
 		log_line(LOG_INFO, "login_failed", "dialect", e->session.dialect->name, "peer", e->session.peer,
 		    "reason", explain(e, why), (char *)NULL);
@@ -418,8 +420,10 @@ look(struct sshsess *e, int64_t now)
 	pthread_mutex_lock(&e->mtx);
 	late = e->asked != e->answered;
 	pthread_mutex_unlock(&e->mtx);
-	if (late && now >= e->pinged + LATE * interval)
+	if (late && now >= e->pinged + LATE * interval) {
+		e->deaf = 1;
 		cut(e);
+	}
 	if (!late && now >= e->pinged + interval) {
 		e->pinged = now;
 		ping(e);

@@ -54,6 +54,7 @@ struct sshsess {		/* the first member of a dialect's own; zero all at first */
 	int64_t began;		/* clock_ms */
 	int64_t pinged;		/* clock_ms; the last ping, or when it was answered last */
 	int64_t ended;		/* clock_ms: it has been told to end; 0: it has not */
+	int deaf;		/* no ping was answered in time */
 
 	pthread_mutex_t mtx;	/* guards the rest; alone */
 	pthread_cond_t news;

@@ -90,6 +90,7 @@ struct sshtrans {		/* [r] the reader's, [w] the writer's, [m] shared, [c] consta
 	int auth_tried;			/* [m] client: 0 none, 1 the key was asked for, 2 signed */
 	int failures;			/* [m] server */
 	int none_tried;			/* [m] server */
+	int forged;			/* [m] server: a signature was wrong */
 	char user[SSH_USER_MAX + 1];	/* [m] server: who was let in */
 	uint8_t key[SSH_BLOB_MAX];	/* [m] and with which key */
 	size_t nkey;			/* [m] 0: without */

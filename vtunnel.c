@@ -11,6 +11,7 @@
 #include "sha256.h"
 #include "sshsess.h"
 #include "vtunnelint.h"
+#include "webgate.h"
 
 enum {
 	GRACE_MS = 35000,	/* so long vtunnel's own server has callers wait for a client that is away */
@@ -385,8 +386,18 @@ answer(struct caller *c, int status)
 	caller_plain(c, status, status == 405 ? "Method Not Allowed" : status == 400 ? "Bad Request" : "Service Unavailable", fields);
 }
 
+/* Where no key is wanted just being able to reach us would do, as every page's visitor may: Go programs have no Origin. */
+static int
+is_strange_page(const struct caller *c)
+{
+	const struct str *origin = http_field(&c->head, "Origin");
+
+	return origin != NULL && !webgate_listed(&c->d->conf, *origin);
+}
+
+/* NULL: refused with *status, and why. */
 static struct vsess *
-new_session(struct caller *c, const char **why)
+new_session(struct caller *c, int *status, const char **why)
 {
 	const struct str *host_key = http_field(&c->head, "Tunnel-Host-Key");
 	struct vsess *v = calloc(1, sizeof(*v));
@@ -402,7 +413,10 @@ new_session(struct caller *c, const char **why)
 	if (path.len < sizeof(v->path))		/* longer ones are no key's own */
 		memcpy(v->path, path.p, path.len);
 	conf.trans.keys[0] = &v->host;
-	if (v->door != VTUNNEL_SHUT && sshsess_open_ws(&v->sess, c, &dialect, &ops, &conf, why) == 0)
+	if (v->door == VTUNNEL_OPEN && is_strange_page(c)) {
+		*status = 403;
+		*why = "a page of this origin may not: --origin tells which may";
+	} else if (v->door != VTUNNEL_SHUT && sshsess_open_ws(&v->sess, c, &dialect, &ops, &conf, why) == 0)
 		return v;
 	on_free(&v->sess);
 	return NULL;
@@ -423,12 +437,13 @@ vtunnel_accept(struct caller *c)
 		answer(c, status);
 		return NULL;
 	}
+	status = 503;
 	if (daemon_draining(c->d))
 		why = "the daemon is shutting down";
 	else if (registry_sessions(c->d->registry) < c->d->conf.sessions)
-		v = new_session(c, &why);
+		v = new_session(c, &status, &why);
 	if (v == NULL) {
-		caller_error(c, 503, why, NULL, caller_fields(c, 503));
+		caller_error(c, status, why, NULL, caller_fields(c, status));
 		return NULL;
 	}
 	buf_init(&b, text, sizeof(text));

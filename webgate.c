@@ -22,6 +22,23 @@ static const char methods[] = "Access-Control-Allow-Methods: GET, POST, OPTIONS\
 
 /* Origins. */
 
+static int
+listed(const struct daemon_conf *conf, struct str origin, int (*match)(const char *, struct str))
+{
+	int i;
+
+	for (i = 0; i < conf->norigins; i++)
+		if (match(conf->origin[i], origin))
+			return 1;
+	return 0;
+}
+
+int
+webgate_listed(const struct daemon_conf *conf, struct str origin)
+{
+	return listed(conf, origin, origin_opens);
+}
+
 /*
  * May a page of this origin, by one of the rules? Without a rule any may: a page has its user's token, or has nothing. Where no token is wanted
  * just being able to reach us would do, which every page's visitor may be: then it has to be one of our own.
@@ -29,12 +46,7 @@ static const char methods[] = "Access-Control-Allow-Methods: GET, POST, OPTIONS\
 static int
 allowed(const struct daemon_conf *conf, struct str origin, int (*match)(const char *, struct str))
 {
-	int i;
-
-	for (i = 0; i < conf->norigins; i++)
-		if (match(conf->origin[i], origin))
-			return 1;
-	return conf->norigins == 0 && !conf->open_wsproxy;
+	return listed(conf, origin, match) || (conf->norigins == 0 && !conf->open_wsproxy);
 }
 
 void

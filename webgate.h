@@ -43,6 +43,9 @@ int webgate_switch(struct caller *, const char *protocol);
 /* Refuse, before the 101: text and a newline as plain text, with the fields of webgate_cors. text may hold what the caller has sent, but no secret. */
 void webgate_answer(struct caller *, int status, const char *text);
 
+/* 1 if one of the rules lets pages of this origin open WebSockets. */
+int webgate_listed(const struct daemon_conf *, struct str origin);
+
 /* Field lines for an answer to the page that asks (CORS), if its origin may read it. */
 void webgate_cors(const struct caller *, struct buf *);
 

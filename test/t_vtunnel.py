@@ -143,14 +143,15 @@ def keyed(r):
 def strangers(r):
     d = vtunneld(r)
     port, (priv, _) = free_port(r), pair()
-    rows = (("another key", priv, ()), ("no key", None, ()), ("the known public key of another", priv, ("--evil", "known-pub", "--evil-arg", PUB)),
-            ("a bad signature", PRIV, ("--evil", "bad-signature")))
-    for what, key, more in rows:
+    left, forged = "it left", "the signature was wrong"
+    rows = (("another key", priv, (), left), ("no key", None, (), left), ("a bad signature", PRIV, ("--evil", "bad-signature"), forged),
+            ("the known public key of another", priv, ("--evil", "known-pub", "--evil-arg", PUB), forged))
+    for what, key, more, why in rows:
         mark = d.marks()
         p = go(r, d, f"{port}=127.0.0.1:1", key=key, wait=None, more=("--once", *more))
         p.exit()
         r.check(f"{what}: never in", not p.seen(event="authenticated") and not p.seen(event="listening"), p.lines)
-        d.log("event=login_failed dialect=vtunnel", start=mark)
+        d.log(f"event=login_failed dialect=vtunnel .*reason=\"{why}", start=mark)
     r.check("nothing listens", refused(port))
     r.equal("the right one still does", go(r, d, f"{port}=127.0.0.1:1").event(event="listening")["port"], port)
 
@@ -168,6 +169,14 @@ def keyless(r):
     r.check("whoever wants a derived host key leaves", not k.seen(event="authenticated"), k.lines)
     p.kill(signal.SIGTERM)
     d.log("event=session_end")
+    some = vtunneld(r, "--open", "vtunnel", "--origin", "https://good.example", name="some", key=None)
+    keyed = vtunneld(r, name="keyed")
+    for what, to, origin, status in (("a page", d, "https://evil.example", 403), ("a page in a sandbox", d, "null", 403),
+            ("a page of the daemon's own", d, f"http://127.0.0.1:{d.port}", 403), ("one that may not", some, "https://evil.example", 403),
+            ("one that may", some, "https://good.example", 101), ("one with a key to show", keyed, "https://evil.example", 101)):
+        with r.caller(to, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{to.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: {origin}\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n") as c:
+            r.equal(f"{what}", c.response().status, status)
     off = r.daemon(name="off")
     res = r.ask(off, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                 b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
@@ -485,6 +494,7 @@ def silence(r):
         time.sleep(0.6)         # a round of the daemon's
         r.check("who answers is there", echoes(port))   # behind its answer to a ping
     dumb.exit()
+    d.log('event=session_end .*reason="no answer to ping"')
     r.check("who answers stays", not good.seen(event="lost"), good.lines)
 
 
