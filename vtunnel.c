@@ -403,16 +403,19 @@ new_session(struct caller *c, int *status, const char **why)
 	struct vsess *v = calloc(1, sizeof(*v));
 	struct str path = vtunnel_path(c->head.target);
 	struct ssh_conf conf;
+	int own = host_key != NULL && http_is(*host_key, "own");
 
 	*why = "no memory or descriptors are left";
 	if (v == NULL)
 		return NULL;
 	pthread_mutex_init(&v->order, NULL);
 	memset(&conf, 0, sizeof(conf));
-	v->door = vtunnel_door(c->d->vtunnel, path, host_key != NULL && http_is(*host_key, "own"), &v->host);
+	v->door = vtunnel_door(c->d->vtunnel, path, own, &v->host);
 	if (path.len < sizeof(v->path))		/* longer ones are no key's own */
 		memcpy(v->path, path.p, path.len);
 	conf.trans.keys[0] = &v->host;
+	if (v->door == VTUNNEL_OPEN && !own)	/* whoever prefers the one or the other takes either unseen */
+		conf.trans.keys[1] = vtunnel_fresh(c->d->vtunnel);
 	if (v->door == VTUNNEL_OPEN && is_strange_page(c)) {
 		*status = 403;
 		*why = "a page of this origin may not: --origin tells which may";

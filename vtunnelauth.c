@@ -30,6 +30,7 @@ struct domain {			/* which port it has had */
 struct vtunnel {
 	struct vtunnel_conf conf;	/* constant */
 	struct sshkey own;	/* constant; the host key that no client knows beforehand */
+	struct sshkey fresh;	/* constant; of this process, beside it for whoever comes without a key, as vtunnel's server has one */
 	pthread_mutex_t reload;	/* one reads the file at a time; before mtx */
 	struct stat seen;	/* guarded by it: the file as it was when last read, well or not */
 	pthread_mutex_t mtx;	/* guards the rest */
@@ -43,6 +44,12 @@ int
 vtunnel_configured(const struct vtunnel_conf *c)
 {
 	return c->open || c->file != NULL || c->keys[0] != '\0';
+}
+
+const struct sshkey *
+vtunnel_fresh(const struct vtunnel *v)
+{
+	return &v->fresh;
 }
 
 struct str
@@ -162,6 +169,19 @@ load_own(struct sshkey *own, int dir, char *why, size_t whylen)
 	return rc;
 }
 
+/* 0, or -1: no random numbers. */
+static int
+make_fresh(struct sshkey *k)
+{
+	uint8_t secret[SSH_P256_SECRET];
+	int rc = -1, tries;
+
+	for (tries = 0; rc == -1 && tries < 8 && random_bytes(secret, sizeof(secret)) == 0; tries++)	/* hardly any is none */
+		rc = sshkey_init(k, SSHKEY_P256, secret);
+	wipe(secret, sizeof(secret));
+	return rc;
+}
+
 struct vtunnel *
 vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 {
@@ -179,6 +199,8 @@ vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 	else if (take_keys(c, &v->keys, &v->seen, why, whylen) == 0) {
 		if (c->open && vtunnel_keys_first(&v->keys, "", 0) != NULL)	/* no path is empty */
 			snprintf(why, whylen, "--open vtunnel is for paths without keys, and a key without path= is for all");
+		else if (make_fresh(&v->fresh) == -1)
+			snprintf(why, whylen, "no random numbers are to be had");
 		else if (load_own(&v->own, dir, why, whylen) == 0)
 			return v;
 	}
@@ -199,6 +221,7 @@ vtunnel_free(struct vtunnel *v)
 	pthread_mutex_destroy(&v->reload);
 	pthread_mutex_destroy(&v->mtx);
 	wipe(&v->own, sizeof(v->own));
+	wipe(&v->fresh, sizeof(v->fresh));
 	free(v);
 }
 
