@@ -99,6 +99,9 @@ set_pin(void *arg, const char *v)
 #define WAIT_OPT { "wait", 'w', OPT_FLAG, NULL, NULL, "register when something listens at TARGET", set_wait }
 #define ALLOW_OPT { "allow", 0, OPT_LIST, NULL, "ADDR[/BITS]", "let in callers from this network", set_allow }
 #define INSECURE_OPT { "insecure-target", 0, OPT_FLAG, NULL, NULL, "do not verify TARGET's certificate", set_insecure }
+#define SHARE_OPTS \
+	{ "share", 0, OPT_FLAG, NULL, NULL, "share the name with others of this token", set_share }, \
+	{ "connections", 0, OPT_VALUE, "1", "N", "sessions to spread over; implies --share", set_connections }
 #define QUIET_OPT { "quiet", 'q', OPT_FLAG, NULL, NULL, "do not show requests", set_quiet }
 #define ENDPOINT_OPTS \
 	{ "endpoint", 'e', OPT_VALUE, NULL, "URL", "the daemon, in place of the saved one", set_endpoint }, \
@@ -126,8 +129,7 @@ static const struct opt opts[] = {	/* --name, TUNNEL_NAME */
 	{ "rewrite", 0, OPT_FLAG, NULL, NULL, "put the callers' URLs into redirections and cookies", set_rewrite },
 	{ "auth-file", 0, OPT_VALUE, NULL, "FILE", "let in callers with one of its USER:PASSWORD lines", set_auth_file },
 	ALLOW_OPT,
-	{ "share", 0, OPT_FLAG, NULL, NULL, "share the name with others of this token", set_share },
-	{ "connections", 0, OPT_VALUE, "1", "N", "sessions to spread over; implies --share", set_connections },
+	SHARE_OPTS,
 	QUIET_OPT,
 	ENDPOINT_OPTS,
 	PIN_OPT,
@@ -143,6 +145,7 @@ static const struct opt forward_opts[] = {	/* --name, TUNNEL_NAME */
 	{ "public", 0, OPT_FLAG, NULL, NULL, "for callers from everywhere, if the daemon allows it", set_public },
 	{ "proxy-protocol", 0, OPT_VALUE, NULL, "v1|v2", "tell TARGET the caller in a PROXY header", set_proxy_protocol },
 	ALLOW_OPT,
+	SHARE_OPTS,
 	RUN_OPT,
 	WAIT_OPT,
 	QUIET_OPT,

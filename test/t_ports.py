@@ -550,6 +550,27 @@ def client_side(r):
 
 
 @test
+def shared(r):
+    """Two clients and two sessions of one of them hold a port together; callers go where the fewest are, and on when one has gone."""
+    d = r.daemon()
+    who = lambda name: r.keep(Plain(lambda conn: (conn.send(name), conn.over())))   # pylint: disable=unnecessary-lambda-assignment
+    a, b = who(b"a"), who(b"b")
+    one = forward(r, d, f"{free_port(r)}={a.target}", "--share", "--connections", "2")
+    two = forward(r, d, f"{one.port}={b.target}", "--share")
+    holders = lambda: [t for t in d.status() if t["name"] == f"tcp:{one.port}"]     # pylint: disable=unnecessary-lambda-assignment
+    r.until("three sessions hold it", lambda: len(holders()) == 3)
+    callers = [Caller(one.port) for _ in range(6)]
+    r.equal("each gets its part", sorted(c.exactly(1) for c in callers), [b"a"] * 4 + [b"b"] * 2)
+    for c in callers:
+        c.close()
+    two.stop()
+    r.until("two are left", lambda: len(holders()) == 2)
+    with Caller(one.port) as c:
+        r.equal("and serve", c.exactly(1), b"a")
+    one.stop()
+
+
+@test
 def proxy_headers(r):
     """With the PROXY protocol the service hears who the caller is; without it nothing."""
     d = r.daemon("--ports-bind", "::1") if ipv6() else r.daemon()
