@@ -186,7 +186,7 @@ usage(void)
 	opt_help(opts, COUNT(opts) - 4, text, sizeof(text));	/* the last line has the others */
 	printf("usage: tunnel use [--pin sha256:HASH] [--dialect NAME] ENDPOINT TOKEN   TOKEN -: from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
-	    "       tunnel forward [OPTION...] PORT=TARGET... | relay HOST PORT | keygen [FILE] | completion SHELL\n"
+	    "       tunnel forward PORT=TARGET... | relay HOST PORT | keygen [FILE] | completion SHELL\n"
 	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
 	    "Other servers: --dialect pipegate|bifrost, --timeout TIME. -h, --help; -V, --version; tunnel(1)\n", text);

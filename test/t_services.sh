@@ -15,7 +15,7 @@ while read -r script; do
 done <"$tmp/scripts"
 
 # What make install installs, OpenBSD's list has, and nothing else but what the port itself adds.
-(cd "$contrib/.." && for file in man/*.[1578]; do echo "man/man${file##*.}/${file#man/}"; done &&
+(cd "$contrib/.." && for file in man/*.[13578]; do echo "man/man${file##*.}/${file#man/}"; done &&
     { find examples/* -type f && find examples/* -type d | sed 's,$,/,'; } | sed 's,^,share/doc/tunnel/,') |
     sort >"$tmp/installed"
 sed -n 's/^@man //p; /^share\/doc\/tunnel\/examples\/./p' "$contrib/openbsd/pkg/PLIST" | sort >"$tmp/listed"
