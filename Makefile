@@ -28,12 +28,12 @@ LINK = $(CC) $(SMALL) $(OWN) $(GC) $(LDFLAGS)
 OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o \
 	reverse.o rewrite.o proxyproto.o netrule.o ws.o handshake.o yamux.o query.o origin.o scope.o tokens.o pem.o der.o x509.o guard.o \
 	jwtkey.o jwt.o jwks.o loglimit.o \
-	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o \
+	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o watch.o ready_$(READY).o \
 	sandbox_$(SANDBOX).o net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
 	proxy.o target.o direct.o queue.o wspipe.o bridge.o link.o linkframe.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
 	bifrostmsg.o bifrosttoken.o clientmsg.o vtunnelmsg.o vtunnelkeys.o proxymap.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
-	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o request.o response.o \
-	access.o caller.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o daemonend.o server.o local.o serve.o rawlocal.o \
+	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o exchangeend.o request.o response.o \
+	access.o caller.o calleranswer.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o daemonend.o server.o local.o serve.o rawlocal.o \
 	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o clientrun.o relayclient.o $(SSHOBJ_$(SSH))
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
 HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o
@@ -42,10 +42,10 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	deadline.h der.h direct.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \
 	jwks.h jwt.h jwtauth.h jwted.h jwtkey.h jwtsig.h limit.h link.h \
 	linkint.h local.h localint.h log.h login.h loglimit.h message.h msgclient.h msgfields.h msgin.h msglink.h mux.h muxint.h \
-	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxymap.h proxyproto.h pump.h query.h queue.h random.h \
+	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxymap.h proxyproto.h pump.h query.h queue.h random.h ready.h \
 	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h \
 	ssh.h sshallow.h sshcrypt.h sshfront.h sshfrontint.h sshint.h sshkex.h sshkey.h sshkeys.h sshlink.h sshpriv.h sshsess.h sshterm.h sshtcp.h sshtrans.h sshwire.h store.h stream.h takeover.h target.h tcp.h \
-	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h vtunnel.h vtunnelint.h vtunnelkeys.h vtunnelmsg.h wake.h webgate.h workers.h ws.h wspipe.h \
+	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h vtunnel.h vtunnelint.h vtunnelkeys.h vtunnelmsg.h wake.h watch.h webgate.h workers.h ws.h wspipe.h \
 	wsproxy.h wsproxymsg.h wsraw.h x509.h yamux.h
 DAEMON = tunneld.o daemonopt.o command.o jwtcmd.o privileges.o supervise.o notify.o activate.o
 # The client verifies no JWT: it does not drag libsodium in for that.
@@ -56,7 +56,7 @@ TESTS = test/backoff_test test/base64_test test/bifrostmsg_test test/body_test t
 	test/linkidle_test test/log_test test/loglimit_test test/opt_test test/origin_test \
 	test/pem_test test/pending_test test/pieces_test test/pipegatemsg_test test/proxy_test test/proxymap_test test/proxyproto_test test/reverse_test test/rewrite_test \
 	test/sandbox_test test/scope_test test/sha1_test test/sha256_test test/store_test \
-	test/vtunnelmsg_test test/wake_test test/ws_test test/wsproxymsg_test test/x509_test test/yamux_test $(SSHTESTS_$(SSH))
+	test/vtunnelmsg_test test/wake_test test/watch_test test/ws_test test/wsproxymsg_test test/x509_test test/yamux_test $(SSHTESTS_$(SSH))
 HELPERS = test/wsecho test/tunneld-clock test/tunneld-strict test/tunnel-clock $(SSHHELPERS_$(SSH))
 BENCHES = bench/load bench/sink bench/delay bench/sessions
 

@@ -1,6 +1,7 @@
 /* caller.c: a public connection; see caller.h. */
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,6 @@
 #include "clock.h"
 #include "connect.h"
 #include "handshake.h"
-#include "json.h"
 #include "log.h"
 #include "native.h"
 #include "pipegate.h"
@@ -23,135 +23,11 @@
 #include "wsproxy.h"
 
 enum {
-	WRITE_MS = 5000,	/* for an answer of our own */
 	LINGER_MS = 1000,	/* see close_caller */
 	LINGER_MAX = 65536,
-	SPARE_MAX = 32		/* memory kept for the next connections */
+	SPARE_MAX = 32,		/* memory kept for the next connections */
+	HEAD_WAIT = 2		/* the watch calls when there is one */
 };
-
-/* Send an answer of our own. content may be empty; its length is told in any case. */
-static void
-answer(struct caller *c, int status, const char *type, const char *fields, struct str content)
-{
-	char *text = c->exchange.text;	/* there is none, or it is over */
-	struct buf b;
-	int64_t deadline = clock_ms(CLOCK_STEADY) + WRITE_MS;
-	int bodiless = c->is_head || status == 204;
-	size_t bytes = content.len;
-
-	buf_init(&b, text, sizeof(c->exchange.text));
-	buf_str(&b, "HTTP/1.1 ");
-	buf_u64(&b, (unsigned)status);
-	buf_str(&b, " ");
-	buf_str(&b, http_reason(status));
-	buf_str(&b, "\r\n");
-	if (status != 204) {
-		buf_str(&b, "Content-Type: ");
-		buf_str(&b, type);
-		buf_str(&b, "\r\nContent-Length: ");
-		buf_u64(&b, content.len);
-		buf_str(&b, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
-	}
-	if (c->request_id[0] != '\0') {
-		buf_str(&b, "X-Request-Id: ");
-		buf_str(&b, c->request_id);
-		buf_str(&b, "\r\n");
-	}
-	buf_str(&b, fields);
-	if (c->close)
-		buf_str(&b, "Connection: close\r\n");
-	else if (c->minor == 0)
-		buf_str(&b, "Connection: keep-alive\r\n");
-	buf_str(&b, "\r\n");
-	if (!bodiless && content.len <= sizeof(c->exchange.text) - b.len) {	/* one packet, where it fits */
-		buf_put(&b, content.p, content.len);
-		content.len = 0;
-	}
-	c->access.status = status;
-	c->access.bytes = bodiless ? 0 : bytes;
-	if (conn_write_all(&c->conn, text, b.len, deadline) == -1 || (!bodiless &&
-	    content.len > 0 && conn_write_all(&c->conn, content.p, content.len, deadline) == -1))
-		c->close = 1;
-}
-
-static void
-log_refusal(const struct caller *c, int status, const char *reason)
-{
-	char num[16];
-
-	snprintf(num, sizeof(num), "%d", status);
-	log_line(LOG_INFO, "refused", "status", num, "reason", reason, "peer", c->peer, "id", c->request_id, (char *)NULL);
-}
-
-void
-caller_refuse_client(struct caller *c, int status, const char *reason)
-{
-	struct str none = { "", 0 };
-
-	log_refusal(c, status, reason);
-	answer(c, status, "text/plain", "", none);
-}
-
-void
-caller_error(struct caller *c, int status, const char *text, const char *reason, const char *fields)
-{
-	char body[512];
-	struct str content;
-	struct buf b;
-
-	log_refusal(c, status, reason != NULL ? reason : text);
-	buf_init(&b, body, sizeof(body));
-	if (c->json) {
-		buf_str(&b, "{");
-		json_put_name(&b, "error");
-		json_put_str(&b, text, strlen(text));
-		json_put_name(&b, "status");
-		buf_u64(&b, (unsigned)status);
-		json_put_name(&b, "request_id");
-		json_put_str(&b, c->request_id, strlen(c->request_id));
-		buf_str(&b, "}\n");
-	} else {
-		buf_u64(&b, (unsigned)status);
-		buf_str(&b, " ");
-		buf_str(&b, text);
-		buf_str(&b, " (request ");
-		buf_str(&b, c->request_id);
-		buf_str(&b, ")\n");
-	}
-	content.p = body;
-	content.len = b.len;
-	answer(c, status, c->json ? "application/json" : "text/plain; charset=utf-8", fields, content);
-}
-
-const char *
-caller_fields(struct caller *c, int status)
-{
-	if (status == 426)
-		return "Sec-WebSocket-Version: 13\r\n";
-	if (status == 401)
-		return "WWW-Authenticate: Bearer\r\n";
-	if (status != 429 && status != 503)
-		return "";
-	snprintf(c->fields, sizeof(c->fields), "Retry-After: %ld\r\n", c->retry > 1 ? c->retry : 1);
-	return c->fields;
-}
-
-void
-caller_plain(struct caller *c, int status, const char *text, const char *fields)
-{
-	char body[512];
-	struct str content;
-	struct buf b;
-
-	if (status >= 400)
-		log_refusal(c, status, text);
-	buf_init(&b, body, sizeof(body));
-	buf_str(&b, text);
-	buf_str(&b, "\n");
-	content.p = body;
-	content.len = b.len;
-	answer(c, status, "text/plain; charset=utf-8", fields, content);
-}
 
 /* With --origin as wsproxy has it, to the letter. */
 static void
@@ -170,7 +46,7 @@ health(struct caller *c)
 	else
 		buf_str(&b, "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n");
 	fields[b.len] = '\0';
-	answer(c, str_is(c->head.method, "OPTIONS") ? 204 : 200, "text/plain; charset=utf-8", fields, ok);
+	caller_answer(c, str_is(c->head.method, "OPTIONS") ? 204 : 200, "text/plain; charset=utf-8", fields, ok);
 }
 
 static void
@@ -178,7 +54,7 @@ ping(struct caller *c)
 {
 	struct str ok = { "ok", 2 };
 
-	answer(c, 200, "text/plain", "", ok);
+	caller_answer(c, 200, "text/plain", "", ok);
 }
 
 static void
@@ -192,7 +68,7 @@ page(struct caller *c)
 
 	content.p = text;
 	content.len = sizeof(text) - 1;
-	answer(c, 200, "text/html; charset=utf-8", "", content);
+	caller_answer(c, 200, "text/html; charset=utf-8", "", content);
 }
 
 /* May a front proxy get a certificate for this name? The answer is for "on demand" certificates. */
@@ -221,7 +97,7 @@ ask(struct caller *c)
 	if (d->conf.domain[0] != '\0' && host[0] != '\0')
 		ok = strcmp(host, d->conf.domain) == 0 ||
 		    (route_host(d, host, name) && !wsproxy_name(d, name) && registry_has(d->registry, name, 0));
-	answer(c, ok ? 200 : 404, "text/plain; charset=utf-8", "", none);
+	caller_answer(c, ok ? 200 : 404, "text/plain; charset=utf-8", "", none);
 }
 
 int
@@ -267,7 +143,7 @@ redirect(struct caller *c)
 		buf_put(&b, h->target.p, h->target.len);
 	buf_str(&b, "\r\n");
 	buf_put(&b, "", 1);
-	answer(c, 308, "text/plain; charset=utf-8", field, none);
+	caller_answer(c, 308, "text/plain; charset=utf-8", field, none);
 }
 
 /* To the same path with a slash behind it, prefix: what a page there links to is relative to that. */
@@ -290,12 +166,12 @@ add_slash(struct caller *c, struct str prefix)
 	buf_put(&b, prefix.p + prefix.len, h->target.len - prefix.len);
 	buf_str(&b, "\r\n");
 	buf_put(&b, "", 1);
-	answer(c, 307, "text/plain; charset=utf-8", field, none);
+	caller_answer(c, 307, "text/plain; charset=utf-8", field, none);
 }
 
-/* Wait for bytes and read them behind those that are there. 1, 0 at the deadline, -1: the end. */
+/* Read bytes behind those that are there. 1, 0: none now, -1: the end. */
 static int
-more(struct caller *c, int64_t deadline)
+read_more(struct caller *c)
 {
 	ssize_t n;
 
@@ -304,17 +180,35 @@ more(struct caller *c, int64_t deadline)
 		c->len -= c->at;
 		c->at = 0;
 	}
-	for (;;) {
-		n = conn_read(&c->conn, c->in + c->len, sizeof(c->in) - c->len);
-		if (n > 0) {
-			c->len += (size_t)n;
-			return 1;
-		}
-		if (n == 0 || errno != EAGAIN)
-			return -1;
+	n = conn_read(&c->conn, c->in + c->len, sizeof(c->in) - c->len);
+	if (n > 0)
+		c->len += (size_t)n;
+	return n > 0 ? 1 : n == -1 && errno == EAGAIN ? 0 : -1;
+}
+
+/* The same, but wait for them. 0 at the deadline. */
+static int
+more(struct caller *c, int64_t deadline)
+{
+	int rc;
+
+	while ((rc = read_more(c)) == 0)
 		if (conn_wait(&c->conn, POLLIN, deadline, -1, NULL) == 0)
 			return 0;
-	}
+	return rc;
+}
+
+static void called(struct watched *);
+static void later(struct watched *);
+
+int
+caller_watch(struct caller *c)
+{
+	struct watch *w = c->secure ? NULL : c->d->watch;	/* TLS may have read what the system does not tell of */
+
+	if (!c->watched.joined && w != NULL)
+		watch_join(&c->watched, w, c->conn.fd, called, later);
+	return c->watched.joined;
 }
 
 /* What an error needs to know before there is a sound head. */
@@ -333,7 +227,7 @@ fresh(struct caller *c)
 
 /*
  * Read a request head. 1: it is in c->head; 0: close, silently; or an error
- * status negated. deadline: for the first byte.
+ * status negated; or HEAD_WAIT: the watch is to wait for it. deadline: for the first byte.
  */
 static int
 read_head(struct caller *c, int64_t deadline, const char **why)
@@ -356,7 +250,10 @@ read_head(struct caller *c, int64_t deadline, const char **why)
 			c->at += (size_t)n;
 			return 1;
 		}
-		rc = more(c, deadline);
+		if (begun || !c->served || !caller_watch(c))
+			rc = more(c, deadline);
+		else if ((rc = read_more(c)) == 0 && clock_ms(CLOCK_STEADY) < deadline)
+			return HEAD_WAIT;
 		if (rc == -1 || (rc == 0 && !begun))
 			return 0;
 		*why = "the request head did not arrive in time";
@@ -402,43 +299,10 @@ wants_json(const struct http_head *h)
 	return 0;
 }
 
-/* Answer one request. A session to be run if the connection has become one. */
+/* Answer what is not for a tunnel. A session to be run if the connection has become one. */
 static struct session *
-serve(struct caller *c)
+other(struct caller *c, enum route r, struct str prefix)
 {
-	char name[NAME_LEN_MAX + 1];
-	struct exchange_to to;
-	struct str prefix;
-	enum route r;
-
-	c->is_head = str_is(c->head.method, "HEAD");
-	c->json = wants_json(&c->head);
-	c->minor = c->head.minor;
-	c->retry = 0;
-	c->close = !c->head.keep_alive || daemon_draining(c->d);
-	take_request_id(c);
-	if (c->connect) {
-		connect_serve(c);
-		return NULL;
-	}
-	r = route(c, name, &prefix);
-	if (c->only != NULL) {
-		snprintf(name, sizeof(name), "%s", c->only);
-		prefix.len = 0;
-		r = ROUTE_TUNNEL;
-	}
-	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !caller_secure(c)) {
-		redirect(c);
-		return NULL;
-	}
-	if (r == ROUTE_TUNNEL || r == ROUTE_PATH) {
-		access_tunnel(c, name);
-		memset(&to, 0, sizeof(to));
-		to.name = name;
-		to.prefix = prefix;
-		exchange_run(c, &to);
-		return NULL;
-	}
 	if (r == ROUTE_NATIVE)
 		return native_accept(c);
 	if (r == ROUTE_BIFROST)
@@ -487,6 +351,47 @@ serve(struct caller *c)
 	return NULL;
 }
 
+/* Answer one request. 1: it is the watch's until that is done. *s: a session to be run if the connection has become one. */
+static int
+serve(struct caller *c, struct session **s)
+{
+	struct str prefix;
+	enum route r;
+
+	c->is_head = str_is(c->head.method, "HEAD");
+	c->json = wants_json(&c->head);
+	c->minor = c->head.minor;
+	c->retry = 0;
+	c->close = !c->head.keep_alive || daemon_draining(c->d);
+	take_request_id(c);
+	if (c->connect) {
+		watch_leave();
+		connect_serve(c);
+		return 0;
+	}
+	r = route(c, c->name, &prefix);
+	if (c->only[0] != '\0') {
+		snprintf(c->name, sizeof(c->name), "%s", c->only);
+		prefix.len = 0;
+		r = ROUTE_TUNNEL;
+	}
+	if (c->d->conf.redirect && r != ROUTE_ASK && r != ROUTE_HEALTH && !caller_secure(c)) {
+		redirect(c);
+		return 0;
+	}
+	if (r == ROUTE_TUNNEL || r == ROUTE_PATH) {
+		access_tunnel(c, c->name);
+		memset(&c->to, 0, sizeof(c->to));
+		c->to.name = c->name;
+		c->to.prefix = prefix;
+		c->to.waits = c->busy = 1;
+		return exchange_run(c, &c->to);
+	}
+	watch_leave();		/* what follows may take long */
+	*s = other(c, r, prefix);
+	return 0;
+}
+
 /*
  * Close so that the caller still reads our answer: closing with its bytes
  * unread would send a reset that overtakes it. Bounded in bytes and time.
@@ -523,14 +428,15 @@ init(struct caller *c, struct daemon *d, int fd, const struct daemon_listener *l
 	conn_plain(&c->conn, fd);
 	daemon_greet(d, &c->guest, fd);
 	caller_from(c, &from->peer);
-	c->only = from->only;
+	snprintf(c->only, sizeof(c->only), "%s", from->only != NULL ? from->only : "");
 	if ((c->connect = l->connect))
 		c->trusted = 0;		/* no front proxy comes here: nobody speaks for others */
 	c->secure = 0;
 	c->at = 0;
 	c->len = from->nearly;
 	memcpy(c->in, from->nearly > 0 ? from->early : "", from->nearly);
-	c->close = c->cut = c->abort = 0;
+	c->close = c->cut = c->abort = c->busy = c->served = 0;
+	c->watched.joined = 0;
 }
 
 /* Memory for a connection. NULL: there are too many already, or there is none. */
@@ -626,13 +532,92 @@ secure(struct caller *c)
 	return 0;
 }
 
+/* No request comes any more. s: the connection has become a session, or NULL. */
+static void
+end(struct caller *c, struct session *s)
+{
+	struct daemon *d = c->d;
+	int refused = s != NULL && s->refused;
+
+	watch_forget(&c->watched);
+	daemon_part(d, &c->guest);
+	if (s == NULL)
+		close_caller(c);
+	if (refused)		/* it counts as a caller until it is gone: nobody has to prove who they are to get so far */
+		s->dialect->run(s);
+	leave(d, c);
+	if (s != NULL && !refused)
+		s->dialect->run(s);
+}
+
+static void
+answered(struct caller *c)
+{
+	access_end(c);
+	c->busy = 0;
+	c->served = 1;
+	c->until = clock_ms(CLOCK_STEADY) + c->d->conf.keep_alive_ms;
+}
+
+/* One request after the other. */
+static void
+go_on(struct caller *c)
+{
+	struct session *s = NULL;
+	const char *why = "";
+	int rc, n = 0;
+
+	while (s == NULL && !c->close) {
+		if (n++ > 0)
+			watch_leave();	/* who sends many requests ahead keeps nobody waiting */
+		if ((rc = read_head(c, c->until, &why)) == HEAD_WAIT) {
+			watch_idle(&c->watched, c->until);
+			return;
+		}
+		if (rc == 0)
+			break;
+		access_begin(c, rc > 0);
+		if (rc < 0) {
+			c->close = 1;
+			caller_error(c, -rc, why, NULL, "");
+		} else if (serve(c, &s))
+			return;
+		if (s != NULL)
+			c->access.status = 101;
+		answered(c);
+	}
+	end(c, s);
+}
+
+static struct caller *
+caller_of(struct watched *w)
+{
+	return (struct caller *)(void *)((char *)w - offsetof(struct caller, watched));
+}
+
+/* By the watch. */
+static void
+called(struct watched *w)
+{
+	struct caller *c = caller_of(w);
+
+	if (c->busy && exchange_go_on(c))
+		return;
+	if (c->busy)
+		answered(c);
+	go_on(c);
+}
+
+static void
+later(struct watched *w)
+{
+	exchange_later(caller_of(w));
+}
+
 void
 caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const struct caller_from *from)
 {
 	struct caller *c;
-	struct session *s = NULL;
-	const char *why = "";
-	int rc, wait, refused;
 
 	if ((c = enter(d)) == NULL) {
 		caller_refuse(fd, l->tls);
@@ -641,26 +626,6 @@ caller_run(struct daemon *d, int fd, const struct daemon_listener *l, const stru
 	init(c, d, fd, l, from);
 	if ((l->proxy && !caller_proxied(c)) || (l->tls && !secure(c)))
 		c->close = 1;
-	for (wait = 0; s == NULL && !c->close; wait = 1) {
-		rc = read_head(c, clock_ms(CLOCK_STEADY) +
-		    (wait ? d->conf.keep_alive_ms : d->conf.head_ms), &why);
-		if (rc == 0)
-			break;
-		access_begin(c, rc > 0);
-		if (rc < 0) {
-			c->close = 1;
-			caller_error(c, -rc, why, NULL, "");
-		} else if ((s = serve(c)) != NULL)
-			c->access.status = 101;
-		access_end(c);
-	}
-	daemon_part(d, &c->guest);
-	if (s == NULL)
-		close_caller(c);
-	refused = s != NULL && s->refused;
-	if (refused)		/* it counts as a caller until it is gone: nobody has to prove who they are to get so far */
-		s->dialect->run(s);
-	leave(d, c);
-	if (s != NULL && !refused)
-		s->dialect->run(s);
+	c->until = clock_ms(CLOCK_STEADY) + d->conf.head_ms;
+	go_on(c);
 }

@@ -10,6 +10,7 @@
 #include "exchange.h"
 #include "http.h"
 #include "wake.h"
+#include "watch.h"
 
 enum {
 	CALLER_HEAD_MAX = 32768,	/* a request head, bytes; rewriting may add to it */
@@ -21,9 +22,13 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	struct daemon *d;
 	struct caller *next;	/* of those that wait for another connection, their wake open */
 	struct guest guest;
-	const char *only;	/* all requests are for this tunnel, constant; NULL: as they say */
+	char only[NAME_LEN_MAX + 1];	/* all requests are for this tunnel; "": as they say */
 	struct conn conn;
 	struct wake wake;	/* opened when first needed */
+	struct watched watched;	/* in place of a thread that sleeps, if it has joined */
+	int busy;		/* an exchange has begun, and not ended */
+	int served;		/* one has ended, or was answered by us */
+	int64_t until;		/* clock_ms when not to wait any longer */
 	char peer[NET_ADDR_MAX];	/* address and port */
 	char host[NET_ADDR_MAX];	/* address */
 	struct addr addr;	/* the same; all 0 if it is none */
@@ -42,19 +47,24 @@ struct caller {			/* its own thread's, but for what exchange.h says */
 	int cut;		/* what was sent is no whole answer: over TLS, no close_notify */
 	int abort;		/* and only a reset can tell: close it with one */
 	struct access access;	/* of the request, for the access log */
+	char name[NAME_LEN_MAX + 1];	/* of the tunnel that it goes to */
+	struct exchange_to to;
 	struct exchange exchange;
 	char fields[64];	/* caller_fields' */
 	char access_text[ACCESS_LINE];	/* untouched without one */
 };
 
+/* May it wait without a thread, from now on at least? */
+int caller_watch(struct caller *);
+
 struct caller_from {		/* a connection */
 	struct sockaddr_storage peer;
 	const char *early;	/* has been read from it already, without TLS and PROXY header */
 	size_t nearly;		/* up to CALLER_IN */
-	const char *only;	/* see struct caller */
+	const char *only;	/* see struct caller; NULL: "" */
 };
 
-/* Serve the connection fd to its end. */
+/* Serve the connection fd to its end, on this thread, then on those of the watch. */
 void caller_run(struct daemon *, int fd, const struct daemon_listener *, const struct caller_from *);
 
 /* Answer 503 (without TLS) and close, from the acceptor, when there is no thread for it. Does not wait. */
@@ -69,6 +79,9 @@ int caller_trusts(const struct daemon *, const struct addr *);
 
 /* Whom the request is from: the connection's address, or what trusted proxies say. All 0 if they make no sense. */
 void caller_address(const struct caller *, struct addr *);
+
+/* Send an answer of our own. fields: more field lines with their CRLF, or "". content may be empty; its length is told in any case. */
+void caller_answer(struct caller *, int status, const char *type, const char *fields, struct str content);
 
 /*
  * Answer with an error: one line of text, or JSON, that names the request's id, which stands

@@ -18,6 +18,7 @@
 #include "random.h"
 #include "scope.h"
 #include "sha256.h"
+#include "watch.h"
 
 enum {
 	RETRY_MIN_MS = 1000, RETRY_MAX_MS = 30000,
@@ -215,8 +216,10 @@ on_request(void *arg, const struct tunnel_request *r)
 {
 	struct tunnel_client *c = arg;
 
-	if (c->events.request != NULL)
-		c->events.request(c->arg, r);
+	if (c->events.request == NULL)
+		return;
+	watch_leave_for(STDERR_FILENO);	/* where programs show it: others do not wait for a terminal that has been stopped */
+	c->events.request(c->arg, r);
 }
 
 /* Whom to trust at the endpoint. 0, or -1 and why. */

@@ -22,6 +22,9 @@ TLS = bearssl
 # SSH: yes, by BearSSL (whatever TLS is) and libsodium, or no. After a change: make clean.
 SSH = yes
 
+# How many connections wait without a thread each: linux (epoll) or none.
+READY != case `uname -s` in Linux) echo linux;; *) echo none;; esac
+
 # What the daemon locks itself into: linux (seccomp, Landlock), openbsd (pledge, unveil) or none.
 SANDBOX != case `uname -s` in Linux) echo linux;; OpenBSD) echo openbsd;; *) echo none;; esac
 

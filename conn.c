@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "conn.h"
+#include "watch.h"
 
 static ssize_t
 plain_read(struct conn *c, void *buf, size_t len)
@@ -98,6 +99,8 @@ sleep_until(struct pollfd *pfd, nfds_t n, int64_t deadline)
 			left = deadline - clock_ms(CLOCK_STEADY);
 			ms = left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 		}
+		if (ms != 0)
+			watch_leave();
 		rc = poll(pfd, n, ms);
 	} while ((rc == -1 && errno == EINTR) || (rc == 0 && left > INT_MAX));
 	return rc > 0 ? rc : 0;

@@ -364,7 +364,7 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	rc.sessions = (int)conf->sessions;
 	d->registry = registry_new(&rc);
 	d->pending = pending_new((int)conf->slots);
-	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions));
+	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions) + 1);
 	d->handshakes = limit_new(conf->handshakes);
 	d->conns_addr = limit_new(conf->conns_per_ip);
 	d->conns_user = limit_new(conf->conns_per_user);
@@ -581,7 +581,10 @@ daemon_run(struct daemon *d)
 		d->janitors = 0;
 		return err;
 	}
-	return d->ports != NULL ? ports_start(d->ports) : 0;
+	if (d->ports != NULL && (err = ports_start(d->ports)) != 0)
+		return err;
+	d->watch = watch_new(d->workers);
+	return 0;
 }
 
 int

@@ -19,6 +19,7 @@
 #include "registry.h"
 #include "tlsconn.h"
 #include "wake.h"
+#include "watch.h"
 #include "workers.h"
 
 enum { TRUST_MAX = 64, LISTENERS_MAX = 128 };
@@ -83,6 +84,7 @@ struct daemon {
 	struct pending *pending;
 	struct auth *auth;
 	struct jwtauth *jwt;		/* NULL: no JWT is believed */
+	struct watch *watch;	/* callers that wait for something; NULL: each keeps its thread */
 	struct workers *workers;
 	struct budget budget;		/* of windows */
 	struct budget bodies;		/* of requests and answers that are gathered */

@@ -63,6 +63,8 @@ daemon_end(struct daemon *d, int ms)
 	while (registry_sessions(d->registry) > 0 && clock_ms(CLOCK_STEADY) < last && poll(NULL, 0, 10) == 0);
 	while (!rests(d) && clock_ms(CLOCK_STEADY) < end)
 		poll(NULL, 0, 10);
+	if (d->watch != NULL)
+		watch_end(d->watch);
 	do {
 		registry_end(d->registry, 0, NULL);	/* one may have come late */
 		sshsess_cut(d);
@@ -70,6 +72,8 @@ daemon_end(struct daemon *d, int ms)
 			return 0;
 	} while (!workers_end(d->workers, ROUND_MS));
 	d->workers = NULL;
+	if (d->watch != NULL)
+		watch_free(d->watch);
 	daemon_free(d);
 	return 1;
 }

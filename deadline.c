@@ -1,5 +1,6 @@
 /* deadline.c: condition variables that wait by the steady clock; see deadline.h. */
 #include "deadline.h"
+#include "watch.h"
 
 void
 cond_init(pthread_cond_t *c)
@@ -24,4 +25,11 @@ deadline_in(struct timespec *ts, int64_t ms)
 		ts->tv_sec++;
 		ts->tv_nsec -= 1000000000;
 	}
+}
+
+int
+cond_wait(pthread_cond_t *cond, pthread_mutex_t *mtx, const struct timespec *until)
+{
+	watch_leave();
+	return until != NULL ? pthread_cond_timedwait(cond, mtx, until) : pthread_cond_wait(cond, mtx);
 }

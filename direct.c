@@ -111,7 +111,7 @@ direct_unref(struct stream *s)
 	free(d);
 }
 
-static const struct stream_type type = { direct_write, direct_credit, direct_end, direct_dead, direct_dead, direct_unref };
+static const struct stream_type type = { direct_write, direct_credit, direct_end, direct_dead, direct_dead, NULL, direct_unref };
 
 struct stream *
 direct_new(int fd)

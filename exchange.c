@@ -1,8 +1,6 @@
 /* exchange.c: one HTTP exchange over a stream; see exchange.h. */
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -235,20 +233,13 @@ look(struct exchange *x, struct snapshot *now)
 	pthread_mutex_unlock(&x->s->mtx);
 }
 
-/* All that the caller has to say is in the stream. */
-static int
-request_out(const struct exchange *x)
-{
-	return x->req.done && x->pump.at == x->pump.n;
-}
-
 /* 1, and the owner counts as asleep, if nothing has happened since the snapshot. */
 static int
 may_sleep(struct exchange *x, const struct snapshot *was)
 {
 	int same;
 
-	if (x->c->wake.rd == -1)
+	if (x->c->wake.rd == -1 && x->pump.watched == NULL)
 		wake_open(&x->c->wake);	/* without one, sleep is short */
 	pthread_mutex_lock(&x->s->mtx);
 	same = x->res == was->res && x->fin == was->fin && x->reset == was->reset &&
@@ -275,15 +266,39 @@ wait_both(struct exchange *x, int events, int64_t deadline)
 	return w[0].ready;
 }
 
-/* Sleep until something happens, or deadline; look at the caller then. */
+/* From now on a thread is the caller's, until the exchange ends: there is more to do than to wait for its next request. */
 static void
+keep_thread(struct exchange *x)
+{
+	stream_flush(x->s);
+	watch_leave();
+	if (x->pump.watched == NULL)
+		return;
+	watch_forget(&x->c->watched);
+	pthread_mutex_lock(&x->s->mtx);
+	x->pump.watched = NULL;
+	pthread_mutex_unlock(&x->s->mtx);
+}
+
+/* Sleep until something happens, or deadline; look at the caller then. 1 if that is the watch's to do. */
+static int
 sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t deadline)
 {
 	struct caller *c = x->c;
 	int ev, watching = x->watch && x->eof == 0 && !(events & POLLIN);
 
+	if (events != 0 || !watching || was->res == RES_RAW || !c->watched.joined)
+		keep_thread(x);
 	if (!may_sleep(x, was))
-		return;
+		return 0;
+	if (x->pump.watched != NULL) {
+		c->until = deadline;
+		if (x->s->held && watch_leading(c->watched.watch))	/* others may be about to write, too */
+			watch_later(&c->watched);
+		else
+			exchange_later(c);
+		return 1;
+	}
 	if (watching)
 		events |= POLLIN;
 	if (events == 0 && was->res != RES_RAW)
@@ -294,6 +309,7 @@ sleep_until(struct exchange *x, const struct snapshot *was, int events, int64_t 
 	ev = x->to->open != NULL ? wait_both(x, events, deadline) : conn_wait(&c->conn, events, deadline, c->wake.rd, NULL);
 	if (ev & POLLERR || (watching && ev & POLLIN && look_at_caller(x)))
 		x->gone = 1;
+	return 0;
 }
 
 /* It has ended without a response that can be passed on. */
@@ -452,6 +468,7 @@ relay(struct exchange *x)
 			e = raw_step(x, &now, &events, &deadline);
 		} else if (!request_out(x)) {
 			events = -1;
+			keep_thread(x);
 			e = request_step(x, &now, &events, &deadline);
 		} else if (now.res == RES_HEAD && now.drained == 1) {
 			e = await_head(x, &deadline);
@@ -469,7 +486,8 @@ relay(struct exchange *x)
 				return ending(V_LEFT, 0, NULL, "caller_left");
 			earlier(&deadline, (x->eof > now.heard ? x->eof : now.heard) + conf->half_close_ms);
 		}
-		sleep_until(x, &now, events, deadline);
+		if (sleep_until(x, &now, events, deadline))
+			return ending(V_WAIT, 0, NULL, NULL);
 	}
 }
 
@@ -477,8 +495,14 @@ relay(struct exchange *x)
 static void
 join(struct exchange *x, int connected)
 {
-	pump_init(&x->pump, &x->c->conn, x->s, &x->c->wake, 1);
+	struct caller *c = x->c;
+	int watched = x->to->waits && x->keep && caller_watch(c);
+
+	pump_init(&x->pump, &c->conn, x->s, &c->wake, 1);
+	x->s->held = watched && watch_leading(c->d->watch);
 	pthread_mutex_lock(&x->s->mtx);
+	if (watched)
+		x->pump.watched = &c->watched;
 	x->s->arg = x;
 	x->s->ops = &response_ops;
 	if (connected && x->to->connect)
@@ -556,84 +580,11 @@ start(struct exchange *x, struct caller *c, const struct exchange_to *to)
 	x->req_done = x->req.done;
 }
 
-/* What an error says beside its text. */
-static const char *
-error_fields(struct exchange *x, int status)
-{
-	const struct session *s = x->holder != NULL ? x->holder->session : NULL;
-
-	if (status == 429 || status == 503)
-		return "Retry-After: 1\r\n";
-	if (status == 401)
-		return "WWW-Authenticate: Basic realm=\"tunnel\", charset=\"UTF-8\"\r\n";
-	if (status != 405 || s == NULL)
-		return "";
-	snprintf(x->told, sizeof(x->told), "Allow: %s\r\n", s->methods);
-	return x->told;
-}
-
-/* The same behind those that every answer of the tunnel's gets. */
-static const char *
-all_fields(struct exchange *x, int status)
-{
-	const char *own = error_fields(x, status);
-	size_t n = strlen(x->cors), k = strlen(own);
-
-	if (n == 0 || n + k >= sizeof(x->cors))
-		return own;
-	memcpy(x->cors + n, own, k + 1);
-	return x->cors;
-}
-
-/* The words of whose dialect the tunnel is in, or NULL. */
-static const char *
-error_words(const struct exchange *x, const struct ending *e)
-{
-	struct registry *r = x->c->d->registry;
-	struct session *s = x->to->proxy != NULL ? NULL : x->holder != NULL ? x->holder->session : registry_holder(r, x->to->name);
-	const char *words = s != NULL && s->dialect->words != NULL ? s->dialect->words(e->status, e->why) : NULL;
-
-	if (s != NULL && x->holder == NULL)
-		session_unref(r, s);
-	return words;
-}
-
-/* 1 if bytes of the response are left unsent. */
-static int
-finish_stream(struct exchange *x, enum verdict v)
-{
-	int unsent;
-
-	if (x->finned && v == V_DONE)
-		;
-	else if (v == V_DONE && request_out(x))
-		stream_fin(x->s);
-	else
-		stream_reset(x->s);
-	stream_leave(x->s);
-	unsent = x->pump.q.len > 0;
-	pump_end(&x->pump);
-	free(x->partial);
-	return unsent;
-}
-
-/* Show the tunnel's client what has become of the request. */
-static void
-show(const struct exchange *x, const struct ending *e)
-{
-	struct session *s = x->holder->session;
-	int status = x->status != 0 ? x->status : e->v == V_ERROR ? e->status : ACCESS_LEFT;
-
-	s->dialect->seen(s, x->seen, (unsigned)status, (x->finned ? x->heard : clock_ms(CLOCK_STEADY)) - x->began);
-}
-
-void
+int
 exchange_run(struct caller *c, const struct exchange_to *to)
 {
 	struct exchange *x = &c->exchange;
-	const char *fields = "", *words = NULL;
 	struct ending e;
-	int unsent = 0;
 
 	start(x, c, to);
 	e = count_it(x);
@@ -641,10 +592,12 @@ exchange_run(struct caller *c, const struct exchange_to *to)
 		e = find_holder(x);
 	if (x->holder != NULL && x->holder->session->dialect->seen != NULL)
 		access_seen(c, x->seen);	/* while it is there */
-	if (e.v == V_GO_ON && x->holder != NULL && x->holder->guard != NULL)
-		e = check_guard(x);
 	if (e.v == V_GO_ON && x->holder != NULL)
 		x->whole = to->proxy == NULL && x->holder->session->dialect->whole;
+	if (e.v == V_GO_ON && x->holder != NULL && (x->whole || x->holder->guard != NULL || x->holder->session->dialect->ask != NULL))
+		watch_leave();	/* a password takes its time, and so do messages and channels */
+	if (e.v == V_GO_ON && x->holder != NULL && x->holder->guard != NULL)
+		e = check_guard(x);
 	if (e.v == V_GO_ON && x->whole)
 		e = check_whole(x);
 	if (e.v == V_GO_ON)
@@ -653,47 +606,23 @@ exchange_run(struct caller *c, const struct exchange_to *to)
 		e = request_send(x);
 	if (e.v == V_GO_ON)
 		e = relay(x);
-	if (e.v != V_DONE)	/* the reader has given it when the head came */
-		request_give_slot(x);
-	if (x->s != NULL)
-		unsent = finish_stream(x, e.v);
-	if (e.v == V_ERROR) {	/* while it is known whose they are */
-		fields = all_fields(x, e.status);
-		words = error_words(x, &e);
-	}
-	if (x->seen[0] != '\0')
-		show(x, &e);
-	if (x->holder != NULL)
-		registry_done(c->d->registry, x->holder);
-	if (x->counted)
-		limit_give(c->d->exchanges, &x->addr);
-	if (e.v == V_ERROR && (x->status != 0 || unsent))
-		e.v = V_CUT;	/* a head has gone out, or a part of one: an error behind it would be another's answer */
-	if (e.why != NULL && e.v != V_ERROR)
-		log_line(LOG_INFO, "exchange_failed", "name", to->name, "reason", e.why,
-		    "peer", c->peer, "id", c->request_id, (char *)NULL);
-	c->access.status = x->status;
-	c->access.bytes = x->s != NULL && x->pump.sent > x->heads ? x->pump.sent - x->heads : 0;
-	c->access.ended = x->finned ? x->heard : 0;	/* its thread may have slept on */
-	/* a half-closed caller has said all it will: what it sent ahead is still answered */
-	c->close = !x->keep || !x->req.done || x->closing || (x->eof != 0 && c->at == c->len);
-	switch (e.v) {
-	case V_ERROR:
-		if (words != NULL)
-			caller_plain(c, e.status, words, fields);
-		else
-			caller_error(c, e.status, e.text, e.why, fields);
-		break;
-	case V_CUT:
-		/* without framing of its own only a reset tells that the body is not whole */
-		c->abort = c->minor == 0 || x->status == 101 || to->connect;
-		c->close = c->cut = 1;
-		break;
-	case V_LEFT:
-		c->close = 1;
-		c->abort = to->connect;		/* it is no end that the server has made */
-		break;
-	default:
-		break;
-	}
+	return exchange_end(x, e);
+}
+
+int
+exchange_go_on(struct caller *c)
+{
+	struct exchange *x = &c->exchange;
+
+	x->asleep = 1;
+	if (look_at_caller(x))
+		x->gone = 1;
+	return exchange_end(x, relay(x));
+}
+
+void
+exchange_later(struct caller *c)
+{
+	stream_flush(c->exchange.s);
+	watch_idle(&c->watched, c->until);
 }

@@ -20,6 +20,7 @@ struct exchange;
 struct exchange_to {		/* where a request goes; constant while the exchange runs */
 	const char *name;	/* the tunnel's */
 	struct str prefix;	/* the path's first bytes to strip ("/name"), or empty */
+	int waits;		/* the exchange may go on without this thread: all this must outlive the call, but for prefix */
 	/* The rest is for the CONNECT proxy (connect.h), and 0 otherwise. */
 	const char *proxy;	/* as whom it passes the request on: rewrite.h. To a TCP port's tunnel, whose service gets HTTP as it stands */
 	int connect;		/* bytes both ways, once a 200 has been said: there is no more HTTP */
@@ -95,9 +96,11 @@ extern const struct stream_ops response_ops;	/* the reader's half: response.c; i
 void response_connected_locked(struct exchange *);	/* CONNECT's target is: 200 goes out, then bytes */
 
 /*
- * Pass the request in c->head on. On return the answer has gone out, be it an error; c->close says whether the
- * connection may be used again.
+ * Pass the request in c->head on. 0: the answer has gone out, be it an error; c->close says whether the
+ * connection may be used again. 1: c is the watch's now, which goes on with it.
  */
-void exchange_run(struct caller *c, const struct exchange_to *);
+int exchange_run(struct caller *c, const struct exchange_to *);
+int exchange_go_on(struct caller *c);	/* by the watch: the same for an exchange that has begun */
+void exchange_later(struct caller *c);	/* by the watch: what was written, and others' with it, goes out */
 
 #endif

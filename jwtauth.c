@@ -321,7 +321,7 @@ wait_fetched_locked(struct jwtauth *a)
 
 	deadline_in(&until, FETCH_MS + SPARE_MS);
 	while (a->age.busy && rc == 0)
-		rc = pthread_cond_timedwait(&a->fetched, &a->mtx, &until);
+		rc = cond_wait(&a->fetched, &a->mtx, &until);
 	return !a->age.busy;
 }
 

@@ -90,7 +90,7 @@ take(struct limit *l, const void *key, size_t len, long wait_ms)
 		deadline_in(&until, wait_ms);
 		l->waiting++;
 		while (!ok && rc == 0) {
-			rc = pthread_cond_timedwait(&l->given, &l->mtx, &until);
+			rc = cond_wait(&l->given, &l->mtx, &until);
 			ok = take_locked(l, key, len);
 		}
 		l->waiting--;

@@ -563,7 +563,7 @@ link_probe(struct link *l, int64_t deadline)
 	l->ping = 1;
 	linkout_ring_locked(l);
 	while (!l->ended && l->answers == answers && rc == 0)
-		rc = pthread_cond_timedwait(&l->quiet, &l->mtx, &until);
+		rc = cond_wait(&l->quiet, &l->mtx, &until);
 	l->probes--;
 	alive = !l->ended && l->answers != answers;
 	pthread_mutex_unlock(&l->mtx);

@@ -69,6 +69,7 @@ int link_run(struct link *, const char **why);
 
 enum link_class {
 	LINK_URGENT,		/* small, ahead of bulk */
+	LINK_HELD,		/* the same, but link_flush will follow soon */
 	LINK_BULK		/* one message a key, in turn */
 };
 
@@ -96,6 +97,7 @@ struct link_parcel {		/* a message that becomes the link's */
  */
 int link_send_parcel(struct link *, uint8_t opcode, struct link_parcel *, const void *key, int64_t deadline);
 
+void link_flush(struct link *);		/* send what is queued; never blocks */
 void link_cancel(struct link *, const void *key);	/* writers of key that still wait return at once */
 void link_owe(struct link *);		/* the owed callback has something: never blocks; any thread */
 void link_owe_later(struct link *);	/* the same, but the next writer or the reader before it sleeps will do */

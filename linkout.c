@@ -505,6 +505,16 @@ link_owe(struct link *l)
 }
 
 void
+link_flush(struct link *l)
+{
+	pthread_mutex_lock(&l->mtx);
+	if (stuck_locked(l))
+		write_locked(l, FOR_READER, NULL, 0);
+	want_reader_locked(l);
+	pthread_mutex_unlock(&l->mtx);
+}
+
+void
 link_close(struct link *l, int code, const char *reason)
 {
 	pthread_mutex_lock(&l->mtx);
@@ -582,10 +592,9 @@ wait_turn_locked(struct link *l, struct writer *me, int64_t deadline)
 		if (me->turn == QUEUED && !l->writing) {
 			write_locked(l, FOR_SENDER, me, deadline);
 			late = 1;	/* else it would not have come back with the message */
-		} else if (deadline == CONN_FOREVER || me->turn == TAKEN)
-			pthread_cond_wait(&me->cond, &l->mtx);
-		else
-			late = pthread_cond_timedwait(&me->cond, &l->mtx, &until) == ETIMEDOUT;
+		} else
+			late = cond_wait(&me->cond, &l->mtx,
+			    deadline == CONN_FOREVER || me->turn == TAKEN ? NULL : &until) == ETIMEDOUT;
 	}
 }
 
@@ -649,10 +658,11 @@ link_send(struct link *l, uint8_t opcode, const struct iovec *iov, int n,
 		linkframe_hdr_locked(l, &h, opcode, len);
 		l->nqueue += linkframe_put(l->queue + l->nqueue, &h, iov, 0);
 		count_urgent_locked(l);
-		if (!l->writing)
+		if (class != LINK_HELD && !l->writing)
 			write_locked(l, FOR_SENDER, NULL, 0);
 	}
-	want_reader_locked(l);
+	if (class != LINK_HELD)
+		want_reader_locked(l);
 	/*
 	 * Beside urgent traffic a bulk writer does not use its time slice up: small messages cross several
 	 * threads at both ends, and each of these would wait for a slice of a few milliseconds.

@@ -1,6 +1,7 @@
 /* local.c: streams to a local service; see local.h. */
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,6 +74,7 @@ local_new(const struct local_conf *conf)
 		free(l);
 		return NULL;
 	}
+	l->watch = watch_new(l->workers);
 	pthread_mutex_init(&l->mtx, NULL);
 	return l;
 }
@@ -85,6 +87,16 @@ local_add(struct local *l, const struct local_service *s)
 	pthread_mutex_unlock(&l->mtx);
 }
 
+/* End the sleep of a job that is parked, or taken and not started. */
+static void
+rouse(struct job *j)
+{
+	if (j->watches)
+		watch_post(&j->watched);
+	else
+		wake_post(&j->wake);
+}
+
 int
 local_end(struct local *l, int ms)
 {
@@ -95,10 +107,14 @@ local_end(struct local *l, int ms)
 	l->ending = 1;
 	for (i = 0; i < l->n; i++)
 		for (j = l->pool[i].parked; j != NULL; j = j->next)
-			wake_post(&j->wake);
+			rouse(j);
 	pthread_mutex_unlock(&l->mtx);
+	if (l->watch != NULL)
+		watch_end(l->watch);
 	if (!workers_end(l->workers, ms))
 		return 0;
+	if (l->watch != NULL)
+		watch_free(l->watch);
 	pthread_mutex_destroy(&l->mtx);
 	for (i = 0; i < l->n; i++)
 		if (l->pool[i].to.tls != NULL)
@@ -165,6 +181,61 @@ local_park(struct job *j)
 	return rc;
 }
 
+int
+local_leave(struct job *j)
+{
+	struct local *l = j->l;
+	int ok;
+
+	if (!j->watched.joined)
+		watch_join(&j->watched, l->watch, j->conn.fd, local_called, local_later);
+	j->since = clock_ms(CLOCK_STEADY);
+	pthread_mutex_lock(&l->mtx);
+	j->waiting = 0;
+	if ((ok = !l->ending && j->pool->nparked < PARKED_MAX / l->n))
+		park_locked(j);
+	pthread_mutex_unlock(&l->mtx);
+	if (ok)
+		watch_idle(&j->watched, j->since + IDLE_MS);
+	return ok;
+}
+
+/* It is parked, or taken for an exchange that has not begun. 1: its time is over, or the service has ended it. */
+static int
+judge_parked(struct job *j)
+{
+	struct local *l = j->l;
+	int quiet = conn_quiet(&j->conn), over;
+
+	pthread_mutex_lock(&l->mtx);
+	over = j->parked && (!quiet || l->ending || clock_ms(CLOCK_STEADY) >= j->since + IDLE_MS);
+	if (over)
+		unpark_locked(j);
+	pthread_mutex_unlock(&l->mtx);
+	return over;
+}
+
+void
+local_called(struct watched *w)
+{
+	struct job *j = local_job(w);
+	struct local *l = j->l;
+	int64_t until;
+	int started;
+
+	pthread_mutex_lock(&l->mtx);
+	started = j->started;
+	j->waiting = !started && !j->parked;	/* its connection is left alone until the request is whole */
+	until = j->waiting ? CONN_FOREVER : j->since + IDLE_MS;
+	pthread_mutex_unlock(&l->mtx);
+	if (started)
+		local_serve(j);
+	else if (judge_parked(j))
+		local_drop(j);
+	else
+		watch_idle(w, until);
+}
+
 /* Jobs. */
 
 static struct job *
@@ -181,9 +252,17 @@ job_new(struct local *l, struct pool *pool)
 	j->l = l;
 	j->pool = pool;
 	j->conn.fd = -1;
+	j->watched.joined = 0;
+	j->watches = l->watch != NULL && pool->to.tls == NULL;	/* TLS may have read what the system does not tell of */
 	j->threaded = j->parked = j->waiting = 0;
 	j->partial = NULL;
 	return j;
+}
+
+struct job *
+local_job(struct watched *w)
+{
+	return (struct job *)(void *)((char *)w - offsetof(struct job, watched));
 }
 
 void
@@ -214,6 +293,9 @@ job_init_locked(struct job *j, struct stream *s)
 	j->detail[0] = '\0';
 	pump_init(&j->pump, &j->conn, s, &j->wake, 0);
 	j->pump.sleeping = j->threaded;
+	if (j->threaded && j->watches)
+		j->pump.watched = &j->watched;
+	j->relaying = 0;
 }
 
 /* The exchange begins: from here on the thread may look at it, once the stream's mutex is free. */
@@ -254,7 +336,7 @@ abandon_locked(struct job *j)
 	pthread_mutex_lock(&l->mtx);
 	park_locked(j);
 	if (j->waiting || l->ending)
-		wake_post(&j->wake);
+		rouse(j);
 	pthread_mutex_unlock(&l->mtx);
 }
 

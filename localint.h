@@ -1,9 +1,9 @@
 /*
  * localint.h: what local.c (the reader's side) and serve.c (the thread's) share.
  *
- * A job is a thread with a connection to the local service. After an exchange both stay
- * parked, the thread asleep in poll(2) on the connection. The session's reader that takes the next request to them
- * writes it to the connection at once; the service's answer is what wakes the thread.
+ * A job is a connection to the local service. After an exchange it stays parked, watched (watch.h), or where that cannot be
+ * with a thread asleep in poll(2) on it. The session's reader that takes the next request to it writes
+ * that to the connection at once; the service's answer is what wakes the watch, or the thread.
  */
 #ifndef LOCALINT_H
 #define LOCALINT_H
@@ -12,6 +12,7 @@
 #include "local.h"
 #include "pump.h"
 #include "reverse.h"
+#include "watch.h"
 
 enum {
 	WORKERS_MAX = 4096,
@@ -36,6 +37,8 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	struct local *l;
 	struct pool *pool;	/* whose connection it is */
 	struct job *next;	/* [l] in the list of the parked */
+	struct watched watched;	/* in place of a thread that sleeps, */
+	int watches;		/* once it has been parked; constant */
 	int threaded;		/* a thread has it: it was parked */
 	int parked;		/* [l] in that list */
 	int started;		/* [l] an exchange has begun: the thread is to serve it */
@@ -73,6 +76,10 @@ struct job {			/* [s] guarded by the stream's mutex, [l] by the local's, else th
 	int headed;		/* the final response head has gone out */
 	int raw;		/* after a 101 */
 	int eof;		/* the service ended its direction */
+	int relaying;		/* relay has begun, and waits: it */
+	int more;		/* needs more bytes, */
+	int finned;		/* has pushed FIN, */
+	int64_t deadline;	/* and goes on until then */
 	int keep;		/* the connection may be used again */
 	const char *error;
 	char detail[TLS_WHY_MAX];	/* for people; "": error says it all */
@@ -88,6 +95,7 @@ struct local {
 	void (*request)(void *arg, const struct tunnel_request *);
 	void *arg;
 	struct workers *workers;
+	struct watch *watch;	/* for jobs that wait; NULL: they keep their threads */
 	pthread_mutex_t mtx;	/* guards ending and what is marked [l]; after a stream's, with nothing taken under it */
 	int ending;
 	int n;			/* [l] */
@@ -105,7 +113,14 @@ int local_dial(const struct local *, const struct pool *, const char *peer, int6
 
 /* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */
 int local_park(struct job *);
+/* The same for one that is watched: 1 when it is the watch's, and not this thread's any more. */
+int local_leave(struct job *);
+void local_called(struct watched *);	/* by the watch: there is something to do */
+void local_later(struct watched *);	/* by the watch: end the exchange */
+
+struct job *local_job(struct watched *);
+void local_drop(struct job *);		/* close its connection, and free it */
 void local_job_free(struct job *);
-void local_serve(void *job);	/* the thread, from the first whole request head on */
+void local_serve(void *job);	/* the thread, from the first whole request head on; or the watch's, until there is nothing to do */
 
 #endif

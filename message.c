@@ -238,7 +238,7 @@ m_unref(struct stream *s)
 	unref_unlock(m);
 }
 
-static const struct stream_type type = { m_write, m_credit, m_end, m_dead, m_over, m_unref };
+static const struct stream_type type = { m_write, m_credit, m_end, m_dead, m_over, NULL, m_unref };
 
 struct messages *
 messages_new(enum message_ids ids, int (*send)(void *, const struct message *, int64_t), void (*idle)(void *), void *arg,

@@ -418,7 +418,7 @@ c_unref(struct stream *s)
 	drop_unlock(c);
 }
 
-static const struct stream_type type = { c_write, c_credit, c_end, c_dead, c_over, c_unref };
+static const struct stream_type type = { c_write, c_credit, c_end, c_dead, c_over, NULL, c_unref };
 
 /* Requests, in the reader. */
 

@@ -463,7 +463,7 @@ mux_open(struct mux *m, uint64_t *tally, int64_t deadline)
 	if (m->unacked >= MUX_UNACKED_MAX)
 		deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
 	while (m->unacked >= MUX_UNACKED_MAX && !m->ended && rc == 0)
-		rc = pthread_cond_timedwait(&m->acks, &m->mtx, &until);
+		rc = cond_wait(&m->acks, &m->mtx, &until);
 	if (m->ended)
 		err = EPIPE;
 	else if (m->unacked >= MUX_UNACKED_MAX)
@@ -559,7 +559,7 @@ ystream_write(struct stream *base, const struct iovec *iov, int count, int fin, 
 			errno = EPIPE;
 			return -1;
 		}
-		class = s->sent < FIRST_BYTES ? LINK_URGENT : LINK_BULK;
+		class = s->sent >= FIRST_BYTES ? LINK_BULK : base->held ? LINK_HELD : LINK_URGENT;
 		n = claim_locked(m, s, total - done, fin, &flags);
 		s->sent += n;
 		if (s->tally != NULL)
@@ -657,6 +657,12 @@ ystream_over(struct stream *s)
 }
 
 static void
+ystream_flush(struct stream *s)
+{
+	link_flush(ystream_of(s)->mux->link);
+}
+
+static void
 ystream_unref(struct stream *base)
 {
 	struct ystream *s = ystream_of(base);
@@ -668,5 +674,5 @@ ystream_unref(struct stream *base)
 }
 
 const struct stream_type mux_stream_type = {
-	ystream_write, ystream_credit, ystream_end, ystream_dead, ystream_over, ystream_unref
+	ystream_write, ystream_credit, ystream_end, ystream_dead, ystream_over, ystream_flush, ystream_unref
 };

@@ -141,7 +141,7 @@ pending_take(struct pending *p, struct pending_share *share, int64_t ms)
 		*p->last = &me;
 		p->last = &me.next;
 		while (me.id == 0 && rc == 0)
-			rc = pthread_cond_timedwait(&me.cond, &p->mtx, &until);
+			rc = cond_wait(&me.cond, &p->mtx, &until);
 		if (me.id == 0)
 			unqueue_locked(p, &me);
 		pthread_cond_destroy(&me.cond);

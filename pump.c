@@ -16,6 +16,7 @@ pump_init(struct pump *p, struct conn *c, struct stream *s, struct wake *wake, i
 	p->conn = c;
 	p->s = s;
 	p->wake = wake;
+	p->watched = NULL;
 	queue_init(&p->q);
 	p->uncredited = 0;
 	p->attached = attached;
@@ -37,7 +38,10 @@ pump_wake_locked(struct pump *p)
 	if (!p->sleeping)
 		return;
 	p->sleeping = 0;	/* once is enough */
-	wake_post(p->wake);
+	if (p->watched != NULL)
+		watch_post(p->watched);
+	else
+		wake_post(p->wake);
 }
 
 void
@@ -50,7 +54,7 @@ pump_awake_lock(struct pump *p)
 		busy = pthread_mutex_trylock(&p->s->mtx);
 	if (busy)
 		pthread_mutex_lock(&p->s->mtx);
-	if (!p->sleeping)	/* somebody has posted */
+	if (!p->sleeping && p->watched == NULL)	/* somebody has posted */
 		wake_clear(p->wake);
 	p->sleeping = 0;
 }

@@ -13,11 +13,13 @@
 #include "stream.h"
 #include "queue.h"
 #include "wake.h"
+#include "watch.h"
 
 struct pump {
 	struct conn *conn;	/* the owner's */
 	struct stream *s;
 	struct wake *wake;	/* ends the owner's sleep */
+	struct watched *watched;	/* or it is this that is told; NULL: it has a thread; guarded by s->mtx */
 	/* guarded by s->mtx */
 	struct queue q;		/* for the connection */
 	size_t uncredited;	/* bytes received that the window has not got back yet */

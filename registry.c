@@ -480,7 +480,7 @@ registry_pick(struct registry *r, const char *name, int need_path, int64_t wait_
 		rc = PICK_WAIT;
 		if (late)
 			break;
-		late = pthread_cond_timedwait(&r->change, &r->mtx, &until) != 0;
+		late = cond_wait(&r->change, &r->mtx, &until) != 0;
 		rc = PICK_NONE;
 	}
 	if (t != NULL && t->holders != NULL && !(need_path && !t->path)) {

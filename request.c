@@ -94,6 +94,12 @@ set_slot(struct exchange *x, uint32_t slot)
 	return was;
 }
 
+int
+request_out(const struct exchange *x)
+{
+	return x->req.done && x->pump.at == x->pump.n;
+}
+
 void
 request_give_slot(struct exchange *x)
 {

@@ -8,6 +8,7 @@
 
 enum verdict {			/* how an exchange ended */
 	V_GO_ON,
+	V_WAIT,			/* the watch calls when there is more */
 	V_DONE,			/* the response is out */
 	V_ERROR,		/* answer with status */
 	V_LEFT,			/* the caller has gone, or is of no use any more */
@@ -57,8 +58,13 @@ struct ending request_send(struct exchange *);
 /* Read more of the caller's bytes into c->in. 1: some came, 0: none now, -1: end or error (eof is set at the end). */
 int request_more(struct exchange *);
 
+int request_out(const struct exchange *);	/* all that the caller has to say is in the stream */
+
 /* Move the request's content on. *stuck: the stream's window is shut, or the stream is gone, which will show in res. */
 struct ending request_push(struct exchange *, int *stuck);
 void request_push_raw(struct exchange *, int *stuck);	/* after a 101: any bytes */
+
+/* It is over, whatever it was: 0; but for V_WAIT: then it may be another thread's already, and 1. */
+int exchange_end(struct exchange *, struct ending);
 
 #endif

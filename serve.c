@@ -10,11 +10,14 @@
 #include "localint.h"
 #include "rewrite.h"
 
+enum { READS_MAX = 4 };		/* in one go: who has more to read keeps others waiting */
+
 enum verdict {
 	V_GO_ON,
 	V_DONE,			/* the response is out, FIN with it */
 	V_ERROR,		/* nothing has gone out: answer 502 or 504 */
 	V_CUT,			/* reset the stream */
+	V_WAIT,			/* the watch calls when there is more */
 	V_RETRY			/* the kept connection was dead: once more on a fresh one */
 };
 
@@ -48,18 +51,37 @@ may_sleep(struct job *j, const struct snapshot *was)
 	return same;
 }
 
-/* Sleep until something happens. 1 if the service's connection is readable (or broken). */
+/* From now on a thread is the job's, until the exchange ends: there is more to do than to wait for bytes. */
+static void
+keep_thread(struct job *j)
+{
+	stream_flush(j->s);
+	watch_leave();
+	if (j->pump.watched == NULL)
+		return;
+	watch_forget(&j->watched);
+	pthread_mutex_lock(&j->s->mtx);
+	j->pump.watched = NULL;
+	pthread_mutex_unlock(&j->s->mtx);
+}
+
+/* Sleep until something happens. 1 if that is the watch's to do. */
 static int
 sleep_until(struct job *j, const struct snapshot *was, int events, int64_t deadline)
 {
-	int ev;
-
+	stream_flush(j->s);
+	if (events != POLLIN || j->raw || !j->watched.joined)
+		keep_thread(j);
 	if (!may_sleep(j, was))
 		return 0;
-	ev = conn_wait(&j->conn, events, deadline, j->wake.rd, NULL);
+	if (j->pump.watched != NULL) {
+		watch_idle(&j->watched, deadline);
+		return 1;
+	}
+	conn_wait(&j->conn, events, deadline, j->wake.rd, NULL);
 	pump_awake_lock(&j->pump);
 	pthread_mutex_unlock(&j->s->mtx);
-	return (ev & POLLIN) != 0;
+	return 0;
 }
 
 static enum verdict
@@ -121,6 +143,7 @@ dial(struct job *j)
 	const char *why;
 	int fd;
 
+	keep_thread(j);
 	conn_close(&j->conn);
 	if ((fd = local_dial(j->l, j->pool, "", in(j, DIAL_MS), &why)) == -1)
 		return error(j, why);
@@ -311,16 +334,25 @@ unwanted(struct job *j)
 	return V_CUT;
 }
 
+static void
+relay_begin(struct job *j)
+{
+	j->relaying = j->more = 1;
+	j->finned = 0;
+	j->deadline = j->until;
+}
+
 /* Everything between the request's head and the response's end. */
 static enum verdict
 relay(struct job *j)
 {
 	struct snapshot now;
 	enum verdict v = V_GO_ON;
-	int64_t deadline = j->until;
-	int state, events, fin, more = 1, finned = 0;
+	int state, events, fin, reads = 0;
 
 	for (;;) {
+		if (reads > READS_MAX)
+			keep_thread(j);
 		look(j, &now);
 		if (now.reset)
 			return V_CUT;
@@ -328,24 +360,25 @@ relay(struct job *j)
 			conn_shutdown(&j->conn, SHUT_WR);
 		if (j->raw && now.drained == -1)
 			return V_CUT;
-		fin = !finned && may_end(j, &now);
+		fin = !j->finned && may_end(j, &now);
 		if ((state = pump_push(&j->pump, fin, CONN_FOREVER)) == -1)
 			return unwanted(j);
-		finned |= fin && state == 1;
+		j->finned |= fin && state == 1;
 		if (state == 1 && j->at < j->len) {
-			if ((v = take_input(j, &more)) != V_GO_ON)
+			if ((v = take_input(j, &j->more)) != V_GO_ON)
 				return v;
-			if (!more)
+			if (!j->more)
 				continue;
 		}
-		if (state == 1 && !finned && may_end(j, &now))
+		if (state == 1 && !j->finned && may_end(j, &now))
 			continue;	/* FIN is all that is left to push */
 		/* a service that has answered early may read on */
-		if (finned && (j->raw ? now.fin && now.drained == 1 : now.drained != 0))
+		if (j->finned && (j->raw ? now.fin && now.drained == 1 : now.drained != 0))
 			return V_DONE;
 		events = now.drained == 0 ? POLLOUT : 0;
 		if (state == 1 && !j->eof) {
 			if (read_more(j, &v)) {
+				reads++;
 				if (v != V_GO_ON)
 					return v;
 				continue;
@@ -353,11 +386,12 @@ relay(struct job *j)
 			events |= POLLIN;
 		}
 		/* all of the response is in the stream: the rest of the request has so long */
-		if (state == 1 && j->headed && !j->raw && j->res.done && deadline == j->until)
-			deadline = in(j, EARLY_MS);
-		if (clock_ms(CLOCK_STEADY) >= deadline)
-			return finned ? V_DONE : deadline < j->until || (j->headed && j->res.done) ? V_CUT : error(j, "timeout");
-		sleep_until(j, &now, events, deadline);
+		if (state == 1 && j->headed && !j->raw && j->res.done && j->deadline == j->until)
+			j->deadline = in(j, EARLY_MS);
+		if (clock_ms(CLOCK_STEADY) >= j->deadline)
+			return j->finned ? V_DONE : j->deadline < j->until || (j->headed && j->res.done) ? V_CUT : error(j, "timeout");
+		if (sleep_until(j, &now, events, j->deadline))
+			return V_WAIT;
 	}
 }
 
@@ -450,19 +484,12 @@ may_retry(struct job *j)
 	return ok;
 }
 
-/* One exchange. 1 if the connection may serve another. */
+/* The exchange is over: what is left to do once its response is out. 1 if the connection may serve another. */
 static int
-serve(struct job *j)
+finish(struct job *j, enum verdict v)
 {
 	struct snapshot now;
-	enum verdict v = V_RETRY;
 
-	if (attached(j) && (v = relay(j)) == V_RETRY && !may_retry(j))
-		v = error(j, "protocol");
-	if (v == V_RETRY && (v = dial(j)) == V_GO_ON && (v = send_head(j)) == V_GO_ON)
-		v = relay(j);
-	if (v == V_RETRY)
-		v = error(j, "protocol");
 	look(j, &now);
 	if (v == V_ERROR && !now.reset)
 		answer_error(j);
@@ -470,19 +497,75 @@ serve(struct job *j)
 		stream_reset(j->s);
 	if (now.reset && j->error == NULL && v != V_DONE)
 		j->error = "the caller left";
+	stream_flush(j->s);
 	stream_leave(j->s);	/* the reader writes to the connection no more */
 	report(j);
 	pump_end(&j->pump);
 	return v == V_DONE && j->keep && !j->raw && now.req_done && now.drained == 1 && j->at == j->len;
 }
 
+/* One exchange, from where it was left. */
+static enum verdict
+serve(struct job *j)
+{
+	enum verdict v = V_RETRY;
+
+	if (attached(j)) {
+		if (!j->relaying)
+			relay_begin(j);
+		if ((v = relay(j)) == V_RETRY && !may_retry(j))
+			v = error(j, "protocol");
+	}
+	if (v == V_RETRY && (v = dial(j)) == V_GO_ON && (v = send_head(j)) == V_GO_ON) {
+		relay_begin(j);
+		v = relay(j);
+	}
+	return v == V_RETRY ? error(j, "protocol") : v;
+}
+
+void
+local_drop(struct job *j)
+{
+	watch_forget(&j->watched);
+	conn_close(&j->conn);
+	local_job_free(j);
+}
+
+/* After an exchange: 1 if this thread is to serve the next, 0 if the job is not its any more. */
+static int
+go_on(struct job *j, enum verdict v)
+{
+	int rc = 0, watches = j->watches;
+
+	if (finish(j, v))
+		rc = watches ? local_leave(j) : local_park(j);
+	if (rc == 0)
+		local_drop(j);
+	return rc && !watches;
+}
+
+void
+local_later(struct watched *w)
+{
+	struct job *j = local_job(w);
+
+	if (go_on(j, V_DONE))
+		local_serve(j);
+}
+
 void
 local_serve(void *arg)
 {
 	struct job *j = arg;
+	enum verdict v;
 
-	while (serve(j) && local_park(j))
-		;
-	conn_close(&j->conn);
-	local_job_free(j);
+	do {
+		j->s->held = watch_leading(j->l->watch);
+		if ((v = serve(j)) == V_WAIT)
+			return;
+		if (v == V_DONE && j->s->held && watch_leading(j->l->watch)) {	/* others may be about to write, too */
+			watch_later(&j->watched);
+			return;
+		}
+	} while (go_on(j, v));
 }

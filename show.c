@@ -219,8 +219,6 @@ on_request(void *arg, const struct tunnel_request *r)
 	struct tm tm;
 
 	(void)arg;
-	if (show.conf->quiet)
-		return;
 	localtime_r(&now, &tm);
 	escape(method, sizeof(method), r->method);
 	escape(target, sizeof(target), r->target[0] != '\0' ? r->target : "-");	/* a caller that nobody has told of */

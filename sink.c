@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "sink.h"
+#include "watch.h"
 
 enum { TRIES = 3 };
 
@@ -76,6 +77,10 @@ sink_reopen(const struct sink *s)
 void
 sink_write(const struct sink *s, int level, const char *line, size_t len)
 {
+	if (s->fd == -1)
+		watch_leave();
+	else
+		watch_leave_for(s->fd);	/* others do not wait for whoever reads a pipe */
 	if (s->fd == -1)
 		syslog(priority[level], "%.*s", (int)len - 1, line);
 	else

@@ -423,8 +423,7 @@ await_room_locked(struct channel *c, int64_t deadline)
 	if (deadline != CONN_FOREVER)
 		deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
 	while (!shut_locked(c) && c->q.len >= SSH_CHANNEL_QUEUE && rc == 0)
-		rc = deadline == CONN_FOREVER ? pthread_cond_wait(&c->room, &c->ssh->mtx) :
-		    pthread_cond_timedwait(&c->room, &c->ssh->mtx, &until);
+		rc = cond_wait(&c->room, &c->ssh->mtx, deadline == CONN_FOREVER ? NULL : &until);
 	if (shut_locked(c))
 		return shut_error_locked(c);
 	return c->q.len < SSH_CHANNEL_QUEUE ? 0 : ETIMEDOUT;
@@ -583,5 +582,5 @@ channel_unref(struct stream *base)
 }
 
 const struct stream_type ssh_stream_type = {
-	channel_write, channel_credit, channel_end, channel_dead, channel_over, channel_unref
+	channel_write, channel_credit, channel_end, channel_dead, channel_over, NULL, channel_unref
 };

@@ -201,7 +201,7 @@ sshsess_alive(struct session *s, int64_t deadline)
 	deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
 	pthread_mutex_lock(&e->mtx);
 	while (n != 0 && !e->over && e->answered < n && rc == 0)
-		rc = pthread_cond_timedwait(&e->news, &e->mtx, &until);
+		rc = cond_wait(&e->news, &e->mtx, &until);
 	alive = n != 0 && e->answered >= n;
 	pthread_mutex_unlock(&e->mtx);
 	return alive;

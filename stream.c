@@ -8,6 +8,14 @@ stream_write(struct stream *s, const struct iovec *iov, int n, int fin, int64_t 
 }
 
 void
+stream_flush(struct stream *s)
+{
+	if (s->held && s->type->flush != NULL)
+		s->type->flush(s);
+	s->held = 0;
+}
+
+void
 stream_credit(struct stream *s, size_t n, int queued)
 {
 	s->type->credit(s, n, queued);

@@ -32,6 +32,7 @@ struct stream_type {		/* the carrier's; see the functions below */
 	void (*end)(struct stream *, enum stream_end);
 	int (*dead)(struct stream *);
 	int (*over)(struct stream *);
+	void (*flush)(struct stream *);	/* NULL: nothing is held */
 	void (*unref)(struct stream *);	/* the user's reference */
 };
 
@@ -40,6 +41,7 @@ struct stream {			/* the first member of a carrier's own */
 	const struct stream_ops *ops;	/* NULL: nobody listens, data is dropped */
 	void *arg;
 	const struct stream_type *type;	/* constant */
+	int held;		/* the writer's: stream_flush will follow soon, so that writes may wait for others */
 };
 
 /*
@@ -48,6 +50,8 @@ struct stream {			/* the first member of a carrier's own */
  * (reset, or the session ended), ESHUTDOWN (the other side has ended both directions, in order: its fin is told), ECANCELED, ETIMEDOUT. May wait for the link, not for the window. One writer a stream.
  */
 long stream_write(struct stream *, const struct iovec *, int n, int fin, int64_t deadline);
+
+void stream_flush(struct stream *);	/* the writer's: what was held goes out, and nothing more is held */
 
 /* n more bytes have been delivered for good; queued: others wait behind them. Any thread; the stream's mtx may be held. */
 void stream_credit(struct stream *, size_t n, int queued);

@@ -265,6 +265,7 @@ struct tunnel_client *
 new_client(const struct conf *c)
 {
 	struct tunnel_spec spec[TUNNEL_MAX];
+	struct tunnel_events events = show_events;
 	struct tunnel_options o;
 	struct tunnel_client *client;
 	const char *pins[PINS_MAX], *auth[GUARDS_MAX], *allow[GUARDS_MAX];
@@ -316,7 +317,9 @@ new_client(const struct conf *c)
 	o.ca = c->ca[0] != '\0' ? c->ca : NULL;
 	give_pins(c, &o, pins);
 	o.stack = STACK_SIZE * 2;
-	if ((client = tunnel_new(&o, &show_events, NULL, why, sizeof(why))) == NULL)
+	if (c->quiet)
+		events.request = NULL;
+	if ((client = tunnel_new(&o, &events, NULL, why, sizeof(why))) == NULL)
 		die(TUNNEL_USAGE, "%s", why);
 	return client;
 }

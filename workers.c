@@ -21,7 +21,8 @@ struct workers {
 	pthread_cond_t work;	/* a job is queued, or the end */
 	pthread_cond_t left;	/* a thread has ended */
 	struct job *first, **last;
-	int queued, idle, threads, max, ending;
+	struct job *patient;	/* jobs that may have to wait for a thread */
+	int queued, idle, threads, max, ending;	/* queued: patient ones, too */
 	size_t stack;
 };
 
@@ -91,14 +92,16 @@ next_job_locked(struct workers *w)
 
 	deadline_in(&until, IDLE_MS);
 	w->idle++;
-	while (w->first == NULL && !w->ending && rc == 0)
+	while (w->queued == 0 && !w->ending && rc == 0)
 		rc = pthread_cond_timedwait(&w->work, &w->mtx, &until);
 	w->idle--;
-	if ((j = w->first) == NULL)
-		return NULL;
-	if ((w->first = j->next) == NULL)
-		w->last = &w->first;
-	w->queued--;
+	if ((j = w->first) != NULL) {
+		if ((w->first = j->next) == NULL)
+			w->last = &w->first;
+	} else if ((j = w->patient) != NULL)
+		w->patient = j->next;
+	if (j != NULL)
+		w->queued--;
 	return j;
 }
 
@@ -122,30 +125,67 @@ worker(void *arg)
 	return NULL;
 }
 
-int
-workers_run(struct workers *w, void (*fn)(void *), void *arg)
+static struct job *
+job_new(void (*fn)(void *), void *arg)
 {
 	struct job *j = malloc(sizeof(*j));
-	int need;
 
 	if (j == NULL)
-		return -1;
+		return NULL;
 	j->next = NULL;
 	j->fn = fn;
 	j->arg = arg;
-	pthread_mutex_lock(&w->mtx);
-	need = w->queued >= w->idle;
-	if (w->ending || (need && (w->threads >= w->max ||
-	    thread_start(w->stack, worker, w) != 0))) {
-		pthread_mutex_unlock(&w->mtx);
-		free(j);
-		errno = EAGAIN;
+	return j;
+}
+
+/* A thread for one more job, 0: there is none. */
+static int
+thread_locked(struct workers *w)
+{
+	if (w->ending)
+		return 0;
+	if (w->queued < w->idle)
+		return 1;
+	if (w->threads >= w->max || thread_start(w->stack, worker, w) != 0)
+		return 0;
+	w->threads++;
+	return 1;
+}
+
+int
+workers_run(struct workers *w, void (*fn)(void *), void *arg)
+{
+	struct job *j = job_new(fn, arg);
+	int ok;
+
+	if (j == NULL)
 		return -1;
+	pthread_mutex_lock(&w->mtx);
+	if ((ok = thread_locked(w))) {
+		*w->last = j;
+		w->last = &j->next;
+		w->queued++;
+		pthread_cond_signal(&w->work);
 	}
-	if (need)
-		w->threads++;
-	*w->last = j;
-	w->last = &j->next;
+	pthread_mutex_unlock(&w->mtx);
+	if (ok)
+		return 0;
+	free(j);
+	errno = EAGAIN;
+	return -1;
+}
+
+int
+workers_run_patiently(struct workers *w, void (*fn)(void *), void *arg)
+{
+	struct job *j = job_new(fn, arg);
+
+	if (j == NULL)
+		return -1;
+	pthread_mutex_lock(&w->mtx);
+	thread_locked(w);
+	j->next = w->patient;
+	w->patient = j;
 	w->queued++;
 	pthread_cond_signal(&w->work);
 	pthread_mutex_unlock(&w->mtx);

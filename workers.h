@@ -15,6 +15,9 @@ struct workers *workers_new(size_t stack, int max);
 /* Run fn(arg) on a thread, at once. 0, or -1 if none can be had (EAGAIN). */
 int workers_run(struct workers *, void (*fn)(void *), void *arg);
 
+/* The same, but if there is no thread, as soon as one has nothing else to do. -1: no memory. */
+int workers_run_patiently(struct workers *, void (*fn)(void *), void *arg);
+
 /* Start one detached thread with a stack of so many bytes; it has the log of who starts it. 0, or an error number. */
 int thread_start(size_t stack, void *(*fn)(void *), void *arg);
 

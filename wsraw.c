@@ -194,7 +194,7 @@ await_turn(struct rstream *r, size_t total, int *closed)
 		deadline_in(&until, left);
 	pthread_mutex_lock(&w->mtx);
 	while (!late && !r->dead && !w->ended && !r->closed && !r->heard)
-		late = pthread_cond_timedwait(&w->change, &w->mtx, &until) != 0;
+		late = cond_wait(&w->change, &w->mtx, &until) != 0;
 	dead = r->dead || w->ended;
 	*closed = r->closed;
 	if (r->tally != NULL && !dead && !r->closed)
@@ -356,7 +356,7 @@ r_unref(struct stream *s)
 	unref_unlock(r);
 }
 
-static const struct stream_type type = { r_write, r_credit, r_end, r_dead, r_over, r_unref };
+static const struct stream_type type = { r_write, r_credit, r_end, r_dead, r_over, NULL, r_unref };
 
 struct stream *
 wsraw_open(struct wsraw *w, struct link *l, uint64_t *tally)

@@ -121,7 +121,7 @@ def saved_settings(r):
         c.ready()
         r.equal(f"overrides {args} {sorted(env)}", Curl(d, "/echo", host=f"m{i}.localhost").status, 200)
         with open(f"/proc/{c.p.pid}/cmdline", "rb") as f:
-            r.check("no token in the command line", b"tn_" not in f.read())
+            r.check("no token in the command line", d.token.encode() not in f.read())    # a folder's name may have tn_ in it
     c = r.keep(Client(r, ["connect", o.target, "--endpoint", endpoint, "--token-file", f"{r.tmp}/wrong"],
                       {"TUNNEL_TOKEN": d.token}))
     c.ends("--token-file counts more than TUNNEL_TOKEN", 3)

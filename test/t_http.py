@@ -1320,6 +1320,34 @@ def one_after_the_other(r):
 
 
 @test
+def idle_without_threads(r):
+    """On Linux callers that wait for their next request, or for the answer to one, have no thread each."""
+    d = r.daemon()
+    o = r.origin("--wait", "60")
+    n = r.client(d, "a", "--target", o.target)
+    cs = [r.caller(d) for _ in range(64)]
+
+    def threads():
+        return len(os.listdir(f"/proc/{d.p.pid}/task")) if sys.platform == "linux" else 0
+
+    for k in range(2):
+        for c in cs:
+            c.send(GET)
+            r.equal(f"request {k}", c.response().status, 200)
+    r.until("their threads end", lambda: threads() < 40)
+    for c in cs:
+        c.send(f"GET /slow?ms=500 HTTP/1.1\r\n{HOST}\r\n")
+    r.check("nor while they wait for answers", threads() < 40, threads())
+    r.equal("which come", [c.response().status for c in cs].count(200), 64)
+    for c in cs[:32]:
+        c.close()
+    for c in cs[32:]:
+        c.send(GET + GET)
+        r.equal("two at once", [c.response().status, c.response().status], [200, 200])
+    r.check("the client lives", n.alive())
+
+
+@test
 def answered_and_stuck(r):
     """The answer is whole, and the client grants no window for the rest of the request: its FIN ends the exchange."""
     d, f = by_hand(r)

@@ -118,9 +118,9 @@ def names(r):
     r.equal("it neither ends the process, nor takes signals, nor prints",
             sorted(wanted & {"exit", "_exit", "abort", "signal", "sigaction", "kill", "raise", "fork", "printf", "fprintf", "vfprintf", "puts",
                              "fputs", "putchar", "perror", "stdout", "stderr", "__stdoutp", "__stderrp", "__sF", "setlocale", "umask"}), [])
-    # log's key (made once) and wake's pipes that sleepers share, with their mutex: nothing that a user could notice
+    # log's key (made once), watch's, and wake's pipes that sleepers share, with their mutex: nothing that a user could notice
     kept = sorted(w[2].split(".")[0] for w in nm() if len(w) == 3 and w[1] in "bBC")
-    r.equal("what is written to is known", kept, ["key", "made", "once", "shared_first", "shared_mtx"])
+    r.equal("what is written to is known", kept, ["key", "leading", "leading_made", "leading_once", "made", "once", "shared_first", "shared_mtx"])
     written = [w[-1] for w in (l.split() for l in run("objdump", "-t", prefix() + "/lib/libtunnel.a").splitlines())
                if len(w) > 3 and re.fullmatch(r"\.data(\..*)?", w[-3]) and "O" in w and not re.search(r"\.data\.rel", w[-3])]
     r.equal("and nothing of it has a value from the start", written, [])
