@@ -508,7 +508,7 @@ void
 link_flush(struct link *l)
 {
 	pthread_mutex_lock(&l->mtx);
-	if (stuck_locked(l))
+	if (!l->writing && l->nqueue > 0)	/* ahead of bulk writers that wait */
 		write_locked(l, FOR_READER, NULL, 0);
 	want_reader_locked(l);
 	pthread_mutex_unlock(&l->mtx);
