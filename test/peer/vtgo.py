@@ -359,7 +359,8 @@ class Server(Role):
         if rest:
             raise Violation("bytes before the 101")
         accept = base64.b64encode(hashlib.sha1(fields["sec-websocket-key"].encode() + GUID).digest()).decode()
-        accept = "x" + accept[1:] if self.o.evil == "bad-accept" else accept
+        if self.o.evil == "bad-accept":
+            accept = ("y" if accept[0] == "x" else "x") + accept[1:]
         sock.sendall(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
                      .encode())
         sock.settimeout(None)
