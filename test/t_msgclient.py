@@ -524,7 +524,7 @@ def silent_server(r):
     s = Where(r, "bifrost")
     c = s.connect(r.service(ok()).target, env=clock.env, program=f"{BIN}/test/tunnel-clock")
     s.p.event(event="connected", n=1)
-    os.kill(s.p.p.pid, signal.SIGSTOP)
+    s.p.kill(signal.SIGSTOP)
     clock.move(61)      # the next ping is due; the one after it comes in its own time
     try:
         c.says("no answer to ping", wait=60)

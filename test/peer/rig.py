@@ -141,8 +141,11 @@ class Proc:
         return self.p.poll() is None
 
     def kill(self, number=signal.SIGKILL):
-        if self.alive():
-            self.p.send_signal(number)
+        if not self.alive():
+            return
+        self.p.send_signal(number)
+        if number == signal.SIGSTOP:    # one thread takes it, in its own time; until then the others go on
+            os.waitid(os.P_PID, self.p.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def exit(self, wait=WAIT):
         """Its exit status; all of its output has been read then."""
