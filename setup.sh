@@ -92,6 +92,8 @@ needs_apt() {
 		need openssl command -v openssl
 		need openssh-client program ssh
 		need openssh-server program sshd
+		need dropbear-bin program dbclient
+		need putty-tools program plink
 		need nginx-light program nginx
 		need haproxy program haproxy
 		need caddy program caddy
@@ -144,6 +146,9 @@ needs_apk() {
 		need go command -v go
 		need openssl command -v openssl
 		need openssh program sshd
+		need dropbear-dbclient program dbclient
+		need dropbear-convert program dropbearkey
+		need putty program plink
 		need nginx program nginx
 		need haproxy program haproxy
 		need caddy program caddy
@@ -182,6 +187,8 @@ needs_pkg() {
 		need py3-jwt
 		need py3-cryptography
 		need go command -v go
+		need dropbear program dbclient
+		need putty program plink
 		need nginx program nginx
 		need haproxy program haproxy
 		need caddy program caddy

@@ -185,14 +185,29 @@ open_channel(struct sshsess *e, struct stream *s, struct str type, struct str da
 	return SSH_OPEN_PROHIBITED;
 }
 
+/* What clients ask for again and again, or as a matter of course, and do without: it is nothing to tell of. */
+static int
+is_idle_wish(struct str type)
+{
+	static const char *const wish[] = {
+		"env", "window-change", "keepalive@openssh.com", "simple@putty.projects.tartarus.org", "winadj@putty.projects.tartarus.org"
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(wish) / sizeof(wish[0]); i++)
+		if (str_is(type, wish[i]))
+			return 1;
+	return 0;
+}
+
 static int
 request(struct sshsess *e, struct stream *s, struct str type, struct str data)
 {
 	struct front *f = front_of(e);
 
 	(void)data;
-	if (!sshterm_is(&f->term, s) || str_is(type, "env") || str_is(type, "window-change"))
-		return 0;	/* these two are nobody's concern */
+	if (!sshterm_is(&f->term, s) || is_idle_wish(type))
+		return 0;
 	if (str_is(type, "shell"))
 		return shell(f);
 	if (str_is(type, "pty-req")) {

@@ -642,6 +642,38 @@ def stopped(r):
 
 
 @test
+def other_clients(r):
+    """Dropbear's and PuTTY's, who have an SSH of their own."""
+    f, s = Front(r), hello(r)
+    drop, putty = f"{r.tmp}/dropbear", f"{r.tmp}/putty.ppk"
+    lines = [run("dropbearkey", "-t", "ed25519", "-f", drop)[1].split("\n")[1]]
+    run("puttygen", "-t", "ed25519", "-o", putty, "--new-passphrase", "/dev/null")
+    lines.append(run("puttygen", "-L", putty)[1].strip())
+    write(f.keys, f.line, *lines)
+    host = run(tool("ssh-keygen"), "-l", "-f", f"{f.d.state}/ssh_host_ed25519_key")[1].split()[1]
+    for name, idle, more, argv in (
+            ("dropbear", [], [], ["dbclient", "-y", "-i", drop, "-p", f.port]),
+            ("putty", [], ["-v"], ["plink", "-batch", "-hostkey", host, "-i", putty, "-P", f.port])):
+        port = free_port(r)
+        p = r.spawn(*argv, *more, "-N", "-R", f"80:{local(s)}", "-R", f"{port}:{local(s)}", f"{name}@127.0.0.1", kind=Proc)
+        f.d.log(f"event=tunnel_open name=tcp:{port} ")
+        r.equal(f"{name}: by name", r.get(f.d, f"{name}.tunnel.localhost").status, 200)
+        with Caller(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as c:
+            r.equal(f"{name}: by port", c.response().status, 200)
+        r.check(f"{name}: strict key exchange", not more or any("strict key exchange" in l for l in p.errs if l), p.errs)
+        p.kill(signal.SIGTERM)
+        p.exit()
+    mark = f.d.marks()
+    p = r.spawn("dbclient", "-y", "-i", drop, "-p", f.port, "-T", "-K", "1", "-I", "3", "-R", f"80:{local(s)}", "keeps@127.0.0.1",
+                f"{r.tmp}/dropbear.fifo", kind=Terminal)
+    r.keep(Closing(p.keys))
+    p.wait_line(p.lines, lambda l: "keeps" in (l or ""), "its URL")
+    p.exit()
+    f.d.log("event=session_end", start=mark)
+    r.check("keep-alives on its channel are nothing to tell of", not f.d.logged("event=ssh_refused request=keepalive"))
+
+
+@test
 def successor(r):
     """A daemon in the place of the running one: the listener goes with it, and the host key is the same."""
     f, s = Front(r, "--grace", "60"), hello(r)
