@@ -185,6 +185,8 @@ def login(r):
 
 @test
 def vector(r):
+    if TLS == "none":
+        return      # RS256 is the TLS library's
     keys = Keys(r, {**JWK, "use": "sig"})
     args = ("--jwks", keys.url, "--jwt-issuer", "https://issuer.example", "--login-failures", "1000")
     d = r.daemon(*args, "--jwt-audience", "tunnel")
@@ -657,8 +659,8 @@ def environment(r):
     r.equal("an empty list blocks nothing", settings_of(opened)[-3:], [("relay", "allow *"), ("relay", "allow 0.0.0.0/0"), ("relay", "allow ::/0")])
     for what, text in (("the defaults", conf), ("every one", every), ("nothing blocked", opened)):
         path = write(f"{r.tmp}/{what.replace(' ', '-')}.conf", text)
-        got = check_conf("--config", path)
-        r.equal(f"tunneld takes {what}", got, (0, ""))
+        if TLS != "none" or "https://" not in text:     # keys over https
+            r.equal(f"tunneld takes {what}", check_conf("--config", path), (0, ""))
     env = write(f"{r.tmp}/env", '# wsproxy\nexport PORT="81"\nCLERK_JWKS_URL=https://a.example/k\nOTHER=$(echo x)\n\nJWT_ISSUER=\'i\'\n')
     r.equal("from a file", settings_of(env2conf([env], PORT="82", JWT_AUDIENCE="x")[1])[:4],
             [("listen", "*:81"), ("jwks", "https://a.example/k"), ("jwt-issuer", "i"), ("origin", "*")])
