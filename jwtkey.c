@@ -24,17 +24,6 @@ static const struct {
 	{ "EdDSA", JWT_EDDSA }, { "Ed25519", JWT_EDDSA }
 };
 
-const char *
-jwt_alg_name(enum jwt_alg alg)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(algs) / sizeof(algs[0]); i++)
-		if (algs[i].alg == alg)
-			return algs[i].name;
-	return "";
-}
-
 enum jwt_alg
 jwt_alg_find(const char *name)
 {

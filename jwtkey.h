@@ -54,8 +54,7 @@ int jwt_keys_pem(struct jwt_key *key, int max, const char *text, size_t len, con
 int jwt_keys_jwks(struct jwt_key *key, int max, int *skipped, struct json_node *node, size_t nnodes,
     const char *text, size_t len, const char **why);
 
-/* "RS256" and the like; "" for JWT_ALG_OTHER. Back: JWT_ALG_OTHER if the name is none of those; "Ed25519" (RFC 9864) is EdDSA. */
-const char *jwt_alg_name(enum jwt_alg);
+/* Of "RS256" and the like. JWT_ALG_OTHER if the name is none of those; "Ed25519" (RFC 9864) is EdDSA. */
 enum jwt_alg jwt_alg_find(const char *name);
 
 #endif

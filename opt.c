@@ -390,15 +390,6 @@ opt_defaults(struct opt_set *s, void *conf)
 	}
 }
 
-int
-opt_given(const struct opt_set *s, const char *name)
-{
-	const struct opt *opt = find(s, name, strlen(name));
-
-	assert(opt != NULL);
-	return s->from[opt - s->opts] != NOWHERE;
-}
-
 /* "  -l, --listen ADDR" */
 static void
 put_usage(struct buf *b, const struct opt *opt)

@@ -56,9 +56,6 @@ void opt_defaults(struct opt_set *, void *conf);	/* those that nothing set; a ba
 /* For set: v into to[cap], or "is too long". */
 const char *opt_copy(char *to, size_t cap, const char *v);
 
-/* 1 if the option was given anywhere (not by default). */
-int opt_given(const struct opt_set *, const char *name);
-
 /* Help lines "  -l, --listen ADDR   public address and port (127.0.0.1:9001)", NUL-terminated, into out[cap]. */
 void opt_help(const struct opt *, size_t n, char *out, size_t cap);
 

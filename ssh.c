@@ -50,14 +50,6 @@ ssh_kick(struct ssh *s)
 	s->kick(s->carrier);
 }
 
-void
-ssh_ref(struct ssh *s)
-{
-	pthread_mutex_lock(&s->mtx);
-	s->refs++;
-	pthread_mutex_unlock(&s->mtx);
-}
-
 static void
 ssh_free(struct ssh *s)
 {

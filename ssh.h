@@ -54,7 +54,6 @@ struct ssh *ssh_new(const struct ssh_conf *, const struct ssh_ops *, void *arg);
 /* kick is called, by any thread, when there is output: it must not block. */
 void ssh_attach(struct ssh *, void (*kick)(void *), void *carrier);
 void *ssh_carrier(struct ssh *);
-void ssh_ref(struct ssh *);
 void ssh_unref(struct ssh *);
 
 /*

@@ -176,7 +176,6 @@ names(void)
 {
 	check(jwt_alg_find("HS256") == JWT_HS256 && jwt_alg_find("none") == JWT_ALG_OTHER &&
 	    jwt_alg_find("") == JWT_ALG_OTHER && jwt_alg_find("Ed25519") == JWT_EDDSA, "alg", 0);
-	check(strcmp(jwt_alg_name(JWT_EDDSA), "EdDSA") == 0 && strcmp(jwt_alg_name(JWT_ALG_OTHER), "") == 0, "name", 0);
 }
 
 int
