@@ -124,7 +124,7 @@ test:
 	$(MAKE) check
 
 check: all $(TESTS) $(HELPERS)
-	TLS=$(TLS) SSH=$(SSH) ./test/run.sh
+	TLS=$(TLS) SSH=$(SSH) READY=$(READY) ./test/run.sh
 
 # Figures beside nginx and ssh, in 7 to 8 minutes: bench/README.md. make bench ARGS='--only get32'
 bench:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh [NAME...]: run the test programs and scripts, or those named, and end
 # with "N passed, N failed". Two run at a time: each has its own daemons, ports
-# and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree; SSH=no, that
+# and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree; SSH=no, TLS=none, READY=none, that
 # they were built without.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 BIN=${TUNNEL_BIN_DIR:-$(dirname "$here")}

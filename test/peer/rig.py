@@ -27,6 +27,7 @@ BIN = os.environ.get("TUNNEL_BIN_DIR") or os.path.dirname(HERE)
 PEER = os.path.join(HERE, "peer")
 PYTHON = os.environ.get("PYTHON") or sys.executable
 TLS = os.environ.get("TLS", "bearssl")      # the library of the build, as config.mk has it; or none
+READY = os.environ.get("READY", "linux" if sys.platform == "linux" else "none")
 SANITIZED = bool(os.environ.get("SANITIZED"))
 WAIT = 20               # seconds any condition may take to come true
 LIFE = 900              # the whole process ends after this
