@@ -466,13 +466,14 @@ enter(struct daemon *d)
 	return c;
 }
 
+/* counts: its connection does so still. */
 static void
-leave(struct daemon *d, struct caller *c)
+leave(struct daemon *d, struct caller *c, int counts)
 {
 	int spare;
 
 	pthread_mutex_lock(&d->mtx);
-	d->ncallers--;
+	d->ncallers -= !counts;
 	spare = d->nspare < SPARE_MAX;
 	if (spare) {
 		c->next = d->spare;
@@ -545,7 +546,7 @@ end(struct caller *c, struct session *s)
 		close_caller(c);
 	if (refused)		/* it counts as a caller until it is gone: nobody has to prove who they are to get so far */
 		s->dialect->run(s);
-	leave(d, c);
+	leave(d, c, s != NULL && !refused && s->counts);
 	if (s != NULL && !refused)
 		s->dialect->run(s);
 }

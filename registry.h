@@ -62,6 +62,7 @@ struct session {		/* made by a dialect; constant but for the members marked [r],
 	char instance[INSTANCE_MAX + 1];	/* one per client process, or "" */
 	int64_t since;		/* clock_ms, CLOCK_WALL */
 	int refused;		/* never one of the daemon's sessions: all that is left to do is to close it */
+	int counts;		/* as a caller still, until its client has logged in or gone: daemon_leave is left to its run */
 	/* of a session in whole messages: */
 	size_t content_max;	/* of a request, bytes */
 	const char *methods;	/* all that its client knows, as in Allow; NULL: any */

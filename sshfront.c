@@ -81,20 +81,6 @@ ready(struct sshsess *e)
 	return NULL;
 }
 
-static void
-leave_callers(struct front *f)
-{
-	if (f->entered)
-		daemon_leave(f->sess.d);
-	f->entered = 0;
-}
-
-static void
-begun(struct sshsess *e)
-{
-	leave_callers(front_of(e));	/* a session from now on */
-}
-
 /* What its user reads. */
 
 static int
@@ -227,7 +213,6 @@ over(struct sshsess *e)
 	long ms;
 
 	sshterm_over(&f->term);
-	leave_callers(f);
 	if (!f->failed || caller_trusts(e->d, &e->addr))
 		return;
 	if ((ms = backoff_failed(e->d->logins, &e->addr, f->blob, f->nblob, clock_ms(CLOCK_STEADY))) > 0)
@@ -248,7 +233,7 @@ free_front(struct sshsess *e)
 }
 
 static const struct sshsess_ops ops = {
-	"keepalive@openssh.com", auth, ready, begun, sshforward_global, open_channel, request, sshforward_ask, sshforward_gone,
+	"keepalive@openssh.com", auth, ready, sshforward_global, open_channel, request, sshforward_ask, sshforward_gone,
 	lost, over, free_front
 };
 
@@ -301,7 +286,6 @@ new_front(struct daemon *d)
 	if (f == NULL)
 		return NULL;
 	f->files = d->ssh_front;
-	f->entered = 1;
 	sshterm_init(&f->term, quit, f);
 	pthread_mutex_init(&f->mtx, NULL);
 	return f;

@@ -35,7 +35,6 @@ struct front {			/* a client's connection */
 	char host[NET_ADDR_MAX];	/* the address that the client has dialled */
 	struct sshterm term;
 	/* the reader's */
-	int entered;		/* it counts as a caller still */
 	int failed;		/* a key was not taken, the last one: */
 	uint8_t blob[SSH_BLOB_MAX];	/* once authenticated, whose it is; constant then */
 	size_t nblob;

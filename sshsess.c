@@ -55,6 +55,15 @@ bye(struct sshsess *e, int code, const char *reason)
 	pthread_mutex_unlock(&e->d->ssh.mtx);
 }
 
+/* It is no caller any more: one of the sessions from now on, or it has ended. */
+static void
+leave_callers(struct sshsess *e)
+{
+	if (e->session.counts)
+		daemon_leave(e->d);
+	e->session.counts = 0;
+}
+
 /* What the connection tells, in the reader. */
 
 static int
@@ -80,6 +89,7 @@ on_ready(void *arg)
 		return;
 	}
 	limit_give(d->handshakes, &e->addr);
+	leave_callers(e);
 	pthread_mutex_lock(&d->ssh.mtx);
 	e->ready = 1;
 	e->pinged = clock_ms(CLOCK_STEADY);
@@ -88,8 +98,6 @@ on_ready(void *arg)
 	    "who", e->session.identity.who, (char *)NULL);
 	if (daemon_draining(d))	/* since the connection came: the others have been told */
 		bye(e, WS_GOING_AWAY, "shutting down");
-	else if (e->ops->begun != NULL)
-		e->ops->begun(e);
 }
 
 static int
@@ -230,6 +238,7 @@ list(struct sshsess *e)
 {
 	struct daemon *d = e->d;
 
+	e->session.counts = 1;
 	pthread_mutex_lock(&d->ssh.mtx);
 	e->began = clock_ms(CLOCK_STEADY);
 	e->next = d->ssh.first;
@@ -273,6 +282,8 @@ log_end(struct sshsess *e, int code, const char *why)
 	char num[16];
 
 	snprintf(num, sizeof(num), "%d", code);
+	if (e->late)
+		log_line(LOG_INFO, "login_late", "dialect", e->session.dialect->name, "peer", e->session.peer, (char *)NULL);
 	if (e->ready)
 		log_line(LOG_INFO, "session_end", "peer", e->session.peer, "who", e->session.identity.who,
 		    "code", num, "reason", e->deaf ? "no answer to ping" : why, (char *)NULL);
@@ -301,6 +312,7 @@ sshsess_run(struct session *s)
 		registry_remove(e->d->registry, s, code == WS_NORMAL || code == WS_POLICY);
 	else
 		limit_give(e->d->handshakes, &e->addr);
+	leave_callers(e);
 	if (e->ops->over != NULL)
 		e->ops->over(e);
 	ssh_end(e->ssh);
@@ -412,7 +424,7 @@ look(struct sshsess *e, int64_t now)
 	if (e->ended != 0 && now >= e->ended + END_MS)
 		cut(e);
 	if (!e->ready && e->ended == 0 && now >= e->began + SSHSESS_LOGIN_MS) {
-		log_line(LOG_INFO, "login_late", "dialect", e->session.dialect->name, "peer", e->session.peer, (char *)NULL);
+		e->late = 1;
 		cut(e);
 	}
 	if (!e->ready)

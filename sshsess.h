@@ -1,6 +1,6 @@
 /*
  * sshsess.h: a client's SSH connection as a session of the daemon: what all dialects over ssh.h share. It becomes one of the daemon's
- * sessions when the client has authenticated; before that it is bounded in time, and in number for each address.
+ * sessions when the client has authenticated; before that it is bounded in time, and in number for each address, and counts as a caller.
  *
  * It is pinged through SSH, not below it: what answers is the client, and a key exchange that it does not finish ends it, too.
  */
@@ -25,7 +25,6 @@ struct sshsess_ops {		/* the dialect's; in the reader unless told otherwise. Tho
 	 * one of the daemon's from now on; or why not, a constant string.
 	 */
 	const char *(*ready)(struct sshsess *);
-	void (*begun)(struct sshsess *);	/* * it is: registry_listen may follow */
 	void (*global)(struct sshsess *, struct str name, struct str data, int want_reply);	/* as in ssh.h */
 	int (*open)(struct sshsess *, struct stream *, struct str type, struct str data);	/* * as in ssh.h; NULL: clients open none */
 	int (*request)(struct sshsess *, struct stream *, struct str type, struct str data);	/* * as in ssh.h */
@@ -54,6 +53,7 @@ struct sshsess {		/* the first member of a dialect's own; zero all at first */
 	int64_t began;		/* clock_ms */
 	int64_t pinged;		/* clock_ms; the last ping, or when it was answered last */
 	int64_t ended;		/* clock_ms: it has been told to end; 0: it has not */
+	int late;		/* it has taken too long to log in */
 	int deaf;		/* no ping was answered in time */
 
 	pthread_mutex_t mtx;	/* guards the rest; alone */

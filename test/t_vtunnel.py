@@ -22,6 +22,8 @@ PRIV = "vt-priv-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 PUB = "vt-pub-A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
 BULK = int(os.environ.get("TUNNEL_TEST_BYTES") or (2 if SANITIZED else 16) << 20)       # 1073741824 is the full number
 SHORT = int(os.environ.get("TUNNEL_TEST_CALLS") or (100 if SANITIZED else 1000))        # 10000 is the full number
+HELLO = (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 ONLY = ("--kex", "curve25519-sha256")   # Go's first choice, which the daemon knows not, costs nothing but the words
 vtgo.say = lambda *_, **__: None        # of those within this process
 one = threading.Lock()
@@ -505,16 +507,35 @@ def silence(r):
 @test
 def many_logins(r):
     d = vtunneld(r, "--handshakes", "3")
-    hello = (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-    held = [call(r, d.port, hello) for _ in range(3)]
+    held = [call(r, d.port, HELLO) for _ in range(3)]
     r.equal("three may", [c.response().status for c in held], [101] * 3)
-    r.equal("a fourth may not", call(r, d.port, hello).response().status, 503)
+    r.equal("a fourth may not", call(r, d.port, HELLO).response().status, 503)
     held[0].close()
     d.log("event=login_failed")
     go(r, d)
     go(r, d)                    # who has logged in is none of them
     go(r, d)
+
+
+@test
+def not_logged_in(r):
+    """Who has not logged in counts as a caller, as everybody does of whom nothing is known: addresses may be many."""
+    d = vtunneld(r, "--callers", "4")
+    held = [call(r, d.port, HELLO) for _ in range(4)]
+    r.equal("as many as --callers", [c.response().status for c in held], [101] * 4)
+    r.equal("no more", call(r, d.port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").response().status, 503)
+    d.log("event=callers_full")
+    for c in held:
+        c.close()
+    r.until("they have gone", lambda: d.logged("event=login_failed") == 4)
+    for _ in range(6):          # who has logged in does not
+        go(r, d)
+    r.equal("there is room again", r.ask(d, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status, 200)
+    late = [call(r, d.port, HELLO) for _ in range(2)]
+    r.equal("two more", [c.response().status for c in late], [101] * 2)
+    d.kill(signal.SIGTERM)      # while they are there
+    r.equal("the end is in order", d.exit(), 0)
+    d.ended = True
 
 
 # ---- bytes -------------------------------------------------------------------------------
