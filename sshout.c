@@ -134,8 +134,8 @@ next_locked(struct ssh *s, uint8_t *p, size_t cap, struct channel **gone)
 	size_t n;
 
 	*gone = NULL;
-	if ((n = sshtrans_next(&s->t, p, cap)) > 0 || !sshtrans_may_send(&s->t))
-		return n;
+	if ((n = sshtrans_next(&s->t, p, cap)) > 0 || sshtrans_waiting(&s->t) || !sshtrans_may_send(&s->t))
+		return n;	/* nothing overtakes them, even if it is small enough for the room that is left */
 	if ((n = next_request_locked(s, p, cap)) > 0 || s->fifo.len > 0)
 		return n;
 	while ((c = s->owed_first) != NULL) {

@@ -61,6 +61,7 @@ begin_kex(struct sshtrans *t, const char **why)
 	struct sshkex_offer o;
 	uint8_t cookie[SSH_COOKIE_LEN];
 	struct buf b;
+	int rc;
 
 	if (t->conf.random(cookie, sizeof(cookie)) == -1)
 		return sshtrans_fail(why, SSH_BY_APPLICATION, "no random numbers");
@@ -71,8 +72,9 @@ begin_kex(struct sshtrans *t, const char **why)
 	buf_init(&b, t->init, sizeof(t->init));
 	sshkex_put_init(&b, cookie, &o);
 	t->ninit = b.len;
-	t->init_sent = 1;
-	return sshtrans_push(t, &b, why);
+	if ((rc = sshtrans_push(t, &b, why)) == 0)
+		t->init_sent = 1;	/* else all that is to be sent would wait for it */
+	return rc;
 }
 
 int

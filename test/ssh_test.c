@@ -185,7 +185,7 @@ test_rekey(void)
 	static uint8_t out[OUT];
 	struct iovec held = { (void *)(uintptr_t)"held", 4 };
 	struct user u;
-	size_t n;
+	size_t n, len;
 	int more;
 
 	begin(SSH_WINDOW);
@@ -209,6 +209,34 @@ test_rekey(void)
 	ssh_rekey(ssh);
 	check(say_hex("5e000000000000000178") == 0 && u.bytes == 1, "but what it sent before", u.bytes);
 	check(write_str(u.s, "held", 1) == 4 && got_is(0, "5e000000000000000468656c64") && got_is(1, "6000000000"), "it goes on", ngot);
+	stream_leave(u.s);
+	end();
+
+	begin(WINDOW);
+	opened(&u, CONFIRM);
+	ssh_rekey(ssh);
+	to_peer(out, ssh_output(ssh, out, OUT, &more));
+	for (n = 0; (len = sshtrans_next(&peer, out + n + SSH_PAYLOAD_AT, SSH_QUEUE_MAX)) > 0; )
+		n += sshtrans_seal(&peer, out + n, len);
+	check(ssh_input(ssh, out, n, &why) == 0, "the other side's half: NEWKEYS of ours waits, and the answer in front of it", n);
+	stream_credit(u.s, WINDOW / 2, 0);
+	n = ssh_output(ssh, out, 100, &more);	/* as much as others may have left */
+	check(n == 0 && more, "what is small does not overtake them", n);
+	ngot = 0;
+	talk();
+	check(got_is(0, "5d0000000000020000"), "it comes behind them", ngot);
+	stream_leave(u.s);
+	end();
+
+	begin(SSH_WINDOW);
+	opened(&u, CONFIRM);
+	for (len = 0; len < 560 && broken == 0; len++) {	/* what it does not read leaves no room for a KEXINIT */
+		n = unhex(out + SSH_PAYLOAD_AT, 1, "e0");
+		broken = ssh_input(ssh, out, sshtrans_seal(&peer, out, n), &why);
+	}
+	ssh_rekey(ssh);
+	talk();
+	check(broken == 0 && write_str(u.s, "on", 0) == 2 && got_is(0, "5e00000000000000026f6e"), "keys that cannot be renewed now hold nothing back", ngot);
 	stream_leave(u.s);
 	end();
 }
