@@ -73,7 +73,7 @@ def get(d, target, path="/", fields="", method="GET", body=b""):
 
 def status_of(r, d, target):
     """What a CONNECT is told: the status and the words."""
-    res = connect(r, d, target).response()
+    res = connect(r, d, target).response("CONNECT")
     return res.status, res.body.decode().partition(" (request")[0]
 
 

@@ -384,7 +384,7 @@ class Caller:
         length, coding = res.all("content-length"), res.all("transfer-encoding")
         if length and coding or len(length) > 1 or len(coding) > 1:
             raise ValueError(f"framing {res.fields}")
-        if method == "HEAD" or res.status in (101, 204, 304):
+        if method == "HEAD" or res.status in (101, 204, 304) or (method == "CONNECT" and res.status // 100 == 2):
             res.end = "length"
         elif coding:
             self.chunked(res)
