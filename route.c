@@ -186,6 +186,8 @@ route_endpoint(const struct caller *c, struct str path)
 		return ROUTE_BIFROST;
 	if (pipegate_is(h) == PIPEGATE_YES)
 		return ROUTE_PIPEGATE;
+	if (c->d->vtunnel != NULL && vtunnel_serves(c->d->vtunnel, h->target) == VTUNNEL_OWNER)
+		return ROUTE_VTUNNEL;
 	return route_web(path);
 }
 
@@ -256,7 +258,7 @@ route(const struct caller *c, char name[NAME_LEN_MAX + 1], struct str *prefix)
 		return r;
 	if (str_is(path, "/") && (str_is(h->method, "GET") || str_is(h->method, "HEAD")) && !ws_is_upgrade(h))
 		return ROUTE_PAGE;
-	if (d->vtunnel != NULL && ws_is_upgrade(h) && vtunnel_serves(d->vtunnel, h->target))
+	if (d->vtunnel != NULL && ws_is_upgrade(h) && vtunnel_serves(d->vtunnel, h->target) != VTUNNEL_NOBODY)
 		return ROUTE_VTUNNEL;
 	/* a client of PipeGate's whose token was cut, or that has none, is told that */
 	return pipegate_is(h) == PIPEGATE_MAYBE ? ROUTE_PIPEGATE : ROUTE_NOBODY;

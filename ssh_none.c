@@ -38,12 +38,12 @@ vtunnel_reload(struct vtunnel *v, int force)
 	(void)force;
 }
 
-int
+enum vtunnel_serves
 vtunnel_serves(struct vtunnel *v, struct str target)
 {
 	(void)v;
 	(void)target;
-	return 0;
+	return VTUNNEL_NOBODY;
 }
 
 struct session *

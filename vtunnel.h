@@ -38,8 +38,9 @@ void vtunnel_tell(struct vtunnel *);	/* log what its clients and its operator sh
 /* Read the file of keys again if it has changed, or if force; what is wrong is logged, and what was good stays. v NULL: nothing. */
 void vtunnel_reload(struct vtunnel *v, int force);
 
-/* Is there somebody for this path (target: as requested)? */
-int vtunnel_serves(struct vtunnel *, struct str target);
+enum vtunnel_serves { VTUNNEL_NOBODY, VTUNNEL_SOMEBODY, VTUNNEL_OWNER };
+/* Who is there for this path (target: as requested): nobody; whoever comes where there is nothing else; a key that has it for its own. */
+enum vtunnel_serves vtunnel_serves(struct vtunnel *, struct str target);
 
 /* An upgrade to be answered: as native_accept (native.h). */
 struct session *vtunnel_accept(struct caller *);

@@ -312,16 +312,18 @@ vtunnel_reload(struct vtunnel *v, int force)
 
 /* Who may come in. */
 
-int
+enum vtunnel_serves
 vtunnel_serves(struct vtunnel *v, struct str target)
 {
 	struct str path = vtunnel_path(target);
-	int serves;
+	const struct vtunnel_key *k;
+	enum vtunnel_serves who;
 
 	pthread_mutex_lock(&v->mtx);
-	serves = v->conf.open || vtunnel_keys_first(&v->keys, path.p, path.len) != NULL;
+	k = vtunnel_keys_first(&v->keys, path.p, path.len);
+	who = k != NULL && k->path[0] != '\0' ? VTUNNEL_OWNER : k != NULL || v->conf.open ? VTUNNEL_SOMEBODY : VTUNNEL_NOBODY;
 	pthread_mutex_unlock(&v->mtx);
-	return serves;
+	return who;
 }
 
 enum vtunnel_door

@@ -31,13 +31,28 @@ next_word(struct str *line, struct str *word)
 	return 1;
 }
 
+/* Where the daemon has something for others, of whom it would have to be taken. */
+static int
+is_taken(struct str s)
+{
+	static const char *const table[] = { "/_tunnel", "/_bifrost", "/health", "/healthz" };
+	size_t i, n;
+
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		n = strlen(table[i]);
+		if (s.len >= n && memcmp(s.p, table[i], n) == 0 && (s.len == n || (s.p[n] == '/' && s.p[1] == '_')))
+			return 1;
+	}
+	return 0;
+}
+
 /* 0, or -1: it is no path. */
 static int
 take_path(char out[VTUNNEL_PATH_MAX], struct str s)
 {
 	size_t i;
 
-	if (s.len == 0 || s.len >= VTUNNEL_PATH_MAX || s.p[0] != '/')
+	if (s.len == 0 || s.len >= VTUNNEL_PATH_MAX || s.p[0] != '/' || is_taken(s))
 		return -1;
 	for (i = 0; i < s.len; i++)
 		if (s.p[i] <= ' ' || s.p[i] > '~' || s.p[i] == '?' || s.p[i] == '#')
@@ -66,7 +81,7 @@ vtunnel_key_line(struct vtunnel_key *k, const char *text, size_t len, const char
 		if (word.len > 5 && memcmp(word.p, "path=", 5) == 0) {
 			word.p += 5;
 			word.len -= 5;
-			*why = "path= is followed by a path, /NAME";
+			*why = "path= is followed by a path, /NAME, that is not one of the daemon's own";
 			if (k->path[0] != '\0' || take_path(k->path, word) == -1)
 				return -1;
 			continue;
