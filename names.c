@@ -103,6 +103,31 @@ registry_again(struct registry *r, const struct session *s, uint32_t listen_id, 
 	return found;
 }
 
+struct holder *
+registry_held_locked(const struct tunnel *t, const struct session *s)
+{
+	struct holder *h;
+
+	for (h = t->holders; h != NULL && h->session != s; h = h->next)
+		;
+	return h;
+}
+
+enum use_result
+registry_use(struct registry *r, const struct session *s, const char *name, uint32_t *listen_id)
+{
+	const struct tunnel *t;
+	const struct holder *h = NULL;
+
+	pthread_mutex_lock(&r->mtx);
+	if ((t = registry_find_locked(r, name)) != NULL) {
+		h = registry_held_locked(t, s);
+		*listen_id = h != NULL ? h->listen_id : t->listen_id;
+	}
+	pthread_mutex_unlock(&r->mtx);
+	return t == NULL ? USE_NONE : h != NULL ? USE_OWN : USE_OTHERS;
+}
+
 const char *
 registry_name(const struct holder *h)
 {

@@ -1,5 +1,6 @@
 /* proxymap.c: which tunnel answers for a host and port; see proxymap.h. */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +15,12 @@ struct entry {
 	size_t len;		/* of host */
 	char host[PROXYMAP_KEY_MAX + 1];	/* in lower case; of a wildcard what stands still: ".suffix", "prefix." */
 	char name[sizeof(((struct proxymap_hit *)0)->name)];
-	char *who;
+	char *who, *to;
 	struct str fields;
 };
+
+static const char nowhere[] = "tcp:0";	/* no tunnel has this name */
+static const char owner_full[] = "the credential has as many domains as it may", full[] = "the proxy's map has as many domains as it may";
 
 struct proxymap {
 	pthread_mutex_t mtx;	/* guards what follows; alone */
@@ -40,6 +44,7 @@ free_entry(struct entry *e)
 	if (e == NULL)
 		return;
 	free(e->who);
+	free(e->to);
 	free((char *)(uintptr_t)e->fields.p);
 	free(e);
 }
@@ -162,8 +167,7 @@ room_locked(const struct proxymap *m, const char *who, int more)
 
 	for (e = m->first; e != NULL; e = e->next)
 		n += strcmp(e->who, who) == 0;
-	return n >= PROXYMAP_OWNER_MAX ? "the credential has as many domains as it may" :
-	    more && m->n >= PROXYMAP_MAX ? "the proxy's map has as many domains as it may" : NULL;
+	return n >= PROXYMAP_OWNER_MAX ? owner_full : more && m->n >= PROXYMAP_MAX ? full : NULL;
 }
 
 /* A copy of what is to be. NULL, and *why. */
@@ -174,9 +178,9 @@ new_entry(const struct proxymap_set *s, const char **why)
 	char *fields = malloc(s->fields.len + 1);
 
 	*why = "no memory is left";
-	if (e == NULL || fields == NULL || (e->who = strdup(s->who)) == NULL) {
+	if (e == NULL || fields == NULL || (e->who = strdup(s->who)) == NULL || (e->to = strdup(s->to)) == NULL) {
 		free(fields);
-		free(e);
+		free_entry(e);
 		return NULL;
 	}
 	if (s->fields.len > 0)
@@ -217,6 +221,53 @@ put_locked(struct proxymap *m, struct entry *e, const char *gone, char name[size
 	return 1;
 }
 
+/* Is the entry who's, or (NULL) anybody's? */
+static int
+is_of(const struct entry *e, const char *who)
+{
+	return who == NULL || strcmp(e->who, who) == 0;
+}
+
+/* Remove the first that has this name. */
+static void
+remove_named(struct proxymap *m, const char *who, const char *name)
+{
+	struct entry **at = &m->first, *e;
+
+	pthread_mutex_lock(&m->mtx);
+	while ((e = *at) != NULL && !(is_of(e, who) && strcmp(e->name, name) == 0))
+		at = &e->next;
+	if (e != NULL) {
+		*at = e->next;
+		m->n--;
+		free_entry(e);
+	}
+	pthread_mutex_unlock(&m->mtx);
+}
+
+/* Of who's entries, or (NULL) of all, remove the one that has been there longest of those whose tunnel has gone. 0, or -1: there is none. */
+static int
+make_room(struct proxymap *m, const char *who, int (*held)(void *, const char *), void *arg)
+{
+	char (*name)[sizeof(((struct entry *)0)->name)] = malloc(PROXYMAP_MAX * sizeof(*name));
+	const struct entry *e;
+	int i = 0, n = 0;
+
+	if (name == NULL)
+		return -1;
+	pthread_mutex_lock(&m->mtx);
+	for (e = m->first; e != NULL && n < PROXYMAP_MAX; e = e->next)
+		if (is_of(e, who))
+			memcpy(name[n++], e->name, sizeof(e->name));
+	pthread_mutex_unlock(&m->mtx);
+	while (i < n && held(arg, name[i]))
+		i++;
+	if (i < n)
+		remove_named(m, who, name[i]);
+	free(name);
+	return i < n ? 0 : -1;
+}
+
 const char *
 proxymap_set(struct proxymap *m, const struct proxymap_set *s, int (*held)(void *, const char *), void *arg)
 {
@@ -235,13 +286,26 @@ proxymap_set(struct proxymap *m, const struct proxymap_set *s, int (*held)(void 
 			why = "the domain is held by another credential";
 			break;
 		}
-		if (done)
+		if (done && ((why != owner_full && why != full) || make_room(m, why == full ? NULL : s->who, held, arg) == -1))
 			break;
-		memcpy(gone, name, sizeof(gone));
+		if (!done)
+			memcpy(gone, name, sizeof(gone));
 	}
 	if (why != NULL)
 		free_entry(e);
 	return why;
+}
+
+void
+proxymap_moved(struct proxymap *m, const char *name, const char *who, const char *to)
+{
+	struct entry *e;
+
+	pthread_mutex_lock(&m->mtx);
+	for (e = m->first; e != NULL; e = e->next)
+		if (strcmp(e->name, name) == 0 && strcmp(e->who, who) == 0 && strcmp(e->to, to) != 0)
+			memcpy(e->name, nowhere, sizeof(nowhere));
+	pthread_mutex_unlock(&m->mtx);
 }
 
 static int
@@ -290,6 +354,37 @@ proxymap_find(struct proxymap *m, struct str host, unsigned port, struct proxyma
 			best = e;
 	if (best != NULL)
 		rc = copy_hit(hit, best);
+	pthread_mutex_unlock(&m->mtx);
+	return rc;
+}
+
+/* The key that take_key has read. */
+static void
+put_key(char key[PROXYMAP_TEXT_MAX], const struct entry *e)
+{
+	int v6 = strchr(e->host, ':') != NULL;
+
+	snprintf(key, PROXYMAP_TEXT_MAX, "%s%s%s%s:%u", e->kind == LEADING ? "*" : v6 ? "[" : "", e->host,
+	    e->kind == TRAILING ? "*" : "", v6 ? "]" : "", e->port);
+}
+
+int
+proxymap_at(struct proxymap *m, int place, char key[PROXYMAP_TEXT_MAX], struct proxymap_hit *hit, char **to)
+{
+	const struct entry *e;
+	int rc = 0;
+
+	pthread_mutex_lock(&m->mtx);
+	for (e = m->first; e != NULL && place > 0; e = e->next)
+		place--;
+	if (e != NULL && (rc = copy_hit(hit, e)) == 1) {
+		put_key(key, e);
+		if ((*to = strdup(e->to)) == NULL) {
+			free(hit->who);
+			free((char *)(uintptr_t)hit->fields.p);
+			rc = -1;
+		}
+	}
 	pthread_mutex_unlock(&m->mtx);
 	return rc;
 }

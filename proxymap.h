@@ -10,6 +10,7 @@
 
 enum {
 	PROXYMAP_KEY_MAX = 262,		/* bytes of a key: a host, ':', a port */
+	PROXYMAP_TEXT_MAX = PROXYMAP_KEY_MAX + 16,	/* of one written out, with the NUL */
 	PROXYMAP_MAX = 4096,		/* entries in all */
 	PROXYMAP_OWNER_MAX = 256,	/* entries of one credential */
 	PROXYMAP_FIELDS_MAX = 4096	/* bytes of the fields of one entry */
@@ -30,6 +31,7 @@ struct proxymap_set {
 				 * behind); an asterisk elsewhere is literal */
 	const char *name;	/* of a tunnel in the registry: "tcp:40123" */
 	const char *who;	/* identity.who */
+	const char *to;		/* where its client leads the tunnel's callers */
 	struct str fields;	/* "Name: value\r\n"..., valid and bounded
 				 * already: set, replacing, on plain HTTP
 				 * requests to that key; may be empty */
@@ -45,9 +47,17 @@ struct proxymap_set {
  *
  * An entry stays for the life of the process, so that what was once mapped is
  * never passed through to the network: its client is away, says the answer.
+ * Only where there is no room left do those make it, the oldest first, whose
+ * tunnel has gone.
  */
 const char *proxymap_set(struct proxymap *, const struct proxymap_set *,
     int (*held)(void *arg, const char *name), void *arg);
+
+/*
+ * The client leads the callers of this tunnel of who's to here from now on. Keys that led to another place by it lead nowhere, as if
+ * their client were away, until they are set again.
+ */
+void proxymap_moved(struct proxymap *, const char *name, const char *who, const char *to);
 
 struct proxymap_hit {
 	char name[16];		/* "tcp:40123" */
@@ -63,5 +73,12 @@ struct proxymap_hit {
  */
 int proxymap_find(struct proxymap *, struct str host, unsigned port,
     struct proxymap_hit *);
+
+/*
+ * For a takeover: the entry at this place, with its key and *to, from malloc
+ * as what is in the hit. 1; 0: there is none, nor behind it; -1: no memory.
+ */
+int proxymap_at(struct proxymap *, int place, char key[PROXYMAP_TEXT_MAX],
+    struct proxymap_hit *, char **to);
 
 #endif

@@ -310,7 +310,7 @@ listen_locked(struct registry *r, struct session *s, struct holder *h, const str
 		describe_locked(rival != NULL ? rival : t, held);
 		return LISTEN_IN_USE;
 	}
-	if (s->ntunnels >= SESSION_TUNNELS_MAX || s->dead)
+	if (s->dead || (s->ntunnels >= SESSION_TUNNELS_MAX && (t == NULL || registry_held_locked(t, s) == NULL)))
 		return LISTEN_LIMIT;
 	if (t == NULL && (t = registry_name_locked(r, name)) == NULL)
 		return LISTEN_NO_MEMORY;

@@ -139,6 +139,9 @@ enum listen_result registry_listen(struct registry *, struct session *s, const s
 int registry_unlisten(struct registry *, struct session *, uint32_t listen_id);
 /* The name chosen for this listen of an earlier session of the same client process: 1, or 0: there is none. */
 int registry_again(struct registry *, const struct session *, uint32_t listen_id, char name[NAME_LEN_MAX + 1]);
+enum use_result { USE_NONE, USE_OTHERS, USE_OWN };
+/* Who uses the name: nobody; another session, or one that was lost, with *listen_id, whoever's it is; this one, with *listen_id. */
+enum use_result registry_use(struct registry *, const struct session *, const char *name, uint32_t *listen_id);
 /* If name is of s's own credential: take it from all its holders, who are told, and free it. */
 void registry_oust(struct registry *, struct session *s, const char *name);
 

@@ -41,6 +41,7 @@ struct registry {
 /* What ends in _locked wants the registry's mutex held. */
 struct tunnel *registry_find_locked(struct registry *, const char *name);
 struct tunnel *registry_name_locked(struct registry *, const char *name);	/* held by nobody; NULL: no memory */
+struct holder *registry_held_locked(const struct tunnel *, const struct session *);	/* by this session; NULL: it does not */
 /* Take h off its tunnel and its session. Its session's reference to it is dropped. */
 void registry_drop_locked(struct holder *h);
 /* It was asked to move, its successor has its names, and its exchanges are done. */

@@ -233,8 +233,8 @@ free_front(struct sshsess *e)
 }
 
 static const struct sshsess_ops ops = {
-	"keepalive@openssh.com", auth, ready, sshforward_global, open_channel, request, sshforward_ask, sshforward_gone,
-	lost, over, free_front
+	.ping = "keepalive@openssh.com", .auth = auth, .ready = ready, .global = sshforward_global, .open = open_channel, .request = request,
+	.ask = sshforward_ask, .gone = sshforward_gone, .lost = lost, .over = over, .free = free_front
 };
 
 static const struct dialect dialect = {

@@ -181,6 +181,11 @@ sshsess_gone(struct session *s, uint32_t listen_id, const char *code)
 
 	if (e->ops->gone != NULL)
 		e->ops->gone(e, listen_id, code);
+	if (e->ops->regain == NULL || strcmp(code, "taken_over") != 0)
+		return;
+	pthread_mutex_lock(&e->d->ssh.mtx);
+	e->deprived = 1;
+	pthread_mutex_unlock(&e->d->ssh.mtx);
 }
 
 void
@@ -232,6 +237,17 @@ sshsess_free(struct session *s)
 }
 
 /* The reader's life. */
+
+static int
+is_late(struct sshsess *e)
+{
+	int late;
+
+	pthread_mutex_lock(&e->mtx);
+	late = e->asked != e->answered;
+	pthread_mutex_unlock(&e->mtx);
+	return late;
+}
 
 static void
 list(struct sshsess *e)
@@ -429,9 +445,7 @@ look(struct sshsess *e, int64_t now)
 	}
 	if (!e->ready)
 		return NULL;
-	pthread_mutex_lock(&e->mtx);
-	late = e->asked != e->answered;
-	pthread_mutex_unlock(&e->mtx);
+	late = is_late(e);
 	if (late && now >= e->pinged + LATE * interval) {
 		e->deaf = 1;
 		cut(e);
@@ -461,15 +475,45 @@ look_at_all(struct daemon *d, const char **code)
 	return lost;
 }
 
+/* One that may have to get a tunnel back and was not asked in this round, with a reference. NULL: there is none. */
+static struct sshsess *
+deprived(struct daemon *d, int64_t now)
+{
+	struct sshsess *e;
+
+	if (daemon_draining(d))
+		return NULL;
+	pthread_mutex_lock(&d->ssh.mtx);
+	for (e = d->ssh.first; e != NULL; e = e->next)
+		if (e->deprived && e->ended == 0 && e->looked != now && !is_late(e)) {
+			e->deprived = 0;
+			e->looked = now;
+			session_ref(d->registry, &e->session);
+			break;
+		}
+	pthread_mutex_unlock(&d->ssh.mtx);
+	return e;
+}
+
 void
 sshsess_tick(struct daemon *d)
 {
+	int64_t now = clock_ms(CLOCK_STEADY);
 	struct session *s;
+	struct sshsess *e;
 	const char *code;
+	int more;
 
 	while ((s = look_at_all(d, &code)) != NULL) {
 		registry_expel(d->registry, s, code);
 		session_unref(d->registry, s);
+	}
+	while ((e = deprived(d, now)) != NULL) {
+		more = e->ops->regain(e);
+		pthread_mutex_lock(&d->ssh.mtx);
+		e->deprived |= more;
+		pthread_mutex_unlock(&d->ssh.mtx);
+		session_unref(d->registry, &e->session);
 	}
 }
 

@@ -34,6 +34,8 @@ struct sshsess_ops {		/* the dialect's; in the reader unless told otherwise. Tho
 	 */
 	int (*ask)(struct sshsess *, struct stream *, const struct holder *h, const char *peer, const char *local);
 	void (*gone)(struct sshsess *, uint32_t listen_id, const char *code);	/* * any thread: see registry.h */
+	/* * the janitor's thread, now and then once a tunnel was taken over, while the client answers: have back what is nobody's. 1: call again */
+	int (*regain)(struct sshsess *);
 	const char *(*lost)(struct sshsess *);	/* * any thread, now and then: why its key is no good any more, a word; NULL: it is */
 	void (*over)(struct sshsess *);		/* * the connection has ended */
 	void (*free)(struct sshsess *);		/* the last: give the memory back */
@@ -55,6 +57,8 @@ struct sshsess {		/* the first member of a dialect's own; zero all at first */
 	int64_t ended;		/* clock_ms: it has been told to end; 0: it has not */
 	int late;		/* it has taken too long to log in */
 	int deaf;		/* no ping was answered in time */
+	int deprived;		/* another session has taken a tunnel over */
+	int64_t looked;		/* clock_ms: when it was seen to that it gets it back, if it can */
 
 	pthread_mutex_t mtx;	/* guards the rest; alone */
 	pthread_cond_t news;

@@ -8,6 +8,8 @@
 #include "log.h"
 #include "ports.h"
 #include "proxymap.h"
+#include "random.h"
+#include "scope.h"
 #include "sha256.h"
 #include "sshsess.h"
 #include "vtunnelint.h"
@@ -15,6 +17,7 @@
 
 enum {
 	GRACE_MS = 35000,	/* so long vtunnel's own server has callers wait for a client that is away */
+	CHOSEN_MIN = 61000,	/* for domains without a pool: of the numbers that nobody is assigned (RFC 6335) those that Linux has no connections begin at */
 	DOMAIN_IDS = 1 << 16,	/* listens of ports have the port's number as their id, those of domains begin here */
 	TEXT_MAX = 1024,
 	WRITE_MS = 5000
@@ -26,6 +29,12 @@ struct vsess {
 	char path[VTUNNEL_PATH_MAX];	/* which keys count; "": those of all other paths */
 	enum vtunnel_door door;
 	unsigned generation;	/* the keys it was last compared with; guarded by the daemon's ssh.mtx once it is ready */
+	struct grant {		/* what was listened for with success; guarded by order */
+		unsigned port;
+		uint32_t id;	/* of the listen */
+		char *to, *domain, *fields;	/* local_addr and the rest, from malloc; to is NULL: not known */
+	} grants[SESSION_TUNNELS_MAX];
+	int ngrants;
 	pthread_mutex_t order;	/* held over a listen and its reply, and over opening a channel: so that this comes behind it. Before the registry's */
 };
 
@@ -150,14 +159,20 @@ refuse_port(struct sshsess *e, int64_t number, const char *code, const char *why
 }
 
 static void
+log_open(const struct sshsess *e, const struct port_got *got)
+{
+	log_line(LOG_INFO, "tunnel_open", "name", got->name, "addr", got->addr, "who", e->session.identity.who,
+	    "peer", e->session.peer, (char *)NULL);
+}
+
+static void
 grant(struct sshsess *e, const struct port_got *got)
 {
 	static const struct str none = { NULL, 0 };
 	char text[64];
 	struct buf b;
 
-	log_line(LOG_INFO, "tunnel_open", "name", got->name, "addr", got->addr, "who", e->session.identity.who,
-	    "peer", e->session.peer, (char *)NULL);
+	log_open(e, got);
 	buf_init(&b, text, sizeof(text));
 	vtunnel_put(&b, got->number, "", "", none);
 	reply(e, 1, b.p, b.len);
@@ -180,11 +195,16 @@ host_of(const char *key, char host[VTUNNEL_ADDR_MAX])
 	host[n] = '\0';
 }
 
+struct lead {			/* where a port's callers are led to, and who they are */
+	const char *to, *domain;
+	struct str headers;
+};
+
 /* key leads to this port from now on. NULL, or why not. */
 static const char *
-map(struct sshsess *e, const char *key, const char *name, struct str headers)
+map(struct sshsess *e, const struct lead *l, const char *key, const char *name)
 {
-	struct proxymap_set set = { key, name, e->session.identity.who, headers };
+	struct proxymap_set set = { key, name, e->session.identity.who, l->to, l->headers };
 	char host[VTUNNEL_ADDR_MAX];
 	const char *why;
 
@@ -198,9 +218,79 @@ map(struct sshsess *e, const char *key, const char *name, struct str headers)
 	return why;
 }
 
+/* Has domain a port of its own? */
+static int
+has_port(const char *domain)
+{
+	const char *colon = strrchr(domain, ':');
+
+	return colon != NULL && colon != domain && colon[1] != '\0';
+}
+
+/* The domain with its port, or with the two that are usual, leads to name. NULL, or why not. */
+static const char *
+map_domain(struct sshsess *e, const struct lead *l, const char *name)
+{
+	static const char *const usual[] = { ":80", ":443" };
+	char key[VTUNNEL_ADDR_MAX + 8];
+	const char *why = NULL;
+	size_t i;
+
+	if (has_port(l->domain))
+		return map(e, l, l->domain, name);
+	for (i = 0; i < sizeof(usual) / sizeof(usual[0]) && why == NULL; i++) {
+		snprintf(key, sizeof(key), "%s%s", l->domain, usual[i]);
+		why = map(e, l, key, name);
+	}
+	return why;
+}
+
+/* The client leads the callers of this port to there: so does the proxy from now on. NULL, or why not. */
+static const char *
+lead(struct sshsess *e, const struct lead *l, const char *name)
+{
+	proxymap_moved(e->d->proxymap, name, e->session.identity.who, l->to);
+	if (l->domain[0] != '\0')
+		return map_domain(e, l, name);
+	if (vtunnel_maps(l->to))	/* as its README says; the port is good without */
+		map(e, l, l->to, name);
+	return NULL;
+}
+
+static void
+forget(struct grant *g)
+{
+	free(g->to);
+	free(g->domain);
+	free(g->fields);
+	g->to = g->domain = g->fields = NULL;
+}
+
+static void
+keep(struct vsess *v, unsigned port, uint32_t id, const struct lead *l)
+{
+	struct grant *g = v->grants;
+
+	while (g < v->grants + v->ngrants && g->port != port)
+		g++;
+	if (g == v->grants + SESSION_TUNNELS_MAX)
+		return;		/* as many as it can hold at once have been others */
+	if (g == v->grants + v->ngrants)
+		v->ngrants++;
+	forget(g);
+	g->port = port;
+	g->id = id;
+	g->domain = strdup(l->domain);
+	if ((g->fields = calloc(1, l->headers.len + 1)) != NULL && l->headers.len > 0)
+		memcpy(g->fields, l->headers.p, l->headers.len);
+	if (g->domain != NULL && g->fields != NULL)
+		g->to = strdup(l->to);
+}
+
 static void
 listen_port(struct sshsess *e, const struct vtunnel_msg *m)
 {
+	const struct lead there = { m->local_addr, "", m->headers };
 	char message[PORT_MESSAGE_MAX], text[TEXT_MAX];
 	struct port_want want;
 	struct port_got got;
@@ -221,36 +311,9 @@ listen_port(struct sshsess *e, const struct vtunnel_msg *m)
 		refuse_port(e, m->port, code, message);
 		return;
 	}
+	lead(e, &there, got.name);
+	keep(vsess_of(e), got.number, want.id, &there);
 	grant(e, &got);
-	if (vtunnel_maps(m->local_addr))	/* as its README says; the port is good without */
-		map(e, m->local_addr, got.name, m->headers);
-}
-
-/* Has domain a port of its own? */
-static int
-has_port(const char *domain)
-{
-	const char *colon = strrchr(domain, ':');
-
-	return colon != NULL && colon != domain && colon[1] != '\0';
-}
-
-/* The domain with its port, or with the two that are usual, leads to name. NULL, or why not. */
-static const char *
-map_domain(struct sshsess *e, const struct vtunnel_msg *m, const char *name)
-{
-	static const char *const usual[] = { ":80", ":443" };
-	char key[VTUNNEL_ADDR_MAX + 8];
-	const char *why = NULL;
-	size_t i;
-
-	if (has_port(m->domain))
-		return map(e, m->domain, name, m->headers);
-	for (i = 0; i < sizeof(usual) / sizeof(usual[0]) && why == NULL; i++) {
-		snprintf(key, sizeof(key), "%s%s", m->domain, usual[i]);
-		why = map(e, key, name, m->headers);
-	}
-	return why;
 }
 
 /* The id of a domain's listen: the same one the next time, and no port's. */
@@ -264,9 +327,59 @@ domain_id(const char *domain)
 	return h < DOMAIN_IDS ? h + DOMAIN_IDS : h;
 }
 
+static enum use_result
+use_of(struct sshsess *e, unsigned port, uint32_t *id)
+{
+	char name[PORT_NAME_MAX];
+
+	snprintf(name, sizeof(name), "tcp:%u", port);
+	return registry_use(e->d->registry, &e->session, name, id);
+}
+
+/*
+ * What a client that has come back asks for, the number that it has learnt for a domain with that one's target, is the domain's port still. This
+ * process may be another than the one that has chosen it. had: the one it had in this one. 0: there is none.
+ */
+static unsigned
+learnt(struct sshsess *e, const char *to, unsigned had)
+{
+	const char *pool = e->d->conf.ports;
+	struct vsess *v = vsess_of(e);
+	const struct grant *g;
+	uint32_t id;
+
+	for (g = v->grants; g < v->grants + v->ngrants; g++)
+		if (g->to != NULL && strcmp(g->to, to) == 0 &&
+		    (g->port == had || (pool[0] != '\0' ? scope_has_port(pool, g->port) : g->port >= CHOSEN_MIN)) &&
+		    use_of(e, g->port, &id) == USE_OWN && id == g->port)
+			return g->port;
+	return 0;
+}
+
+/* The port for a domain: that which it has had, if nothing else has it now. 0: any. */
+static unsigned
+again(struct sshsess *e, const struct vtunnel_msg *m, uint32_t id)
+{
+	unsigned port = vtunnel_port_of(e->d->vtunnel, e->session.identity.who, m->domain), tries;
+	uint16_t any;
+	uint32_t now;
+
+	if (port != 0 && (use_of(e, port, &now) == USE_NONE || now == id))
+		return port;
+	if ((port = learnt(e, m->local_addr, port)) != 0 || e->d->conf.ports[0] != '\0')
+		return port;
+	for (tries = 0; tries < 8 && random_bytes(&any, sizeof(any)) == 0; tries++) {
+		port = CHOSEN_MIN + any % (65536 - CHOSEN_MIN);
+		if (use_of(e, port, &now) == USE_NONE)
+			return port;
+	}
+	return 0;
+}
+
 static void
 listen_domain(struct sshsess *e, const struct vtunnel_msg *m)
 {
+	const struct lead there = { m->local_addr, m->domain, m->headers };
 	char message[PORT_MESSAGE_MAX], text[TEXT_MAX];
 	struct vtunnel *v = e->d->vtunnel;
 	const char *who = e->session.identity.who, *code, *why;
@@ -279,20 +392,65 @@ listen_domain(struct sshsess *e, const struct vtunnel_msg *m)
 	}
 	memset(&want, 0, sizeof(want));
 	want.id = domain_id(m->domain);
-	want.again = vtunnel_port_of(v, who, m->domain);
+	want.again = again(e, m, want.id);
 	want.any = 1;
 	if ((code = port_listen(e->d, &e->session, &want, &got, message)) != NULL) {
 		refuse_port(e, 0, code, message);
 		return;
 	}
-	if ((why = map_domain(e, m, got.name)) != NULL) {
+	if ((why = lead(e, &there, got.name)) != NULL) {
 		registry_unlisten(e->d->registry, &e->session, want.id);
 		snprintf(text, sizeof(text), "%.300s: %s", m->domain, why);
 		refuse(e, "forbidden", text);
 		return;
 	}
 	vtunnel_port_is(v, who, m->domain, got.number);
+	keep(vsess_of(e), got.number, want.id, &there);
 	grant(e, &got);
+}
+
+/* Have a port again, that nobody has. */
+static void
+take_back(struct sshsess *e, const struct grant *g)
+{
+	const struct lead there = { g->to, g->domain, { g->fields, strlen(g->fields) } };
+	char message[PORT_MESSAGE_MAX];
+	struct port_want want;
+	struct port_got got;
+
+	if (g->domain[0] != '\0' && vtunnel_port_of(e->d->vtunnel, e->session.identity.who, g->domain) != g->port)
+		return;		/* the domain has another by now */
+	memset(&want, 0, sizeof(want));
+	want.id = g->id;
+	want.any = 1;
+	*(g->id == g->port ? &want.number : &want.again) = g->port;
+	if (port_listen(e->d, &e->session, &want, &got, message) != NULL)
+		return;
+	if (got.number != g->port || lead(e, &there, got.name) != NULL)		/* of another port the client knows nothing */
+		registry_unlisten(e->d->registry, &e->session, want.id);
+	else
+		log_open(e, &got);
+}
+
+/* What was taken over and is nobody's any more. The client knows nothing of all this. */
+static int
+on_regain(struct sshsess *e)
+{
+	struct vsess *v = vsess_of(e);
+	const struct grant *g;
+	enum use_result use;
+	uint32_t id;
+	int more = 0;
+
+	pthread_mutex_lock(&v->order);
+	for (g = v->grants; g < v->grants + v->ngrants; g++) {
+		use = use_of(e, g->port, &id);
+		more |= use == USE_OTHERS;
+		if (use == USE_NONE && g->to != NULL)
+			take_back(e, g);
+	}
+	pthread_mutex_unlock(&v->order);
+	return more;
 }
 
 static void
@@ -354,6 +512,8 @@ on_free(struct sshsess *e)
 {
 	struct vsess *v = vsess_of(e);
 
+	while (v->ngrants > 0)
+		forget(&v->grants[--v->ngrants]);
 	wipe(&v->host, sizeof(v->host));
 	pthread_mutex_destroy(&v->order);
 	free(v);
@@ -361,7 +521,7 @@ on_free(struct sshsess *e)
 
 static const struct dialect dialect = SSHSESS_DIALECT("vtunnel");
 static const struct sshsess_ops ops = {
-	.ping = "ping", .auth = on_auth, .ready = on_ready, .global = on_global, .ask = on_ask, .lost = on_lost, .free = on_free
+	.ping = "ping", .auth = on_auth, .ready = on_ready, .global = on_global, .ask = on_ask, .regain = on_regain, .lost = on_lost, .free = on_free
 };
 
 /* The opening handshake. */

@@ -22,6 +22,14 @@ held(void *arg, const char *name)
 }
 
 static const char *
+set_to(struct proxymap *m, const char *key, const char *name, const char *to)
+{
+	struct proxymap_set s = { key, name, "a", to, { "", 0 } };
+
+	return proxymap_set(m, &s, held, NULL);
+}
+
+static const char *
 set(struct proxymap *m, const char *key, const char *name, const char *who, const char *fields, char *is_held)
 {
 	struct proxymap_set s;
@@ -29,6 +37,7 @@ set(struct proxymap *m, const char *key, const char *name, const char *who, cons
 	s.key = key;
 	s.name = name;
 	s.who = who;
+	s.to = "";
 	s.fields = str(fields);
 	return proxymap_set(m, &s, held, is_held);
 }
@@ -151,10 +160,52 @@ test_owners(void)
 	proxymap_free(m);
 }
 
+/* The keys as they were set. */
+static void
+test_at(void)
+{
+	static const char *const keys[] = { "a.test:80", "*.b.test:443", "mail.*:25", "[::1]:8080", "a.*.b:1", "*:443" };
+	struct proxymap *m = proxymap_new();
+	char key[PROXYMAP_TEXT_MAX], *to;
+	struct proxymap_hit hit;
+	size_t i, n = sizeof(keys) / sizeof(keys[0]);
+
+	for (i = 0; i < n; i++)
+		check(set_to(m, keys[i], "tcp:1", "localhost:1") == NULL, keys[i], i);
+	for (i = 0; i < n && proxymap_at(m, (int)i, key, &hit, &to) == 1; i++) {
+		check(strcmp(key, keys[i]) == 0 && strcmp(to, "localhost:1") == 0 && strcmp(hit.name, "tcp:1") == 0 &&
+		    strcmp(hit.who, "a") == 0 && hit.fields.len == 0, key, i);
+		free(to);
+		free(hit.who);
+		free((char *)(uintptr_t)hit.fields.p);
+	}
+	check(i == n && proxymap_at(m, (int)i, key, &hit, &to) == 0, "all of them", i);
+	proxymap_free(m);
+}
+
+/* What another target of the same tunnel does to the keys that led to it. */
+static void
+test_moved(void)
+{
+	static char there[] = "tcp:1";
+	struct proxymap *m = proxymap_new();
+	char name[16];
+
+	check(set_to(m, "old:80", there, "localhost:1") == NULL && set_to(m, "new:80", there, "localhost:2") == NULL &&
+	    set_to(m, "else:80", "tcp:2", "localhost:1") == NULL && set(m, "theirs:80", there, "b", "", NULL) == NULL, "set", 0);
+	proxymap_moved(m, there, "a", "localhost:2");
+	check(strcmp(find(m, "old", 80, name), "tcp:0") == 0, "the old target's key", 0);
+	check(strcmp(find(m, "new", 80, name), there) == 0, "the new one's", 0);
+	check(strcmp(find(m, "else", 80, name), "tcp:2") == 0, "another tunnel's", 0);
+	check(strcmp(find(m, "theirs", 80, name), there) == 0, "another credential's", 0);
+	check(set_to(m, "old:80", "tcp:3", "localhost:1") == NULL && strcmp(find(m, "old", 80, name), "tcp:3") == 0, "set again", 0);
+	proxymap_free(m);
+}
+
 static void
 test_limits(void)
 {
-	static char fields[PROXYMAP_FIELDS_MAX + 2];
+	static char fields[PROXYMAP_FIELDS_MAX + 2], name_of_all[] = "n";
 	struct proxymap *m = proxymap_new();
 	char key[32], who[32], name[16];
 	const char *why = NULL;
@@ -169,14 +220,19 @@ test_limits(void)
 		snprintf(who, sizeof(who), "w%d", i / PROXYMAP_OWNER_MAX);
 		why = set(m, key, "n", who, "", NULL);
 		if (i == PROXYMAP_OWNER_MAX - 1)
-			check(set(m, "one-more:80", "n", who, "", NULL) != NULL, "one more of a credential's", 0);
+			check(set(m, "one-more:80", "n", who, "", name_of_all) != NULL, "one more of a credential's", 0);
 	}
 	check(why == NULL && i == PROXYMAP_MAX, "as many as may be", (size_t)i);
-	check(set(m, "one-more:80", "n", "new", "", NULL) != NULL, "one more", 0);
+	check(set(m, "one-more:80", "n", "new", "", name_of_all) != NULL, "one more", 0);
 	check(set(m, "h7.test:80", "m", "w0", "", NULL) == NULL, "but one's own can be changed", 0);
 	check(set(m, "h7.test:80", "k", "new", "", NULL) == NULL, "and another's be taken over", 0);
-	check(set(m, "h300.test:80", "k", "w2", "", NULL) != NULL, "unless whoever would has as many as it may", 0);
+	check(set(m, "h300.test:80", "k", "w2", "", name_of_all) != NULL, "unless whoever would has as many as it may", 0);
 	check(strcmp(find(m, "h300.test", 80, name), "n") == 0, "which changes nothing", 0);
+	check(set(m, "h513.test:80", "j", "w2", "", name_of_all) == NULL && set(m, "h512.test:80", "l", "w2", "", name_of_all) == NULL, "two tunnels that have gone", 0);
+	check(set(m, "one-more:80", "n", "w2", "", name_of_all) == NULL && strcmp(find(m, "h512.test", 80, name), "-") == 0 &&
+	    strcmp(find(m, "h513.test", 80, name), "j") == 0, "the older one makes room for its credential's", 0);
+	check(set(m, "two-more:80", "n", "new", "", name_of_all) == NULL && strcmp(find(m, "h7.test", 80, name), "-") == 0 &&
+	    strcmp(find(m, "h513.test", 80, name), "j") == 0, "the oldest of all for whoever comes", 0);
 	proxymap_free(m);
 }
 
@@ -186,6 +242,8 @@ main(void)
 	test_find();
 	test_malformed();
 	test_owners();
+	test_at();
+	test_moved();
 	test_limits();
 	return test_end();
 }

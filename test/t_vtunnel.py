@@ -36,9 +36,11 @@ def pair():
 
 
 def write(path, text):
-    with open(path, "w", encoding="ascii") as f:
+    """All of it at once: whoever reads the file now and then must not find it empty."""
+    with open(f"{path}.new", "w", encoding="ascii") as f:
         f.write(text)
-    os.chmod(path, 0o600)
+    os.chmod(f"{path}.new", 0o600)
+    os.replace(f"{path}.new", path)
     return path
 
 
@@ -250,6 +252,24 @@ def key_file(r):
 
 
 @test
+def own_paths(r):
+    """A path that a key has for its own is that, whatever else the daemon has there; but for what its own clients and the monitors need."""
+    a, service = pair(), echoer(r)
+    d = r.daemon("--vtunnel-key", f"{PUB} path=/tunnel", "--vtunnel-key", f"{a[1]} path=/alice")
+    r.client(d, "default")
+    r.client(d, "alice", "--path")
+    for key, path in ((PRIV, "/tunnel"), (a[0], "/alice?x=1")):
+        port = free_port(r)
+        go(r, d, f"{port}={service.target}", key=key, path=path)
+        r.check(f"{path}", echoes(port))
+    r.equal("no handshake", r.get(d, "x", "/alice/").status, 200)
+    for path in ("/_tunnel", "/_tunnel/x", "/_bifrost", "/_bifrost/x", "/health", "/healthz"):
+        p = subprocess.run([f"{BIN}/tunneld", "--check", "--vtunnel-key", f"{PUB} path={path}"], env=ENV, capture_output=True, text=True,
+                           timeout=WAIT, check=False)
+        r.check(f"not {path}", p.returncode == 2 and "own" in p.stderr, p)
+
+
+@test
 def options(r):
     keys = write(f"{r.tmp}/k", PUB + "\n")
     rows = ((("--vtunnel-key", "vt-pub-x"), "vt-pub-"), (("--vtunnel-key", PRIV), "private key"), (("--vtunnel-keys", f"{r.tmp}/none"), "none"),
@@ -389,6 +409,104 @@ def domains(r):
         r.has(f"{name} is not", "scope", x.event(event="rejected")["what"])
 
 
+def proxyd(r, *args, **more):
+    """A daemon with a proxy, at proxy_port."""
+    d = vtunneld(r, "--proxy", "0", *args, **more)
+    d.proxy_port = int(d.log(r"event=listening proto=proxy addr=127\.0\.0\.1:(\d+)").group(1))
+    return d
+
+
+def led(r, d, target):
+    """Where the proxy leads who asks it for target: what the service there says first, or the status."""
+    with Caller(d.proxy_port, f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n") as c:
+        head = c.until(b"\r\n\r\n")
+        return c.exactly(3).decode() if b" 200 " in head else head.decode().split()[1]
+
+
+def services(r):
+    return tuple(r.keep(Plain(lambda c, word=word: c.send(word))).target for word in (b"one", b"two"))
+
+
+@test
+def same_ports(r):
+    """A domain's port is the same one after a restart of the daemon's, and after a takeover: else a client would hold one more each time."""
+    d, service = vtunneld(r, "--proxy", "0"), echoer(r)
+    p = go(r, d, f"a.local={service.target}", f"b.local={service.target}", f"{free_port(r)}={service.target}")
+    had = {t["name"] for t in d.status()}
+    r.equal("so many", len(had), 3)
+    d.stop()
+    d.ended, mark = True, p_mark(p)
+    d = vtunneld(r, "--proxy", "0", "--listen", f"127.0.0.1:{d.port}")
+    p.event(event="up", start=mark)
+    r.equal("after a restart", {t["name"] for t in d.status()}, had)
+    mark = p_mark(p)
+    new = Daemon(r, ["--takeover", "--proxy", "0", "--vtunnel-key", PUB, "--listen", f"127.0.0.1:{d.port}"], scope=None)
+    r.procs.append(new)
+    p.event(event="up", start=mark)
+    r.equal("after a takeover", {t["name"] for t in new.status()}, had)
+    d.exit()
+    d.ended = True
+
+
+@test
+def other_use(r):
+    """A port that is a domain's no more, but another's of the same key: the domain does not lead there, and its client does not take it."""
+    pool, (one_, two) = free_port(r), services(r)
+    d = proxyd(r, "--grace", "0", "--ports", str(pool))
+    for again in (f"b.local:443={two}", f"{pool}={two}"):
+        p = go(r, d, f"a.local={one_}")
+        r.equal("the pool's only port", p.event(event="listening")["port"], pool)
+        r.equal("it leads there", led(r, d, "a.local:443"), "one")
+        mark = d.marks()
+        p.kill(signal.SIGKILL)
+        d.log("event=session_end", start=mark)
+        q = go(r, d, again)
+        r.equal(f"{again} has it", (q.event(event="listening")["port"], call(r, pool).exactly(3)), (pool, b"two"))
+        r.equal("the domain leads nowhere", led(r, d, "a.local:443"), "503")
+        x = go(r, d, f"a.local={one_}", wait="rejected")
+        r.has("its client hears so", "pool is taken", x.event(event="rejected")["what"])
+        r.equal("and the other one's callers do not notice", call(r, pool).exactly(3), b"two")
+        for c in (x, q):
+            mark = d.marks()
+            c.kill(signal.SIGKILL)
+            d.log("event=session_end", start=mark)
+    raw = Raw(r, d)
+    raw.want({"port": pool, "local_addr": "api.example.com:443"})
+    raw.ports[pool] = one_
+    r.equal("by local_addr", led(r, d, "api.example.com:443"), "one")
+    raw.want({"port": pool, "local_addr": "api.example.com:443"})
+    r.equal("the same again", led(r, d, "api.example.com:443"), "one")
+    raw.want({"port": pool, "local_addr": "localhost:2"})
+    raw.ports[pool] = two
+    r.equal("another target", (led(r, d, "api.example.com:443"), call(r, pool).exactly(3)), ("503", b"two"))
+
+
+@test
+def many(r):
+    """Sixty-four tunnels are a session's most; one that it has can be asked for again."""
+    d = vtunneld(r)
+    raw = Raw(r, d)
+    got = [raw.want({"domain": f"d{i}.local", "local_addr": "localhost:1"}) for i in range(64)]
+    r.check("so many", all(ok for ok, _ in got), got)
+    ok, text = raw.want({"domain": "more.local", "local_addr": "localhost:1"})
+    r.check("one more", not ok and "as many tunnels" in text, text)
+    port = json.loads(got[0][1])["port"]
+    r.equal("as a client does that comes back", [raw.want(what) for what in ({"port": port, "local_addr": "localhost:1"},
+            {"domain": "d0.local", "local_addr": "localhost:1"})], [(True, '{"port":%d}' % port)] * 2)
+
+
+@test
+def ever_new(r):
+    """A key whose clients come and go with domains that were never there before: those that have gone longest make room."""
+    d = proxyd(r, "--grace", "0")
+    for n in range(3):
+        mark, raw = d.marks(), Raw(r, d)
+        got = [raw.want({"domain": f"pr-{n}-{i}.local", "local_addr": "localhost:1"}) for i in range(60)]
+        r.check(f"so many, {n}", all(ok for ok, _ in got), [text for ok, text in got if not ok][:1])
+        raw.close()
+        d.log("event=session_end", start=mark)
+
+
 def p_mark(p):
     return len([l for l in p.lines if l is not None])
 
@@ -465,6 +583,30 @@ def taken_over(r):
     d.ended = True
 
 
+@test
+def map_taken_over(r):
+    """A client that the old daemon cannot let go yet: the new one knows its domains all the same, and who asks for them waits."""
+    d, (one_, _) = proxyd(r), services(r)
+    p = go(r, d, f"a.local={one_}", f"*.wild.local:8080={one_}", f"mail.*={echoer(r).target}", more=("--header", "X-A: b"))
+    held = r.keep(Caller(d.proxy_port, "CONNECT mail.x:80 HTTP/1.1\r\nHost: mail.x\r\n\r\n"))
+    held.until(b"\r\n\r\n")
+    mark = p_mark(p)
+    new = Daemon(r, ["--takeover", "--proxy", str(d.proxy_port), "--vtunnel-key", PUB, "--listen", f"127.0.0.1:{d.port}"], scope=None)
+    r.procs.append(new)
+    new.log("event=takeover ")
+    waiting = [r.keep(Caller(d.proxy_port, f"CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n")) for to in ("a.local:443", "A.LOCAL:80", "b.wild.local:8080")]
+    r.check("the client is with the old one still", not p.seen(event="lost"))
+    held.send(b"hello")
+    r.equal("which serves what it has", held.exactly(5), b"hello")
+    held.close()
+    p.event(event="up", start=mark)
+    for c in waiting:
+        c.until(b"200 Connection Established\r\n\r\n")
+        r.equal("served", c.exactly(3), b"one")
+    d.exit()
+    d.ended = True
+
+
 class Clock:
     """The time of a test/tunneld-clock."""
 
@@ -502,6 +644,35 @@ def silence(r):
     dumb.exit()
     d.log('event=session_end .*reason="no answer to ping"')
     r.check("who answers stays", not good.seen(event="lost"), good.lines)
+
+
+@test
+def older(r):
+    """The newest of a key's clients has the tunnels; when it has gone, and does not come again, an older one that is still there has them back."""
+    clock, port, (one_, two) = Clock(r), free_port(r), services(r)
+    d = proxyd(r, "--ping", "30", program="test/tunneld-clock", env=clock.env)
+    first = go(r, d, f"{port}={one_}", f"a.local={one_}")
+    second = go(r, d, f"{port}={two}", f"a.local={two}", f"b.local={two}")
+
+    def lead():
+        return [call(r, port).exactly(3).decode(), led(r, d, "a.local:443"), led(r, d, "b.local:443")]
+
+    r.equal("the newest", lead(), ["two"] * 3)
+    for again in (True, False):
+        mark = d.marks()
+        second.kill(signal.SIGKILL)
+        d.log("event=session_end", start=mark)
+        clock.move(34)
+        r.until("kept for it", lambda: len([t for t in d.status() if t["lost"]]) == 3)
+        if again:
+            second = go(r, d, f"{port}={two}", f"a.local={two}", f"b.local={two}")
+            r.equal("it has come again", lead(), ["two"] * 3)
+    mark = d.marks()
+    clock.move(2)
+    d.log(f"event=tunnel_open name=tcp:{port} ", start=mark)
+    r.until("both are the older one's", lambda: len([t for t in d.status() if not t["lost"]]) == 2)
+    r.equal("which serves what it has", lead(), ["one", "one", "503"])
+    r.check("in the session that it had", not first.seen(event="lost") and len(first.seen(event="listening")) == 2)
 
 
 @test
