@@ -14,6 +14,7 @@
 #include "log.h"
 #include "pipegatemsg.h"
 #include "ports.h"
+#include "proxymap.h"
 #include "takeover.h"
 
 enum {
@@ -294,6 +295,32 @@ give_names(struct daemon *d, struct takeover *t)
 	return rc;
 }
 
+/* Which of them the proxy's hosts and ports lead to. What does not fit into a line comes with its client, as it does in any case. */
+static int
+give_map(struct daemon *d, struct takeover *t)
+{
+	char text[TAKEOVER_LINE], key[PROXYMAP_TEXT_MAX], *to;
+	struct proxymap_hit hit;
+	struct buf b;
+	int i, rc = 0;
+
+	for (i = 0; rc == 0 && proxymap_at(d->proxymap, i, key, &hit, &to) == 1; i++) {
+		begin(&b, text, "map");
+		json_put_member(&b, "key", key);
+		json_put_member(&b, "name", hit.name);
+		json_put_member(&b, "who", hit.who);
+		json_put_member(&b, "to", to);
+		json_put_name(&b, "fields");
+		json_put_str(&b, hit.fields.p, hit.fields.len);
+		if (!b.full && b.len + 2 < sizeof(text))	/* what say puts behind it */
+			rc = say(t, &b, -1);
+		free((char *)(uintptr_t)hit.fields.p);
+		free(hit.who);
+		free(to);
+	}
+	return rc;
+}
+
 /* Everything up to the moment when the other accepts. 1 and its process id; 0: it is no more; -1 with errno. */
 static int
 offer(struct daemon *d, struct takeover *t, long *pid)
@@ -308,7 +335,7 @@ offer(struct daemon *d, struct takeover *t, long *pid)
 		return rc;
 	if (json_get_int(&l.j, 0, "pid", 1, LONG_MAX, &n) == 1)
 		*pid = (long)n;
-	if (give_names(d, t) == -1 || say_op(t, "go") == -1)
+	if (give_names(d, t) == -1 || give_map(d, t) == -1 || say_op(t, "go") == -1)
 		return -1;
 	return await(t, &l, "taken");
 }
@@ -568,6 +595,29 @@ take_name(struct takeover *t, struct daemon *d, const struct line *l)
 	return taken;
 }
 
+static int
+is_nobodys(void *arg, const char *name)
+{
+	(void)arg;
+	(void)name;
+	return 0;
+}
+
+static void
+take_map(struct daemon *d, const struct line *l)
+{
+	char key[PROXYMAP_TEXT_MAX], name[PORT_NAME_MAX], who[sizeof(((struct identity *)0)->who)], to[TAKEOVER_LINE], fields[TAKEOVER_LINE];
+	struct proxymap_set s = { key, name, who, to, { fields, 0 } };
+	unsigned number;
+
+	if (json_get_str(&l->j, 0, "key", key, sizeof(key)) != 1 || json_get_str(&l->j, 0, "name", name, sizeof(name)) != 1 ||
+	    json_get_str(&l->j, 0, "who", who, sizeof(who)) != 1 || json_get_str(&l->j, 0, "to", to, sizeof(to)) != 1 ||
+	    json_get_str(&l->j, 0, "fields", fields, sizeof(fields)) != 1 || !port_name(name, &number))
+		return;
+	s.fields.len = strlen(fields);
+	proxymap_set(d->proxymap, &s, is_nobodys, NULL);
+}
+
 /* Take names until the object op. 0, the other side may be no more then; or -1 and why. */
 static int
 take_names(struct takeover *t, struct daemon *d, const char *op, char *why, size_t whylen)
@@ -587,6 +637,8 @@ take_names(struct takeover *t, struct daemon *d, const char *op, char *why, size
 			ports = 0;	/* they come first */
 			t->names += take_name(t, d, &l);
 		}
+		if (strcmp(l.op, "map") == 0)
+			take_map(d, &l);
 	}
 	saved = errno;
 	drop_ports(t);
