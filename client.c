@@ -104,7 +104,7 @@ parse_endpoint(struct tunnel_client *c, const char *text, const char **why)
 static int
 token_ok(const char *token)
 {
-	size_t n = strlen(token), i;
+	size_t n = token != NULL ? strlen(token) : 0, i;
 
 	for (i = 0; i < n; i++)
 		if (token[i] <= ' ' || token[i] > '~')	/* it goes into a header field */
@@ -505,11 +505,13 @@ client_place(struct tunnel_client *c, const struct tunnel_options *o, char *why,
 
 	if ((c->dialect = find_dialect(o->dialect)) == NULL)
 		return complain(why, whylen, o->dialect, "is no dialect: native, pipegate, bifrost or vtunnel");
+	if (o->endpoint == NULL)
+		return complain(why, whylen, NULL, "there is no endpoint: https://HOST[:PORT]");
 	if (parse_endpoint(c, o->endpoint, &wrong) == -1)
 		return complain(why, whylen, strpbrk(o->endpoint, "?#") != NULL ? NULL : o->endpoint,	/* a query may be a token */
 		    strpbrk(o->endpoint, "?#") != NULL ? "the endpoint has a query: the token is not a part of it" : wrong);
 	if (!c->dialect->tokenless && !token_ok(o->token))	/* never quoted */
-		return complain(why, whylen, NULL, "the token is empty, or has bytes no token has");
+		return complain(why, whylen, NULL, "there is no token, or it has bytes no token has");
 	if (take_proxy(c, o, &wrong) == -1)
 		return complain(why, whylen, NULL, wrong);	/* it may hold a password */
 	if ((c->token = strdup(c->dialect->tokenless ? "" : o->token)) == NULL || wake_open(&c->wake) == -1)

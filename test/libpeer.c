@@ -792,6 +792,38 @@ refuse(const char *field, const char *what)
 		tunnel_free(c);
 }
 
+/* What is not there at all: of a variable that is not set, say. */
+static void
+missing(void)
+{
+	struct tunnel_server_options so;
+	struct tunnel_token token = { NULL, "*" };
+	struct tunnel_options o;
+	struct tunnel_spec spec;
+	struct tunnel_client *c;
+
+	memset(&o, 0, sizeof(o));
+	o.endpoint = "http://127.0.0.1:1";
+	fact(tunnel_new(&o, NULL, NULL, why, sizeof(why)) == NULL && strstr(why, "token") != NULL, "no token", why);
+	o.token = "t";
+	o.endpoint = NULL;
+	fact(tunnel_new(&o, NULL, NULL, why, sizeof(why)) == NULL && strstr(why, "endpoint") != NULL, "no endpoint", why);
+	o.endpoint = "http://127.0.0.1:1";
+	memset(&spec, 0, sizeof(spec));
+	spec.name = "a";
+	if ((c = tunnel_new(&o, NULL, NULL, why, sizeof(why))) != NULL) {
+		fact(tunnel_listen(c, &spec, why, sizeof(why)) == -1 && strstr(why, "PORT") != NULL, "no target", why);
+		tunnel_free(c);
+	}
+	memset(&so, 0, sizeof(so));
+	so.tokens = &token;
+	so.ntokens = 1;
+	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "token") != NULL, "a server's token that is none", why);
+	token.token = "a";
+	token.scope = NULL;
+	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "scope") != NULL, "and its scope", why);
+}
+
 static void
 options(void)
 {
@@ -799,6 +831,7 @@ options(void)
 	struct tunnel_token token = { "a b", "*" };
 	struct tunnel_options o;
 
+	missing();
 	refuse("X-Key: secret", NULL);
 	refuse("Cookie: a=b; c=d", NULL);
 	refuse("X-Key: secret\r\nX-More: 1", "X-Key");

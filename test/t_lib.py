@@ -166,7 +166,7 @@ def ends(r):
 
 @test
 def small(r):
-    program(r, "options").facts(18)
+    program(r, "options").facts(23)
     program(r, "early").facts(5)
 
 
