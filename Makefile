@@ -139,9 +139,10 @@ deb:
 static:
 	MAKE="$(MAKE)" CC="$(CC)" TLS="$(TLS)" SSH="$(SSH)" ./contrib/static/build.sh
 
+# -f: over programs that run, too, as before tunneld --takeover
 install: all
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
-	cp tunneld tunnel $(DESTDIR)$(PREFIX)/bin
+	cp -f tunneld tunnel $(DESTDIR)$(PREFIX)/bin
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/tunneld $(DESTDIR)$(PREFIX)/bin/tunnel
 	mkdir -p $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include
 	cp lib/libtunnel.a $(DESTDIR)$(LIBDIR)

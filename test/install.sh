@@ -12,6 +12,19 @@ for f in bin/tunneld bin/tunnel share/man/man1/tunnel.1 share/man/man8/tunneld.8
 done
 "$root/opt/t/bin/tunneld" -V
 "$root/opt/t/bin/tunnel" -V
+# over a program that runs, as before an upgrade
+state=$(mktemp -d)
+"$root/opt/t/bin/tunneld" --state "$state" --listen 127.0.0.1:0 --log "$state/log" &
+pid=$!
+trap 'kill "$pid"; rm -rf "$state"' EXIT
+tries=0
+until grep -q event=listening "$state/log" 2>/dev/null; do
+	tries=$((tries + 1))
+	[ "$tries" -le 600 ] || { echo "the daemon does not start"; exit 1; }
+	sleep 0.1
+done
+make -C "$tree" DESTDIR="$root" PREFIX=/opt/t install
+cmp "$tree/tunneld" "$root/opt/t/bin/tunneld"
 grep -q '^prefix=/opt/t$' "$root/opt/t/lib/pkgconfig/libtunnel.pc"
 make -C "$tree" DESTDIR="$root" PREFIX=/opt/t uninstall
 left=$(find "$root" -type f)
