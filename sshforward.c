@@ -14,6 +14,8 @@ enum {
 	FORWARDS_MAX = 2 * SESSION_TUNNELS_MAX	/* several may be for one name */
 };
 
+static const char tcp[] = "tcp://";
+
 /* What its user reads of them. */
 
 void
@@ -35,16 +37,32 @@ say(struct front *f, const char *line, int shown)
 		f->nsaid++;
 }
 
+static void
+log_refused(const struct front *f, const char *code, const char *text)
+{
+	log_line(LOG_INFO, "listen_refused", "code", code, "reason", text, "peer", f->sess.session.peer,
+	    "who", f->sess.session.identity.who, (char *)NULL);
+}
+
 /* A forward that cannot be had. text is ours. */
 static void
 refuse(struct front *f, uint32_t port, const char *code, const char *text)
 {
 	char line[FRONT_LINE_MAX];
 
-	log_line(LOG_INFO, "listen_refused", "code", code, "reason", text, "peer", f->sess.session.peer,
-	    "who", f->sess.session.identity.who, (char *)NULL);
+	log_refused(f, code, text);
 	snprintf(line, sizeof(line), "port %u: %s", (unsigned)port, text);
 	say(f, line, sshterm_shown(&f->term));
+}
+
+/* One of a unix socket on this machine. */
+static void
+refuse_socket(struct front *f)
+{
+	static const char text[] = "a unix socket cannot be had here: -R 9000:... is a port, -R 80:... a name";
+
+	log_refused(f, "bad_port", text);
+	say(f, text, sshterm_shown(&f->term));
 }
 
 int
@@ -270,7 +288,7 @@ forward_port(struct front *f, struct forward *w, char message[PORT_MESSAGE_MAX])
 	}
 	w->port = got.number;
 	memcpy(w->name, got.name, sizeof(got.name));
-	snprintf(w->url, sizeof(w->url), "tcp://%s", got.addr);
+	snprintf(w->url, sizeof(w->url), "%s%s", tcp, got.addr);
 	if (!any)
 		settle(f, w);
 	else if (add(f, w) == -1) {
@@ -321,7 +339,8 @@ forward(struct front *f, struct str data, uint32_t *port)
 		return 0;
 	}
 	*port = w.port;
-	log_line(LOG_INFO, "tunnel_open", "name", w.name, "who", s->identity.who, "peer", s->peer, (char *)NULL);
+	log_line(LOG_INFO, "tunnel_open", "name", w.name, "addr", strncmp(w.url, tcp, sizeof(tcp) - 1) == 0 ? w.url + sizeof(tcp) - 1 : NULL,
+	    "who", s->identity.who, "peer", s->peer, (char *)NULL);
 	if (sshterm_shown(&f->term))
 		sshforward_show(f, &w);
 	return 1;
@@ -361,6 +380,8 @@ sshforward_global(struct sshsess *e, struct str name, struct str data, int want_
 			ssh_put_u32(&b, port);	/* it was ours to choose */
 	} else if (str_is(name, "cancel-tcpip-forward"))
 		ok = cancel(f, data);
+	else if (str_is(name, "streamlocal-forward@openssh.com"))
+		refuse_socket(f);
 	if (want_reply && ssh_reply(e->ssh, ok, b.p, b.len) == -1)
 		sshsess_end(&e->session, 0, "");	/* it asks, and does not read */
 }

@@ -67,7 +67,7 @@ take(struct sshkey *k, const uint8_t *der, size_t n, const char **why)
 	struct str cipher, kdf, blob, section;
 	struct ssh_in in;
 
-	*why = "it is no private key of OpenSSH's";
+	*why = "it is no private key of OpenSSH's: move it away, and one is made";
 	if (n < sizeof(magic) || memcmp(der, magic, sizeof(magic)) != 0)
 		return -1;
 	ssh_in_init(&in, der + sizeof(magic), n - sizeof(magic));
@@ -98,7 +98,7 @@ sshpriv_parse(struct sshkey *k, const char *text, size_t len, const char **why)
 	if (rc == 1 && strcmp(label, LABEL) == 0)
 		rc = take(k, der, n, why);
 	else if (rc != -1) {
-		*why = "it is no private key of OpenSSH's";
+		*why = "it is no private key of OpenSSH's: move it away, and one is made";
 		rc = -1;
 	}
 	wipe(der, sizeof(der));

@@ -102,9 +102,9 @@ static const struct { const char *name, *text; int want; const char *why; } file
     "cG+DZRHlhWLqc/eiajvw6JuvcMvT8EEsbc3CkILwZMv3/FQ9VPeSJHmZG/rxxh7BrTarQA\n"
     "UAAAAhALTSm/tXciz8Y3JtpzlBbE3ifapng3VREi1zBWUsqKInAAAAAAECAwQFBgc=\n"
     "-----END OPENSSH PRIVATE KEY-----\n", -1, "it is no Ed25519 key: ssh-keygen -t ed25519 makes one" },
-	{ "a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", -1, "it is no private key of OpenSSH's" },
-	{ "another magic", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", -1, "it is no private key of OpenSSH's" },
-	{ "nothing", "", -1, "it is no private key of OpenSSH's" },
+	{ "a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", -1, "it is no private key of OpenSSH's: move it away, and one is made" },
+	{ "another magic", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", -1, "it is no private key of OpenSSH's: move it away, and one is made" },
+	{ "nothing", "", -1, "it is no private key of OpenSSH's: move it away, and one is made" },
 };
 
 static void
