@@ -19,7 +19,7 @@ write_key(const char *path, const char *priv)
 	if (fd == -1)
 		die(errno == EEXIST ? TUNNEL_USAGE : TUNNEL_FAILED, errno == EEXIST ?
 		    "%s is there already: a key is never written over" : "cannot make %s: %s", path, strerror(errno));
-	if (write(fd, line, (size_t)n) == n && fsync(fd) == 0 && close(fd) == 0)
+	if (fchmod(fd, 0600) == 0 && write(fd, line, (size_t)n) == n && fsync(fd) == 0 && close(fd) == 0)	/* whatever the umask */
 		return;
 	saved = errno;
 	unlink(path);

@@ -72,17 +72,18 @@ int
 read_line(int fd, char *out, size_t cap)
 {
 	size_t len = 0;
-	ssize_t n;
+	ssize_t n = 1;
+	char *end = NULL;
 
-	while (len < cap && (n = read(fd, out + len, cap - len)) > 0) {
-		len += (size_t)n;
-		if (memchr(out, '\n', len) != NULL)
-			break;
+	while (end == NULL && n > 0 && len < cap) {
+		if ((n = read(fd, out + len, cap - len)) > 0)
+			len += (size_t)n;
+		end = memchr(out, '\n', len);
 	}
-	if (len == cap)
+	if (end == NULL && len == cap)
 		return -1;
-	out[len] = '\0';
-	out[strcspn(out, "\r\n")] = '\0';
+	*(end != NULL ? end : out + len) = '\0';
+	out[strcspn(out, "\r")] = '\0';
 	return out[0] != '\0' ? 0 : -1;
 }
 
@@ -95,7 +96,7 @@ load(const char *path, char *out, size_t cap)
 	if (fd == -1)
 		return -1;
 	if (read_line(fd, out, cap) == -1)
-		die(TUNNEL_USAGE, "%s holds no usable line", path);
+		die(TUNNEL_USAGE, "%s holds no usable line: the first one is empty, or too long", path);
 	close(fd);
 	return 0;
 }

@@ -187,7 +187,7 @@ usage(void)
 	printf("usage: tunnel use [--pin sha256:HASH] [--dialect NAME] ENDPOINT TOKEN   TOKEN -: from stdin\n"
 	    "       tunnel connect [OPTION...] TARGET | NAME=TARGET...   none: the saved tunnels\n"
 	    "       tunnel forward PORT=TARGET... | relay HOST PORT | keygen [FILE] | completion SHELL\n"
-	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH\n%s"
+	    "TARGET: 3000, HOST:PORT, http[s]://HOST[:PORT] or unix:/PATH. More: forward --help, relay --help\n%s"
 	    "Exit: 0 stopped, 1 failed, 2 usage, 3 token refused, 4 name lost, 5 not trusted.\n"
 	    "Other servers: --dialect pipegate|bifrost, --timeout TIME. -h, --help; -V, --version; tunnel(1)\n", text);
 	exit(0);
@@ -427,7 +427,8 @@ take_port(struct tunnels *ts, const char *word, int domains)
 	memcpy(ts->t[ts->n].name, word, n);
 	ts->t[ts->n].name[n] = '\0';
 	if (opt_number(ts->t[ts->n].name, 0, 65535, &port) == -1 && (!domains || n == 0 || strspn(word, "0123456789-") == n))
-		die(TUNNEL_USAGE, "'%.100s' is no port: a number from 1 to 65535, or 0 for any", ts->t[ts->n].name);
+		die(TUNNEL_USAGE, "'%.100s' is no port: a number from 1 to 65535, or 0 for any%s", ts->t[ts->n].name,
+		    domains ? "" : "; a domain is for vtunnel's servers: --key-file");
 	if (opt_copy(ts->t[ts->n].target, TARGET_SIZE, word + n + 1) != NULL)
 		die(TUNNEL_USAGE, "'%.60s...' is too long", word);
 	ts->n++;
@@ -501,7 +502,8 @@ cmd_forward(int argc, char **argv)
 		take_port(&c.tunnels, argv[i], vtunnel);
 	saved_read(&c);
 	if (vtunnel && c.key[0] == '\0')
-		show_line("no key: the server lets in whoever comes, and whoever answers is taken for it; see tunnel keygen");
+		show_line("no key: the server lets in whoever comes%s; see tunnel keygen",
+		    c.host_key[0] != '\0' ? "" : ", and whoever answers is taken for it");
 	else if (!vtunnel && c.dialect[0] != '\0' && strcmp(c.dialect, "native") != 0)
 		die(TUNNEL_USAGE, "%s, which the endpoint speaks, has no TCP ports: give another --endpoint", c.dialect);
 	saved_auth(&c);

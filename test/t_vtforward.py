@@ -99,6 +99,12 @@ def keygen(r):
     r.has("and says so", "is there already", err)
     with open(path, encoding="ascii") as f:
         r.equal("which stays", f.read(), text)
+    was = os.umask(0o777)
+    try:
+        status = run_tool("keygen", f"{r.tmp}/umask")[0]
+    finally:
+        os.umask(was)
+    r.equal("whatever the umask", (status, stat.S_IMODE(os.stat(f"{r.tmp}/umask").st_mode)), (0, 0o600))
     os.symlink(f"{r.tmp}/elsewhere", f"{r.tmp}/link")
     r.equal("nor through a link", (run_tool("keygen", f"{r.tmp}/link")[0], os.path.exists(f"{r.tmp}/elsewhere")), (2, False))
     status, out, err = run_tool("keygen")
@@ -159,6 +165,8 @@ def pins(r):
         c = forward(r, s.url, to, *more, "--host-key", seen)
         answers(r, f"pinned, {more}", c.port)
         c.stop()
+        said = "\n".join(l for l in c.errs if l)
+        r.check(f"whom {more} trusts", "whoever answers" not in said and ("lets in whoever comes" in said) == (mine not in more), said)
     s = server(r, "--key", pub)
     c = forward(r, s.url, to, "--key-file", mine, "--host-key", seen, ready=False)
     c.ends("a server that has but the derived one", 5)
@@ -610,6 +618,8 @@ def strangers(r):
 def anywhere(r):
     """Any path; options behind the operands and in front; both kinds of ports over one session; a token in the environment stays there."""
     service, (key, pub) = r.keep(Plain(echo)), keys(r)
+    with open(key, "a", encoding="ascii") as f:         # the first line counts, whatever follows
+        f.write(f"{pub}\nof the office in {'x' * 100}\n")
     s = server(r, "--key", pub)
     a, b = free_port(r), free_port(r)
     c = r.keep(Client(r, ["forward", f"{a}={service.target}", "--key-file", key, f"{b}={service.target}"],
