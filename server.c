@@ -168,7 +168,7 @@ tunnel_server_tokens(struct tunnel_server *s, const struct tunnel_token *from, i
 static int
 take_keys(struct tunnel_server *s, const char *keys, char *why, size_t whylen)
 {
-	struct vtunnel_conf conf = { NULL, NULL, 0 };
+	struct vtunnel_conf conf = { NULL, NULL, 0, NULL };
 
 	if (keys == NULL)
 		return 0;

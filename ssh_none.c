@@ -1,4 +1,5 @@
 /* ssh_none.c: what the daemon would have of SSH, where it is built without: see sshsess.h and vtunnel.h. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "sshsess.h"
@@ -15,6 +16,7 @@ vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 {
 	(void)c;
 	(void)dir;
+	errno = EINVAL;
 	snprintf(why, whylen, "this tunneld was built without SSH, which vtunnel needs: build it with SSH = yes in config.mk");
 	return NULL;
 }

@@ -320,6 +320,7 @@ load_vtunnel(int dir)
 
 	conf.vtunnel.keys = conf.vtunnel_key;
 	conf.vtunnel.file = conf.vtunnel_keys[0] != '\0' ? conf.vtunnel_keys : NULL;
+	conf.vtunnel.state = conf.state;
 	if (!vtunnel_configured(&conf.vtunnel))
 		return NULL;
 	if (conf.vtunnel_key_full)
@@ -327,7 +328,7 @@ load_vtunnel(int dir)
 	if (conf.d.no_ports)
 		die(EXIT_USAGE, "vtunnel's clients want ports: --ports none leaves them nothing");
 	if ((v = vtunnel_new(&conf.vtunnel, dir, why, sizeof(why))) == NULL)
-		die(EXIT_USAGE, "vtunnel: %s", why);
+		die(errno == EINVAL ? EXIT_USAGE : 1, "vtunnel: %s", why);
 	return v;
 }
 

@@ -22,14 +22,15 @@ struct vtunnel_conf {		/* the strings are the program's and must stay */
 	const char *keys;	/* --vtunnel-key: lines as of the file */
 	const char *file;	/* --vtunnel-keys; NULL: none */
 	int open;		/* --open vtunnel: where there is no key for a path, everybody may come */
+	const char *state;	/* the state folder, by its name; NULL: there is none */
 };
 
 /* Is it asked for at all? */
 int vtunnel_configured(const struct vtunnel_conf *);
 
 /*
- * Read the keys, and the daemon's own from dir, the open state folder (made if there is none; dir -1: there is none, and it lasts as long as this).
- * NULL, and why in one line.
+ * Read the keys, and the daemon's own from dir, the open state folder (made if there is none; dir -1: what is there is only looked at, and without any
+ * there is one that lasts as long as this). NULL, and why in one line; with errno EINVAL if the keys are no good, another if something cannot be had.
  */
 struct vtunnel *vtunnel_new(const struct vtunnel_conf *, int dir, char *why, size_t whylen);
 void vtunnel_free(struct vtunnel *);	/* nobody uses it any more */

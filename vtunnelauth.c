@@ -16,7 +16,7 @@
 #include "store.h"
 #include "vtunnelint.h"
 
-enum { FILE_MAX = 1 << 20, PORTS_MAX = 4096, WHO_MAX = 64 };
+enum { FILE_MAX = 1 << 20, PORTS_MAX = 4096, WHO_MAX = 64, OWN_PATH_MAX = 4096 };
 
 static const char own_name[] = "vtunnel-host-key";
 
@@ -110,28 +110,46 @@ take_keys(const struct vtunnel_conf *c, struct vtunnel_keys *l, struct stat *st,
 	return -1;
 }
 
+/* The clients' at the start. 0, or -1 and why. */
+static int
+first_keys(struct vtunnel *v, char *why, size_t whylen)
+{
+	if (take_keys(&v->conf, &v->keys, &v->seen, why, whylen) == -1)
+		return -1;
+	if (!v->conf.open || vtunnel_keys_first(&v->keys, "", 0) == NULL)	/* no path is empty */
+		return 0;
+	snprintf(why, whylen, "--open vtunnel is for paths without keys, and a key without path= is for all");
+	return -1;
+}
+
+/* What is wrong with the daemon's own key. */
+static int
+complain(const struct vtunnel_conf *c, const char *text, char *why, size_t whylen)
+{
+	snprintf(why, whylen, "%s/%s: %s", c->state, own_name, text);
+	return -1;
+}
+
 /* The daemon's own key: a line of the state folder, as a client's private key is written. 0, or -1 and why. */
 static int
-read_own(uint8_t seed[VTUNNEL_KEY], int fd, char *why, size_t whylen)
+read_own(const struct vtunnel_conf *c, uint8_t seed[VTUNNEL_KEY], int fd, char *why, size_t whylen)
 {
 	char *text;
 	size_t len;
 	int rc;
 
-	if (file_read(fd, 4096, &text, &len) == -1) {
-		snprintf(why, whylen, "%s: %s", own_name, strerror(errno));
-		return -1;
-	}
+	if (file_read(fd, 4096, &text, &len) == -1)
+		return complain(c, strerror(errno), why, whylen);
 	rc = vtunnel_priv_parse(seed, text, strcspn(text, "\r\n"));
 	if (rc == -1)
-		snprintf(why, whylen, "%s: no key is in it; remove it, and another is made", own_name);
+		complain(c, "no key is in it; remove it, and another is made", why, whylen);
 	wipe(text, len);
 	free(text);
 	return rc;
 }
 
 static int
-make_own(uint8_t seed[VTUNNEL_KEY], int dir, char *why, size_t whylen)
+make_own(const struct vtunnel_conf *c, uint8_t seed[VTUNNEL_KEY], int dir, char *why, size_t whylen)
 {
 	char text[VTUNNEL_PRIV_LEN + 2];
 	int rc;
@@ -143,24 +161,37 @@ make_own(uint8_t seed[VTUNNEL_KEY], int dir, char *why, size_t whylen)
 	vtunnel_priv_format(text, seed);
 	memcpy(text + VTUNNEL_PRIV_LEN, "\n", 2);
 	if ((rc = store_replace(dir, own_name, text, VTUNNEL_PRIV_LEN + 1)) == -1)
-		snprintf(why, whylen, "%s: %s", own_name, strerror(errno));
+		complain(c, strerror(errno), why, whylen);
 	wipe(text, sizeof(text));
 	return rc;
 }
 
+/* Its file, to be read, or -1 with errno. dir -1: by its name. */
 static int
-load_own(struct sshkey *own, int dir, char *why, size_t whylen)
+open_own(const struct vtunnel_conf *c, int dir)
 {
-	uint8_t seed[VTUNNEL_KEY];
-	int fd = dir != -1 ? openat(dir, own_name, O_RDONLY | O_CLOEXEC) : -1, rc;
+	char path[OWN_PATH_MAX];
 
-	if (dir != -1 && fd == -1 && errno != ENOENT) {
-		snprintf(why, whylen, "%s: %s", own_name, strerror(errno));
+	if (dir != -1)
+		return openat(dir, own_name, O_RDONLY | O_CLOEXEC);
+	if (c->state == NULL || snprintf(path, sizeof(path), "%s/%s", c->state, own_name) >= (int)sizeof(path)) {
+		errno = ENOENT;
 		return -1;
 	}
-	if (dir == -1)
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int
+load_own(const struct vtunnel_conf *c, struct sshkey *own, int dir, char *why, size_t whylen)
+{
+	uint8_t seed[VTUNNEL_KEY];
+	int fd = open_own(c, dir), rc;
+
+	if (fd == -1 && errno != ENOENT)
+		return complain(c, strerror(errno), why, whylen);
+	if (fd == -1 && dir == -1)
 		snprintf(why, whylen, "no random bytes can be had");
-	rc = dir == -1 ? random_bytes(seed, sizeof(seed)) : fd == -1 ? make_own(seed, dir, why, whylen) : read_own(seed, fd, why, whylen);
+	rc = fd != -1 ? read_own(c, seed, fd, why, whylen) : dir != -1 ? make_own(c, seed, dir, why, whylen) : random_bytes(seed, sizeof(seed));
 	if (fd != -1)
 		close(fd);
 	if (rc == 0)
@@ -186,6 +217,7 @@ struct vtunnel *
 vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 {
 	struct vtunnel *v = calloc(1, sizeof(*v));
+	int err = EIO;
 
 	if (v == NULL) {
 		snprintf(why, whylen, "no memory");
@@ -196,15 +228,14 @@ vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 	pthread_mutex_init(&v->mtx, NULL);
 	if (sshcrypt_init() == -1)	/* now, while what it needs can still be opened */
 		snprintf(why, whylen, "libsodium cannot be used");
-	else if (take_keys(c, &v->keys, &v->seen, why, whylen) == 0) {
-		if (c->open && vtunnel_keys_first(&v->keys, "", 0) != NULL)	/* no path is empty */
-			snprintf(why, whylen, "--open vtunnel is for paths without keys, and a key without path= is for all");
-		else if (make_fresh(&v->fresh) == -1)
-			snprintf(why, whylen, "no random numbers are to be had");
-		else if (load_own(&v->own, dir, why, whylen) == 0)
-			return v;
-	}
+	else if (first_keys(v, why, whylen) == -1)
+		err = EINVAL;
+	else if (make_fresh(&v->fresh) == -1)
+		snprintf(why, whylen, "no random numbers are to be had");
+	else if (load_own(c, &v->own, dir, why, whylen) == 0)
+		return v;
 	vtunnel_free(v);
+	errno = err;
 	return NULL;
 }
 

@@ -285,6 +285,13 @@ def options(r):
     p = subprocess.run([f"{BIN}/tunneld", "--check", "--vtunnel-keys", keys, "--vtunnel-key", f"{pair()[1]} 9000 path=/a"], env=ENV,
                        capture_output=True, text=True, timeout=WAIT, check=False)
     r.equal("both together", (p.returncode, p.stdout), (0, "tunneld: the configuration is sound\n"))
+    os.mkdir(f"{r.tmp}/state", 0o700)
+    own = write(f"{r.tmp}/state/vtunnel-host-key", "none\n")
+    for what in ("--check", "--log-all"):       # not what was said is wrong, but what there is
+        p = subprocess.run([f"{BIN}/tunneld", what, "--open", "vtunnel", "--state", f"{r.tmp}/state", "--listen", "127.0.0.1:0"], env=ENV,
+                           capture_output=True, text=True, timeout=WAIT, check=False)
+        r.equal(f"{what}: no key of its own", (p.returncode, p.stderr),
+                (1, f"tunneld: vtunnel: {own}: no key is in it; remove it, and another is made\n"))
 
 
 @test
