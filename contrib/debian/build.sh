@@ -72,7 +72,7 @@ daemon_files() {
 	root=$work/tunneld
 	cp -R contrib/runit contrib/s6 contrib/openrc contrib/wsproxy "$root/usr/share/doc/tunneld/examples"
 	put 644 contrib/tunneld.conf "$root/etc/tunneld.conf"
-	for unit in tunneld.service tunneld.socket tunneld-tls.socket; do
+	for unit in tunneld.service tunneld.socket tunneld-tls.socket tunneld-ssh.socket; do
 		put 644 "contrib/systemd/$unit" "$root/$units/system/$unit"
 	done
 	echo /etc/tunneld.conf >"$root/DEBIAN/conffiles"
