@@ -402,9 +402,12 @@ wsraw_open(struct wsraw *w, struct link *l, uint64_t *tally)
 
 /* The reader's side. */
 
-/* With a reference, if it is there and anything may still come for it. */
+/*
+ * With a reference, if it is there and anything may still come for it. What has come is heard; closes: it is the end. A writer that holds
+ * its bytes back learns both at once: else it would send them to who has just closed.
+ */
 static struct rstream *
-get(struct wsraw *w, const char *id)
+get(struct wsraw *w, const char *id, int closes)
 {
 	struct rstream *r;
 
@@ -413,9 +416,10 @@ get(struct wsraw *w, const char *id)
 		r = NULL;
 	if (r != NULL) {
 		r->refs++;
-		if (!r->heard)
+		if (!r->heard || closes)
 			pthread_cond_broadcast(&w->change);
 		r->heard = 1;
+		r->closed = closes;
 	}
 	pthread_mutex_unlock(&w->mtx);
 	return r;
@@ -466,7 +470,7 @@ cut(struct rstream *r)
 void
 wsraw_cut(struct wsraw *w, const char *id)
 {
-	struct rstream *r = get(w, id);
+	struct rstream *r = get(w, id, 0);
 
 	if (r == NULL)
 		return;
@@ -477,7 +481,7 @@ wsraw_cut(struct wsraw *w, const char *id)
 void
 wsraw_data(struct wsraw *w, const char *id, const uint8_t *p, size_t len)
 {
-	struct rstream *r = get(w, id);
+	struct rstream *r = get(w, id, 0);
 
 	if (r == NULL)
 		return;
@@ -494,14 +498,10 @@ wsraw_data(struct wsraw *w, const char *id, const uint8_t *p, size_t len)
 void
 wsraw_close(struct wsraw *w, const char *id)
 {
-	struct rstream *r = get(w, id);
+	struct rstream *r = get(w, id, 1);
 
 	if (r == NULL)
 		return;
-	pthread_mutex_lock(&w->mtx);
-	r->closed = 1;
-	pthread_cond_broadcast(&w->change);
-	pthread_mutex_unlock(&w->mtx);
 	pthread_mutex_lock(&r->base.mtx);
 	if (r->base.ops != NULL)
 		r->base.ops->fin(r->base.arg);
