@@ -33,7 +33,7 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	proxy.o target.o direct.o queue.o wspipe.o bridge.o link.o linkframe.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
 	bifrostmsg.o bifrosttoken.o clientmsg.o vtunnelmsg.o vtunnelkeys.o proxymap.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o exchangeend.o request.o response.o \
-	access.o caller.o calleranswer.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o daemonend.o server.o local.o serve.o rawlocal.o \
+	access.o caller.o calleranswer.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o daemonend.o server.o local.o localin.o serve.o rawlocal.o \
 	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o clientrun.o relayclient.o $(SSHOBJ_$(SSH))
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
 HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o

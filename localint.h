@@ -1,5 +1,5 @@
 /*
- * localint.h: what local.c (the reader's side) and serve.c (the thread's) share.
+ * localint.h: what local.c (the kept connections), localin.c (the reader's side) and serve.c (the thread's) share.
  *
  * A job is a connection to the local service. After an exchange it stays parked, watched (watch.h), or where that cannot be
  * with a thread asleep in poll(2) on it. The session's reader that takes the next request to it writes
@@ -111,6 +111,11 @@ int rawlocal_begin_locked(struct local *, struct pool *, struct stream *s, const
 /* A connection to the service, without TLS, by deadline, for a caller, "" if it is for many. -1 with *error, a word. */
 int local_dial(const struct local *, const struct pool *, const char *peer, int64_t deadline, const char **error);
 
+/* The local's mutex held: into the list of the parked, and out of it. */
+void local_park_locked(struct job *);
+void local_unpark_locked(struct job *);
+void local_rouse_locked(struct job *);	/* end the sleep of a job that is parked, or taken and not started */
+
 /* On the job's thread, after an exchange: 1 when the next has begun, 0: the connection is of no use any more. */
 int local_park(struct job *);
 /* The same for one that is watched: 1 when it is the watch's, and not this thread's any more. */
@@ -118,6 +123,8 @@ int local_leave(struct job *);
 void local_called(struct watched *);	/* by the watch: there is something to do */
 void local_later(struct watched *);	/* by the watch: end the exchange */
 
+/* A job without a connection, yet to be readied for an exchange. NULL: no memory or descriptor. */
+struct job *local_job_new(struct local *, struct pool *);
 struct job *local_job(struct watched *);
 void local_drop(struct job *);		/* close its connection, and free it */
 void local_job_free(struct job *);
