@@ -30,7 +30,7 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	jwtkey.o jwt.o jwks.o loglimit.o \
 	clock.o deadline.o random.o file.o sink.o log.o opt.o completion.o wake.o workers.o watch.o ready_$(READY).o \
 	sandbox_$(SANDBOX).o net.o conn.o tlsconn.o tlstrust.o $(TLSOBJ_$(TLS)) \
-	proxy.o target.o direct.o queue.o wspipe.o bridge.o link.o linkframe.o linkout.o stream.o content.o message.o msgfields.o msgin.o msglink.o \
+	proxy.o target.o direct.o queue.o wspipe.o bridge.o link.o linkframe.o linkout.o stream.o content.o message.o msgfields.o msgin.o parcel.o msglink.o \
 	bifrostmsg.o bifrosttoken.o clientmsg.o vtunnelmsg.o vtunnelkeys.o proxymap.o pipegatemsg.o pipegateans.o pipegatecli.o wsproxymsg.o wsproxyans.o pieces.o wsraw.o mux.o muxin.o pump.o tcp.o \
 	fetch.o store.o revoked.o auth.o jwtauth.o limit.o backoff.o registry.o names.o pending.o takeover.o control.o exchange.o exchangeend.o request.o response.o \
 	access.o caller.o calleranswer.o callerfrom.o login.o route.o ports.o portcall.o relay.o relayto.o connect.o urls.o native.o webgate.o bifrost.o pipegate.o wsproxy.o daemon.o daemonend.o server.o local.o localin.o serve.o rawlocal.o \
@@ -42,7 +42,7 @@ HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h
 	deadline.h der.h direct.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \
 	jwks.h jwt.h jwtauth.h jwted.h jwtkey.h jwtsig.h limit.h link.h \
 	linkint.h local.h localint.h log.h login.h loglimit.h message.h msgclient.h msgfields.h msgin.h msglink.h mux.h muxint.h \
-	native.h net.h netrule.h opt.h origin.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxymap.h proxyproto.h pump.h query.h queue.h random.h ready.h \
+	native.h net.h netrule.h opt.h origin.h parcel.h pem.h pending.h pieces.h pipegate.h pipegatemsg.h ports.h proxy.h proxymap.h proxyproto.h pump.h query.h queue.h random.h ready.h \
 	registry.h registryint.h relay.h relayint.h request.h revoked.h reverse.h rewrite.h route.h sandbox.h scope.h sha1.h sha256.h sink.h \
 	ssh.h sshallow.h sshcrypt.h sshfront.h sshfrontint.h sshint.h sshkex.h sshkey.h sshkeys.h sshlink.h sshpriv.h sshsess.h sshterm.h sshtcp.h sshtrans.h sshwire.h store.h stream.h takeover.h target.h tcp.h \
 	tls_bearssl.h tlsconn.h tlsint.h tokens.h tunnel.h urls.h vtunnel.h vtunnelint.h vtunnelkeys.h vtunnelmsg.h wake.h watch.h webgate.h workers.h ws.h wspipe.h \

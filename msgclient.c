@@ -9,6 +9,7 @@
 #include "content.h"
 #include "msgclient.h"
 #include "msgin.h"
+#include "parcel.h"
 
 enum {
 	CALLS_MAX = 1024,	/* requests at once, each with a thread */
@@ -241,54 +242,24 @@ refuse(struct msgclient *m, struct str id, int err)
 
 /* The service's answer, on its thread. */
 
-struct parcel {			/* an answer on its way; may outlive who sent it */
-	struct link_parcel link;
-	struct msgclient *of;
-	size_t charge;		/* of the session's share */
-};
-
-static void
-release(struct link_parcel *link)
-{
-	struct parcel *p = (struct parcel *)(void *)link;
-
-	free(p->link.iov.iov_base);
-	share_give(&p->of->share, p->charge);
-	free(p);
-}
-
 /* All of it has come. 0, or -1 with errno. */
 static int
 answer(struct call *c)
 {
 	struct msgclient *m = c->of;
-	struct parcel *p = malloc(sizeof(*p));
+	struct parcel *p = parcel_new(&m->share, BASE64_LEN(c->content.len));
 	struct clientmsg_answer a;
 	char *text;
-	int err;
 
 	if (p == NULL)
 		return -1;
-	p->link.release = release;
-	p->link.iov.iov_base = NULL;
-	p->of = m;
-	p->charge = BASE64_LEN(c->content.len);
-	if (!share_take(&m->share, p->charge)) {
-		free(p);
-		errno = ENOMEM;
-		return -1;
-	}
 	a.id.p = c->id;
 	a.id.len = c->idlen;
 	a.head = &c->head;
 	a.body = c->content.p;
 	a.len = c->content.len;
-	if (m->conf.dialect->encode(&a, &m->conf.server, &text, &p->link.iov.iov_len) == -1) {
-		err = errno;
-		release(&p->link);
-		errno = err;
-		return -1;
-	}
+	if (m->conf.dialect->encode(&a, &m->conf.server, &text, &p->link.iov.iov_len) == -1)
+		return parcel_drop(p);
 	p->link.iov.iov_base = text;
 	content_drop(&c->content);
 	pthread_mutex_lock(&m->mtx);

@@ -1,5 +1,4 @@
 /* msglink.c: exchanges in whole messages over a link; see msglink.h. */
-#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "daemon.h"
 #include "log.h"
 #include "msglink.h"
+#include "parcel.h"
 
 /* Messages in, in the reader. */
 
@@ -43,65 +43,20 @@ static const struct link_ops link_ops = { on_data, NULL, rest };
 
 /* Requests out, on the callers' threads. */
 
-struct parcel {			/* a request on its way; may outlive who sent it */
-	struct link_parcel link;
-	struct msglink *of;
-	size_t charge;		/* of the session's share */
-};
-
-static void
-release(struct link_parcel *link)
-{
-	struct parcel *p = (struct parcel *)(void *)link;
-
-	free(p->link.iov.iov_base);
-	share_give(&p->of->share, p->charge);
-	free(p);
-}
-
-/* Charge it with so many bytes, if it is not already. 0: there is no room for them. */
-static int
-charge(struct parcel *p, size_t n)
-{
-	if (n <= p->charge)
-		return 1;
-	if (!share_take(&p->of->share, n - p->charge))
-		return 0;
-	p->charge = n;
-	return 1;
-}
-
 static int
 send_request(void *arg, const struct message *request, int64_t deadline)
 {
 	struct msglink *m = arg;
-	struct parcel *p = malloc(sizeof(*p));
+	struct parcel *p = parcel_new(&m->share, BASE64_LEN(request->len));
 	char *text;
-	int err;
 
 	if (p == NULL)
 		return -1;
-	p->link.release = release;
-	p->link.iov.iov_base = NULL;
-	p->of = m;
-	p->charge = 0;
-	if (!charge(p, BASE64_LEN(request->len))) {
-		free(p);
-		errno = ENOMEM;
-		return -1;
-	}
-	if (m->ops->encode(m->arg, request, &text, &p->link.iov.iov_len) == -1) {
-		err = errno;
-		release(&p->link);
-		errno = err;
-		return -1;
-	}
+	if (m->ops->encode(m->arg, request, &text, &p->link.iov.iov_len) == -1)
+		return parcel_drop(p);
 	p->link.iov.iov_base = text;
-	if (!charge(p, p->link.iov.iov_len)) {
-		release(&p->link);
-		errno = ENOMEM;
-		return -1;
-	}
+	if (parcel_charge(p, p->link.iov.iov_len) == -1)
+		return parcel_drop(p);
 	return m->ops->send != NULL ? m->ops->send(m->arg, &p->link, request, deadline) :
 	    link_send_parcel(m->link, WS_TEXT, &p->link, request, deadline);
 }
