@@ -37,7 +37,7 @@ OBJ = buf.o sha1.o sha256.o base64.o json.o jsonscan.o cidr.o http.o httpbody.o 
 	msgclient.o reach.o agent.o agentnative.o agentmsg.o client.o clientrun.o relayclient.o $(SSHOBJ_$(SSH))
 # Where every byte of a stream or every head goes through: bench's ir_daemon and ir_client tell.
 HOT = buf.o http.o rewrite.o ws.o pump.o linkframe.o linkout.o mux.o muxin.o
-HDR = access.h agent.h auth.h backoff.h base64.h bifrost.h bridge.h bifrostmsg.h bifrosttoken.h \
+HDR = access.h agent.h auth.h backoff.h base64.h be32.h bifrost.h bridge.h bifrostmsg.h bifrosttoken.h \
 	budget.h buf.h caller.h cidr.h clientmsg.h clock.h completion.h conn.h connect.h content.h control.h daemon.h \
 	deadline.h der.h direct.h exchange.h fetch.h file.h guard.h handshake.h http.h json.h jsonscan.h \
 	jwks.h jwt.h jwtauth.h jwted.h jwtkey.h jwtsig.h limit.h link.h \

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backoff.h"
+#include "be32.h"
 #include "caller.h"
 #include "clock.h"
 #include "control.h"
@@ -61,10 +62,7 @@ daemon_request_id(struct daemon *d, char id[17])
 	pthread_mutex_lock(&d->mtx);
 	n = d->requests++;
 	pthread_mutex_unlock(&d->mtx);
-	be[0] = (unsigned char)(n >> 24);
-	be[1] = (unsigned char)(n >> 16);
-	be[2] = (unsigned char)(n >> 8);
-	be[3] = (unsigned char)n;
+	be32_put(be, n);
 	buf_init(&b, id, 16);
 	buf_str(&b, d->boot);
 	buf_hex(&b, be, sizeof(be));

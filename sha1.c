@@ -1,6 +1,7 @@
 /* sha1.c: SHA-1, FIPS 180-4 section 6.1; see sha1.h. */
 #include <string.h>
 
+#include "be32.h"
 #include "sha1.h"
 
 enum { BLOCK = 64 };
@@ -11,22 +12,6 @@ rol(uint32_t x, unsigned n)
 	return x << n | x >> (32 - n);
 }
 
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-	    (uint32_t)p[2] << 8 | p[3];
-}
-
-static void
-put32(uint8_t *p, uint32_t x)
-{
-	p[0] = (uint8_t)(x >> 24);
-	p[1] = (uint8_t)(x >> 16);
-	p[2] = (uint8_t)(x >> 8);
-	p[3] = (uint8_t)x;
-}
-
 static void
 compress(uint32_t h[5], const uint8_t *block)
 {
@@ -35,7 +20,7 @@ compress(uint32_t h[5], const uint8_t *block)
 	size_t i;
 
 	for (i = 0; i < 16; i++)
-		w[i] = get32(block + 4 * i);
+		w[i] = be32_get(block + 4 * i);
 	for (; i < 80; i++)
 		w[i] = rol(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
 	for (i = 0; i < 80; i++) {
@@ -78,10 +63,10 @@ sha1(const void *buf, size_t len, uint8_t out[SHA1_LEN])
 		memcpy(tail, p, len);
 	tail[len] = 0x80;
 	end = len + 1 + 8 <= BLOCK ? BLOCK : 2 * BLOCK;
-	put32(tail + end - 8, (uint32_t)(bits >> 32));
-	put32(tail + end - 4, (uint32_t)bits);
+	be32_put(tail + end - 8, (uint32_t)(bits >> 32));
+	be32_put(tail + end - 4, (uint32_t)bits);
 	for (i = 0; i < end; i += BLOCK)
 		compress(h, tail + i);
 	for (i = 0; i < 5; i++)
-		put32(out + 4 * i, h[i]);
+		be32_put(out + 4 * i, h[i]);
 }

@@ -1,6 +1,7 @@
 /* sha256.c: SHA-256, FIPS 180-4 section 6.2, and HMAC, RFC 2104; see sha256.h. */
 #include <string.h>
 
+#include "be32.h"
 #include "sha256.h"
 
 /* Behind a volatile pointer memset might be any function, so the call stays. */
@@ -31,22 +32,6 @@ ror(uint32_t x, unsigned n)
 	return x >> n | x << (32 - n);
 }
 
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-	    (uint32_t)p[2] << 8 | p[3];
-}
-
-static void
-put32(uint8_t *p, uint32_t x)
-{
-	p[0] = (uint8_t)(x >> 24);
-	p[1] = (uint8_t)(x >> 16);
-	p[2] = (uint8_t)(x >> 8);
-	p[3] = (uint8_t)x;
-}
-
 /* Word i of the message schedule (6.2.2 step 1), of which w keeps the last 16. */
 static uint32_t
 schedule(uint32_t w[16], size_t i)
@@ -68,7 +53,7 @@ compress(uint32_t state[8], const uint8_t *block)
 	size_t i;
 
 	for (i = 0; i < 16; i++)
-		w[i] = get32(block + 4 * i);
+		w[i] = be32_get(block + 4 * i);
 	for (i = 0; i < 64; i++) {
 		t1 = h + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +
 		    ((e & f) ^ (~e & g)) + k[i] + schedule(w, i);
@@ -138,12 +123,12 @@ sha256_final(struct sha256 *s, uint8_t out[SHA256_LEN])
 	size_t have = (size_t)(s->len % SHA256_BLOCK), i;
 	const size_t at = SHA256_BLOCK - sizeof(length);	/* 5.1.1 */
 
-	put32(length, (uint32_t)(bits >> 32));
-	put32(length + 4, (uint32_t)bits);
+	be32_put(length, (uint32_t)(bits >> 32));
+	be32_put(length + 4, (uint32_t)bits);
 	sha256_update(s, pad, have < at ? at - have : at + SHA256_BLOCK - have);
 	sha256_update(s, length, sizeof(length));
 	for (i = 0; i < 8; i++)
-		put32(out + 4 * i, s->h[i]);
+		be32_put(out + 4 * i, s->h[i]);
 	wipe(s, sizeof(*s));
 }
 

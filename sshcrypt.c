@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "be32.h"
 #include "sha256.h"
 #include "sshcrypt.h"
 
@@ -213,12 +214,6 @@ sshcipher_free(struct sshcipher *c)
 	free(c);
 }
 
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 static void
 gcm_begin(struct sshcipher *c, const uint8_t *p)
 {
@@ -240,10 +235,7 @@ static void
 chacha_nonce(uint8_t nonce[crypto_stream_chacha20_NONCEBYTES], uint32_t seq)
 {
 	memset(nonce, 0, 4);
-	nonce[4] = (uint8_t)(seq >> 24);
-	nonce[5] = (uint8_t)(seq >> 16);
-	nonce[6] = (uint8_t)(seq >> 8);
-	nonce[7] = (uint8_t)seq;
+	be32_put(nonce + 4, seq);
 }
 
 /* Block 0 of the packet's key stream is Poly1305's key. */
@@ -259,10 +251,10 @@ sshcipher_length(const struct sshcipher *c, uint32_t seq, const uint8_t in[4])
 	uint8_t nonce[crypto_stream_chacha20_NONCEBYTES], plain[4];
 
 	if (c->alg != SSH_CHACHA20_POLY1305)
-		return get32(in);
+		return be32_get(in);
 	chacha_nonce(nonce, seq);
 	crypto_stream_chacha20_xor(plain, in, sizeof(plain), nonce, c->key[1]);
-	return get32(plain);
+	return be32_get(plain);
 }
 
 void

@@ -1,6 +1,7 @@
 /* sshwire.c: SSH's data types, identification line and packets; see sshwire.h. */
 #include <string.h>
 
+#include "be32.h"
 #include "sshwire.h"
 
 enum { BLOCK_MIN = 8, PADDING_MIN = 4 };
@@ -44,18 +45,12 @@ ssh_get_bool(struct ssh_in *in)
 	return ssh_get_byte(in) != 0;
 }
 
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 uint32_t
 ssh_get_u32(struct ssh_in *in)
 {
 	const uint8_t *p = take(in, 4);
 
-	return p != NULL ? get32(p) : 0;
+	return p != NULL ? be32_get(p) : 0;
 }
 
 struct str
@@ -98,21 +93,12 @@ ssh_in_whole(const struct ssh_in *in)
 
 /* Writing */
 
-static void
-put32(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
-}
-
 void
 ssh_put_u32(struct buf *b, uint32_t v)
 {
 	uint8_t p[4];
 
-	put32(p, v);
+	be32_put(p, v);
 	buf_put(b, p, sizeof(p));
 }
 
@@ -212,7 +198,7 @@ ssh_seal(struct sshcipher *c, size_t block, uint32_t seq, uint8_t *out, size_t p
 	if (pad < PADDING_MIN)
 		pad += block;
 	len = 1 + payload + pad;
-	put32(out, (uint32_t)len);
+	be32_put(out, (uint32_t)len);
 	out[4] = (uint8_t)pad;
 	memset(out + SSH_PAYLOAD_AT + payload, 0, pad);
 	if (c == NULL)
@@ -228,7 +214,7 @@ ssh_packet_len(const struct sshcipher *c, size_t block, uint32_t seq, const uint
 
 	if (len < 4)
 		return 0;
-	size = c != NULL ? sshcipher_length(c, seq, buf) : get32(buf);
+	size = c != NULL ? sshcipher_length(c, seq, buf) : be32_get(buf);
 	if (size > SSH_PACKET_MAX)
 		return bad(why, SSH_PROTOCOL_ERROR, "packet too long");
 	if (size < BLOCK_MIN || ((c != NULL ? 0 : 4) + size) % block != 0)

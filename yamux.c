@@ -1,4 +1,5 @@
 /* yamux.c: yamux frame headers; see yamux.h. */
+#include "be32.h"
 #include "yamux.h"
 
 static int
@@ -6,21 +7,6 @@ bad(const char **why, const char *what)
 {
 	*why = what;
 	return -1;
-}
-
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static void
-put32(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
 }
 
 int
@@ -40,7 +26,7 @@ yamux_parse(struct yamux_hdr *h, const uint8_t *buf, size_t len, const char **wh
 	flags = (unsigned)buf[2] << 8 | buf[3];
 	if (flags & ~known)
 		return bad(why, "unknown yamux flags");
-	id = get32(buf + 4);
+	id = be32_get(buf + 4);
 	of_session = buf[1] == YAMUX_PING || buf[1] == YAMUX_GO_AWAY;
 	if (of_session && id != 0)
 		return bad(why, "session frame with a stream id");
@@ -50,7 +36,7 @@ yamux_parse(struct yamux_hdr *h, const uint8_t *buf, size_t len, const char **wh
 	h->type = buf[1];
 	h->flags = (uint16_t)flags;
 	h->id = id;
-	h->len = get32(buf + 8);
+	h->len = be32_get(buf + 8);
 	return YAMUX_HDR;
 }
 
@@ -61,6 +47,6 @@ yamux_write(uint8_t out[YAMUX_HDR], const struct yamux_hdr *h)
 	out[1] = h->type;
 	out[2] = (uint8_t)(h->flags >> 8);
 	out[3] = (uint8_t)h->flags;
-	put32(out + 4, h->id);
-	put32(out + 8, h->len);
+	be32_put(out + 4, h->id);
+	be32_put(out + 8, h->len);
 }
