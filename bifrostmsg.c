@@ -105,12 +105,6 @@ struct answer {			/* what JSON.parse would make of it */
 	struct msgfields fields;	/* of headers */
 };
 
-static int
-is_null(struct str s)
-{
-	return s.p == NULL || (s.len == 4 && memcmp(s.p, "null", 4) == 0);
-}
-
 /* The status, 200 where none is said; -1 if it is none that may end an exchange. */
 static int
 answer_status(struct str s)
@@ -119,7 +113,7 @@ answer_status(struct str s)
 	long n;
 	int status;
 
-	if (is_null(s))
+	if (msgfields_null(s))
 		return 200;
 	if (*s.p == '"')
 		n = msgfields_string(s, text, sizeof(text));
@@ -144,7 +138,7 @@ answer_body(struct str value, struct str *out)
 
 	out->p = value.p;
 	out->len = 0;
-	if (is_null(value))
+	if (msgfields_null(value))
 		return 0;
 	if (!msgfields_inside(value, &in))
 		return -1;
@@ -172,7 +166,7 @@ compose(struct bifrost_answer *out, struct answer *a, int is_head)
 
 	a->fields.n = 0;
 	a->fields.split = a->fields.utf8 = 0;
-	if (status == -1 || (!is_null(a->value[HEADERS]) && msgfields_take(&a->fields, a->value[HEADERS]) == -1) ||
+	if (status == -1 || (!msgfields_null(a->value[HEADERS]) && msgfields_take(&a->fields, a->value[HEADERS]) == -1) ||
 	    answer_body(a->value[BODY], &out->body) == -1 || (out->memory = malloc(MSGFIELDS_HEAD)) == NULL)
 		return -1;
 	buf_init(&b, out->memory, MSGFIELDS_HEAD);
@@ -224,12 +218,6 @@ enum { R_ID, R_METHOD, R_URL, R_HEADERS, R_BODY, R_MEMBERS };
 
 static const char *const request_names[R_MEMBERS] = { "id", "method", "url", "headers", "body" };
 
-struct request {		/* large: not for a stack */
-	struct str value[R_MEMBERS];
-	struct msgfields fields;
-	char method[MSGFIELDS_NAME + 1], url[HTTP_TARGET_MAX + 1];
-};
-
 static int
 is_printable(const char *s, long n)
 {
@@ -241,19 +229,19 @@ is_printable(const char *s, long n)
 
 /* NULL, or what is wrong. */
 static const char *
-compose_request(struct clientmsg_request *out, struct request *r, const struct clientmsg_server *server)
+compose_request(struct clientmsg_request *out, struct clientmsg_parts *r, const struct clientmsg_server *server)
 {
-	struct str method = { r->method, 0 }, url = { r->url, 0 };
+	struct str method = { r->method, 0 }, url = { r->target, 0 };
 	long n = msgfields_string(r->value[R_METHOD], r->method, sizeof(r->method));
-	long len = msgfields_string(r->value[R_URL], r->url, sizeof(r->url));
+	long len = msgfields_string(r->value[R_URL], r->target, sizeof(r->target));
 
 	if (n < 1 || !is_printable(r->method, n))
 		return "no method";
-	if (len < 1 || !is_printable(r->url, len))
+	if (len < 1 || !is_printable(r->target, len))
 		return "no url";
 	method.len = (size_t)n;
 	url.len = (size_t)len;
-	if (!is_null(r->value[R_HEADERS]) && msgfields_take(&r->fields, r->value[R_HEADERS]) == -1)
+	if (!msgfields_null(r->value[R_HEADERS]) && msgfields_take(&r->fields, r->value[R_HEADERS]) == -1)
 		return "its headers are no fields";
 	if (answer_body(r->value[R_BODY], &out->body) == -1)
 		return "its body is not base64";
@@ -263,20 +251,9 @@ compose_request(struct clientmsg_request *out, struct request *r, const struct c
 void
 bifrost_take_request(struct clientmsg_request *out, char *text, size_t len, const struct clientmsg_server *server)
 {
-	struct request *r = malloc(sizeof(*r));
-	struct str all = { text, len };
+	static const struct clientmsg_form form = { request_names, R_MEMBERS, "no id", compose_request };
 
-	memset(out, 0, sizeof(*out));
-	out->why = "no memory";
-	if (r == NULL)
-		return;
-	r->fields.n = 0;
-	r->fields.split = r->fields.utf8 = 0;
-	if (msgfields_scan(r->value, request_names, R_MEMBERS, 0, all, &out->why)) {
-		out->id = clientmsg_id(r->value[R_ID]);
-		out->why = out->id.p == NULL ? "no id" : compose_request(out, r, server);
-	}
-	free(r);
+	clientmsg_take(out, text, len, &form, server);
 }
 
 /* And answers. */

@@ -270,13 +270,9 @@ static void
 take_request_id(struct caller *c)
 {
 	const struct str *id = c->trusted ? http_field(&c->head, "X-Request-Id") : NULL;
-	size_t i;
 
-	if (id == NULL || id->len == 0 || id->len >= sizeof(c->request_id))
+	if (id == NULL || !http_is_token(*id) || id->len >= sizeof(c->request_id))
 		return;
-	for (i = 0; i < id->len; i++)
-		if (!http_is_tchar((unsigned char)id->p[i]))
-			return;
 	memcpy(c->request_id, id->p, id->len);
 	c->request_id[id->len] = '\0';
 }

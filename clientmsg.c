@@ -1,5 +1,6 @@
 /* clientmsg.c: see clientmsg.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "clientmsg.h"
 #include "ws.h"
@@ -15,6 +16,25 @@ clientmsg_id(struct str value)
 	    ws_utf8(&state, (const uint8_t *)in.p, in.len) == -1 || state != 0)	/* it came in a binary message */
 		return none;
 	return value;
+}
+
+void
+clientmsg_take(struct clientmsg_request *out, char *text, size_t len, const struct clientmsg_form *form, const struct clientmsg_server *server)
+{
+	struct clientmsg_parts *r = malloc(sizeof(*r));
+	struct str all = { text, len };
+
+	memset(out, 0, sizeof(*out));
+	out->why = "no memory";
+	if (r == NULL)
+		return;
+	r->fields.n = 0;
+	r->fields.split = r->fields.utf8 = 0;
+	if (msgfields_scan(r->value, form->names, form->n, 0, all, &out->why)) {
+		out->id = clientmsg_id(r->value[0]);
+		out->why = out->id.p == NULL ? form->no_id : form->compose(out, r, server);
+	}
+	free(r);
 }
 
 const char *

@@ -24,6 +24,25 @@ struct clientmsg_request {
 	const char *why;	/* what is wrong with it, a constant string */
 };
 
+enum { CLIENTMSG_MEMBERS_MAX = 6 };
+
+struct clientmsg_parts {	/* of a message, large: not for a stack */
+	struct str value[CLIENTMSG_MEMBERS_MAX];	/* the texts of a form's members; p NULL: there is none */
+	struct msgfields fields;
+	char method[MSGFIELDS_NAME + 1], target[HTTP_TARGET_MAX + 1];	/* the form's own */
+};
+
+struct clientmsg_form {		/* how a dialect writes requests */
+	const char *const *names;	/* of the members; the first is the id's */
+	size_t n;
+	const char *no_id;		/* what is wrong without one */
+	/* All else of the request: NULL, or what is wrong. */
+	const char *(*compose)(struct clientmsg_request *, struct clientmsg_parts *, const struct clientmsg_server *);
+};
+
+/* A request of that form; see decode below. */
+void clientmsg_take(struct clientmsg_request *, char *text, size_t len, const struct clientmsg_form *, const struct clientmsg_server *);
+
 /* Its head of fields that have been taken, once its body is known: NULL, or what is wrong. */
 const char *clientmsg_head(struct clientmsg_request *, struct msgfields *, struct str method, struct str target, const struct clientmsg_server *);
 

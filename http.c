@@ -50,8 +50,8 @@ http_is_text(unsigned char c)
 	return c == '\t' || (c >= ' ' && c != 0x7f);
 }
 
-static int
-is_token(struct str s)
+int
+http_is_token(struct str s)
 {
 	size_t i;
 
@@ -272,7 +272,7 @@ request_line(struct http_head *h, struct str line, enum kind kind, const char **
 	h->target.len = (size_t)(sp2 - sp - 1);
 	h->host.p = NULL;
 	h->host.len = 0;
-	if (!is_token(h->method))
+	if (!http_is_token(h->method))
 		return bad(why, 400, "method is not a token");
 	if ((rc = version(h, sp2 + 1, why)) < 0)
 		return rc;
@@ -313,7 +313,7 @@ field_line(struct http_head *h, struct str line, const char **why)
 		return bad(why, 400, "field line without a colon");
 	f->name.p = line.p;
 	f->name.len = (size_t)(colon - line.p);
-	if (!is_token(f->name))
+	if (!http_is_token(f->name))
 		return bad(why, 400, "field name is not a token");
 	f->value = trim(colon + 1, line.len - f->name.len - 1);
 	return 0;
@@ -494,7 +494,7 @@ transfer_encoding(const struct http_head *h, const char **why)
 	if (h->has_length)
 		return bad(why, 400, "Transfer-Encoding and Content-Length");
 	while (http_list_next(h, "Transfer-Encoding", &at, &tok)) {
-		if (!is_token(tok))
+		if (!http_is_token(tok))
 			return bad(why, 400, "malformed Transfer-Encoding");
 		if (chunked > 0)
 			return bad(why, 400, "chunked is not the last transfer coding");

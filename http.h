@@ -103,7 +103,8 @@ int http_proxy_parse(struct http_head *h, const char *buf, size_t len, const cha
 int http_res_parse(struct http_head *h, const char *buf, size_t len, int is_head,
     const char **why);
 
-/* 1 for a byte of a token (RFC 9110 section 5.6.2), of a field value (5.5). */
+/* 1 for a token (RFC 9110 section 5.6.2), for a byte of one, of a field value (5.5). */
+int http_is_token(struct str s);
 int http_is_tchar(unsigned char c);
 int http_is_text(unsigned char c);
 

@@ -107,6 +107,12 @@ msgfields_inside(struct str value, struct str *out)
 	return 1;
 }
 
+int
+msgfields_null(struct str value)
+{
+	return value.p == NULL || (value.len == 4 && memcmp(value.p, "null", 4) == 0);
+}
+
 long
 msgfields_string(struct str s, char *out, size_t cap)
 {
@@ -145,17 +151,6 @@ msgfields_scan(struct str *value, const char *const *known, size_t n, int fold, 
 	return rc == 0 && jsonscan_at_end(&walk);
 }
 
-static int
-is_token(struct str s)
-{
-	size_t i;
-
-	for (i = 0; i < s.len; i++)
-		if (!http_is_tchar((unsigned char)s.p[i]))
-			return 0;
-	return s.len > 0 && s.len <= MSGFIELDS_NAME;
-}
-
 int
 msgfields_take(struct msgfields *f, struct str object)
 {
@@ -171,7 +166,7 @@ msgfields_take(struct msgfields *f, struct str object)
 	while ((rc = jsonscan_next(&walk, &name, &value)) == 1) {
 		n = jsonscan_latin1(name, (char *)(uintptr_t)name.p, name.len);
 		name.len = n > 0 ? (size_t)n : 0;
-		if (!is_token(name))
+		if (!http_is_token(name) || name.len > MSGFIELDS_NAME)
 			return -1;
 		for (i = 0; i < f->n && (f->field[i].name.len != name.len ||
 		    memcmp(f->field[i].name.p, name.p, name.len) != 0); i++)

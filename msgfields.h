@@ -42,6 +42,9 @@ struct msgfields {		/* large: not for a stack */
  */
 int msgfields_scan(struct str *value, const char *const *name, size_t n, int fold, struct str text, const char **why);
 
+/* 1: there is no such member, or it is null. */
+int msgfields_null(struct str value);
+
 /* A JSON string's inside. 0: it is none. */
 int msgfields_inside(struct str value, struct str *out);
 

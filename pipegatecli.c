@@ -14,12 +14,6 @@ enum { ID, PATH, QUERY, METHOD, HEADERS, BODY, MEMBERS };
 
 static const char *const names[MEMBERS] = { "correlation_id", "url_path", "url_query", "method", "headers", "body" };
 
-struct request {		/* large: not for a stack */
-	struct str value[MEMBERS];
-	struct msgfields fields;
-	char method[MSGFIELDS_NAME + 1], target[HTTP_TARGET_MAX + 1];
-};
-
 /* A JSON string as UTF-8, where it stands. 0: it is none. */
 static int
 take_text(struct str value, struct str *out)
@@ -152,7 +146,7 @@ put_target(struct buf *b, struct str path, struct str query)
 
 /* NULL, or what is wrong. */
 static const char *
-compose(struct clientmsg_request *out, struct request *r, const struct clientmsg_server *server)
+compose(struct clientmsg_request *out, struct clientmsg_parts *r, const struct clientmsg_server *server)
 {
 	struct str path, query, headers, in, method = { r->method, 0 }, target = { r->target, 0 };
 	long n = msgfields_string(r->value[METHOD], r->method, sizeof(r->method));
@@ -177,20 +171,9 @@ compose(struct clientmsg_request *out, struct request *r, const struct clientmsg
 void
 pipegate_take_request(struct clientmsg_request *out, char *text, size_t len, const struct clientmsg_server *server)
 {
-	struct request *r = malloc(sizeof(*r));
-	struct str all = { text, len };
+	static const struct clientmsg_form form = { names, MEMBERS, "no correlation_id", compose };
 
-	memset(out, 0, sizeof(*out));
-	out->why = "no memory";
-	if (r == NULL)
-		return;
-	r->fields.n = 0;
-	r->fields.split = r->fields.utf8 = 0;
-	if (msgfields_scan(r->value, names, MEMBERS, 0, all, &out->why)) {
-		out->id = clientmsg_id(r->value[ID]);
-		out->why = out->id.p == NULL ? "no correlation_id" : compose(out, r, server);
-	}
-	free(r);
+	clientmsg_take(out, text, len, &form, server);
 }
 
 /* Answers. */

@@ -109,17 +109,6 @@ is_frame(struct str name)
 }
 
 static int
-name_is_token(struct str name)
-{
-	size_t i;
-
-	for (i = 0; i < name.len; i++)
-		if (!http_is_tchar((unsigned char)name.p[i]))
-			return 0;
-	return name.len > 0;
-}
-
-static int
 value_is_sound(const char *p, size_t len)
 {
 	size_t i;
@@ -180,7 +169,7 @@ take_headers(struct vtunnel_msg *m, const struct json *j, size_t obj, const char
 		if ((n = json_unescape(j, i, name, sizeof(name))) == -1)
 			return -1;
 		s.len = (size_t)n;
-		if (!name_is_token(s) || is_frame(s)) {
+		if (!http_is_token(s) || is_frame(s)) {
 			*why = "a header of this name cannot be set";
 			return -1;
 		}

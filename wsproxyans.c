@@ -20,15 +20,9 @@ enum { TYPE, ID, CONN, STATUS, HEADERS, BODY, ENCODING, MEMBERS };
 static const char *const names[MEMBERS] = { "type", "id", "connId", "status", "headers", "body", "bodyEncoding" };
 
 static int
-is_null(struct str s)
-{
-	return s.p == NULL || (s.len == 4 && memcmp(s.p, "null", 4) == 0);
-}
-
-static int
 is_string(struct str s)
 {
-	return is_null(s) || *s.p == '"';
+	return msgfields_null(s) || *s.p == '"';
 }
 
 /* A number without fraction or exponent. */
@@ -37,7 +31,7 @@ is_int(struct str s)
 {
 	size_t i;
 
-	for (i = 0; !is_null(s) && i < s.len; i++)
+	for (i = 0; !msgfields_null(s) && i < s.len; i++)
 		if ((s.p[i] < '0' || s.p[i] > '9') && (i > 0 || s.p[i] != '-'))
 			return 0;
 	return 1;
@@ -50,7 +44,7 @@ is_fields(struct str s)
 	struct jsonscan walk;
 	struct str name, value;
 
-	if (is_null(s))
+	if (msgfields_null(s))
 		return 1;
 	if (jsonscan_begin(&walk, s, '{') == -1)
 		return 0;
@@ -128,17 +122,6 @@ is_dropped(struct str name)
 	return 0;
 }
 
-static int
-is_name(struct str s)
-{
-	size_t i;
-
-	for (i = 0; i < s.len; i++)
-		if (!http_is_tchar((unsigned char)s.p[i]))
-			return 0;
-	return s.len > 0 && s.len <= NAME_MAX_LEN;
-}
-
 /* Is it a value that goes on? U+2028 and U+2029 end lines where some would not think of it. */
 static int
 is_value(struct msgfields *f, struct str value)
@@ -180,17 +163,17 @@ take_fields(struct msgfields *f, struct str headers, int *chunked)
 	f->n = 0;
 	f->split = 0;
 	f->utf8 = 1;
-	if (is_null(headers) || jsonscan_begin(&walk, headers, '{') == -1)
+	if (msgfields_null(headers) || jsonscan_begin(&walk, headers, '{') == -1)
 		return;
 	while (jsonscan_next(&walk, &name, &value) == 1) {
 		if ((n = jsonscan_latin1(name, (char *)(uintptr_t)name.p, name.len)) == -1)
 			continue;
 		name.len = (size_t)n;
-		if (is_null(value))
+		if (msgfields_null(value))
 			value = empty;
 		if (http_is(name, "Transfer-Encoding"))
 			*chunked = 1;
-		if (!is_name(name) || is_dropped(name) || !is_value(f, value) || ((i = find(f, name)) == f->n && i == FIELDS_MAX))
+		if (!http_is_token(name) || name.len > NAME_MAX_LEN || is_dropped(name) || !is_value(f, value) || ((i = find(f, name)) == f->n && i == FIELDS_MAX))
 			continue;
 		f->n += i == f->n;
 		f->field[i].name = name;
@@ -209,7 +192,7 @@ take_body(const struct wsproxy_control *c, struct str *out)
 
 	out->p = c->body.p;
 	out->len = 0;
-	if (!is_null(c->encoding) && msgfields_string(c->encoding, encoding, sizeof(encoding)) == -1)
+	if (!msgfields_null(c->encoding) && msgfields_string(c->encoding, encoding, sizeof(encoding)) == -1)
 		memcpy(encoding, "?", 2);
 	if (encoding[0] != '\0' && strcmp(encoding, "base64") != 0)
 		return "invalid body encoding from tunnel";
@@ -264,7 +247,7 @@ take_status(struct str s)
 {
 	char text[4];
 
-	if (is_null(s) || s.len != 3 || s.p[0] == '-')
+	if (msgfields_null(s) || s.len != 3 || s.p[0] == '-')
 		return -1;
 	memcpy(text, s.p, 3);
 	text[3] = '\0';
