@@ -28,12 +28,26 @@ die(int code, const char *fmt, ...)
 
 /* Options. */
 
+/* An address of a list of listeners; form: how it is to be written. */
+static const char *
+add_address(char (*list)[NET_HOST_MAX + 8], int *n, const char *v, const char *form)
+{
+	char host[NET_HOST_MAX], port[6];
+
+	if (net_split(v, host, port) == -1)
+		return form;
+	if (*n == LISTEN_TEXTS)
+		return "is one listener too many";
+	return opt_copy(list[(*n)++], sizeof(*list), v);
+}
+
 static const char *
 set_listen(void *arg, const char *v)
 {
 	struct conf *c = arg;
-	char text[NET_HOST_MAX + 18], host[NET_HOST_MAX], port[6], *comma;
-	int tls = 0, proxy = 0;
+	char text[NET_HOST_MAX + 18], *comma;
+	int tls = 0, proxy = 0, n = c->nlisten;
+	const char *wrong;
 
 	if (opt_copy(text, sizeof(text), v) != NULL)
 		return "is too long";
@@ -45,26 +59,19 @@ set_listen(void *arg, const char *v)
 		else
 			break;
 	}
-	if (net_split(text, host, port) == -1)
-		return "is not [HOST:]PORT[,tls][,proxy]";
-	if (c->nlisten == LISTEN_TEXTS)
-		return "is one listener too many";
-	c->tls[c->nlisten] = tls;
-	c->proxy[c->nlisten] = proxy;
-	return opt_copy(c->listen[c->nlisten++], sizeof(c->listen[0]), text);
+	if ((wrong = add_address(c->listen, &c->nlisten, text, "is not [HOST:]PORT[,tls][,proxy]")) != NULL)
+		return wrong;
+	c->tls[n] = tls;
+	c->proxy[n] = proxy;
+	return NULL;
 }
 
 static const char *
 set_ssh_listen(void *arg, const char *v)
 {
 	struct conf *c = arg;
-	char host[NET_HOST_MAX], port[6];
 
-	if (net_split(v, host, port) == -1)
-		return "is not [HOST:]PORT";
-	if (c->ssh.nlisten == LISTEN_TEXTS)
-		return "is one listener too many";
-	return opt_copy(c->ssh.listen[c->ssh.nlisten++], sizeof(c->ssh.listen[0]), v);
+	return add_address(c->ssh.listen, &c->ssh.nlisten, v, "is not [HOST:]PORT");
 }
 
 /* A file of a list of at most max. */
@@ -235,13 +242,8 @@ static const char *
 set_proxy(void *arg, const char *v)
 {
 	struct conf *c = arg;
-	char host[NET_HOST_MAX], port[6];
 
-	if (net_split(v, host, port) == -1)
-		return "is not [HOST:]PORT";
-	if (c->nproxy_at == LISTEN_TEXTS)
-		return "is one listener too many";
-	return opt_copy(c->proxy_at[c->nproxy_at++], sizeof(c->proxy_at[0]), v);
+	return add_address(c->proxy_at, &c->nproxy_at, v, "is not [HOST:]PORT");
 }
 
 static const char *

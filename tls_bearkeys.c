@@ -29,7 +29,15 @@ copy(const unsigned char *p, size_t len)
 }
 
 static int
-load_chain(struct pair *p, const char *path, char why[TLS_WHY_MAX])
+refuse(char why[TLS_WHY_MAX], const char *path, const char *wrong)
+{
+	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);
+	return -1;
+}
+
+/* Hand each certificate of a file to take, which returns NULL or what is wrong. 0, or -1 and why. */
+static int
+each_certificate(const char *path, const char *(*take)(void *arg, const uint8_t *der, size_t len), void *arg, char why[TLS_WHY_MAX])
 {
 	char *text, label[PEM_LABEL_MAX];
 	const char *wrong = "no memory";
@@ -40,25 +48,38 @@ load_chain(struct pair *p, const char *path, char why[TLS_WHY_MAX])
 	if (tls_slurp(path, &text, &len, why) == -1)
 		return -1;
 	der = malloc(len + 1);
-	while (der != NULL && (rc = pem_next(text, len, &at, label, der, len, &n, &wrong)) == 1) {
-		if (strcmp(label, "CERTIFICATE") != 0)
-			continue;
-		wrong = "has too long a chain";
-		rc = -1;
-		if (p->nchain == TLS_CHAIN_MAX)
+	while (der != NULL && (rc = pem_next(text, len, &at, label, der, len, &n, &wrong)) == 1)
+		if (strcmp(label, "CERTIFICATE") == 0 && (wrong = take(arg, der, n)) != NULL) {
+			rc = -1;
 			break;
-		wrong = "no memory";
-		if ((p->chain[p->nchain].data = copy(der, n)) == NULL)
-			break;
-		p->chain[p->nchain++].data_len = n;
-	}
-	if (rc == 0 && p->nchain == 0)
-		wrong = "has no certificate";
+		}
 	give_back(text, der, len);
-	if (rc == 0 && p->nchain > 0 && x509_parse(&p->leaf, p->chain[0].data, p->chain[0].data_len, &wrong) == 0)
+	return rc == 0 ? 0 : refuse(why, path, wrong);
+}
+
+static const char *
+chain_add(void *arg, const uint8_t *der, size_t len)
+{
+	struct pair *p = arg;
+
+	if (p->nchain == TLS_CHAIN_MAX)
+		return "has too long a chain";
+	if ((p->chain[p->nchain].data = copy(der, len)) == NULL)
+		return "no memory";
+	p->chain[p->nchain++].data_len = len;
+	return NULL;
+}
+
+static int
+load_chain(struct pair *p, const char *path, char why[TLS_WHY_MAX])
+{
+	const char *wrong = "has no certificate";
+
+	if (each_certificate(path, chain_add, p, why) == -1)
+		return -1;
+	if (p->nchain > 0 && x509_parse(&p->leaf, p->chain[0].data, p->chain[0].data_len, &wrong) == 0)
 		return 0;
-	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);
-	return -1;
+	return refuse(why, path, wrong);
 }
 
 static int
@@ -88,10 +109,7 @@ load_key(struct pair *p, const char *path, char why[TLS_WHY_MAX])
 			break;
 	}
 	give_back(text, der, len);
-	if (found)
-		return 0;
-	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);
-	return -1;
+	return found ? 0 : refuse(why, path, wrong);
 }
 
 static int
@@ -240,10 +258,12 @@ dn_append(void *arg, const void *p, size_t len)
 	dn->len += len;
 }
 
-/* A certificate as trust anchor. 0: done, or it is of no use; -1: no memory. */
-static int
-anchor_add(struct tls_client *c, const uint8_t *der, size_t len)
+/* A certificate as trust anchor, if it is of use. */
+static const char *
+anchor_add(void *arg, const uint8_t *der, size_t len)
 {
+	static const char none[] = "no memory";
+	struct tls_client *c = arg;
 	br_x509_trust_anchor a, *grown;
 	br_x509_decoder_context dc;
 	struct dn dn = { NULL, 0, 0 };
@@ -255,7 +275,7 @@ anchor_add(struct tls_client *c, const uint8_t *der, size_t len)
 	br_x509_decoder_push(&dc, der, len);
 	if ((pk = br_x509_decoder_get_pkey(&dc)) == NULL || dn.p == NULL) {
 		free(dn.p);	/* of a kind that BearSSL does not know */
-		return dn.failed ? -1 : 0;
+		return dn.failed ? none : NULL;
 	}
 	a.dn.data = dn.p;
 	a.dn.len = dn.len;
@@ -274,33 +294,15 @@ anchor_add(struct tls_client *c, const uint8_t *der, size_t len)
 		c->anchor = grown;
 		c->anchor[c->nanchors++] = a;
 	}
-	return grown != NULL && ok && !dn.failed ? 0 : -1;	/* who gives up here ends */
+	return grown != NULL && ok && !dn.failed ? NULL : none;	/* who gives up here ends */
 }
 
 static int
 load_anchors(struct tls_client *c, const char *path, char why[TLS_WHY_MAX])
 {
-	char *text, label[PEM_LABEL_MAX];
-	const char *wrong = "no memory";
-	size_t len, at = 0, n;
-	uint8_t *der;
-	int rc = -1;
-
-	if (tls_slurp(path, &text, &len, why) == -1)
+	if (each_certificate(path, anchor_add, c, why) == -1)
 		return -1;
-	der = malloc(len + 1);
-	while (der != NULL && (rc = pem_next(text, len, &at, label, der, len, &n, &wrong)) == 1)
-		if (strcmp(label, "CERTIFICATE") == 0 && anchor_add(c, der, n) == -1) {
-			rc = -1;
-			break;
-		}
-	if (rc == 0 && c->nanchors == 0)
-		wrong = "has no CA certificate that BearSSL knows";
-	give_back(text, der, len);
-	if (rc == 0 && c->nanchors > 0)
-		return 0;
-	snprintf(why, TLS_WHY_MAX, "%.120s: %.70s", path, wrong);
-	return -1;
+	return c->nanchors > 0 ? 0 : refuse(why, path, "has no CA certificate that BearSSL knows");
 }
 
 struct tls_client *
