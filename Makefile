@@ -110,7 +110,7 @@ test/tunnel-clock: $(CLIENT) test/clock.o libtunnel.a
 test/tunneld-strict: $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a
 	$(LINK) -I. -DSANDBOX_ELSE=0x80000000U -o $@ $(DAEMON) sandbox_$(SANDBOX).c libtunnel.a $(LIBS)
 
-$(TESTS) test/wsecho $(SSHHELPERS_$(SSH)): libtunnel.a test/test.h test/linkrig.h test/sshpair.h test/sshrig.h test/sshtalk.h test/sshtest.h test/x509_certs.h $(HDR)
+$(TESTS) test/wsecho $(SSHHELPERS_$(SSH)): libtunnel.a test/test.h test/msgtest.h test/linkrig.h test/sshpair.h test/sshrig.h test/sshtalk.h test/sshtest.h test/x509_certs.h $(HDR)
 $(BENCHES): libtunnel.a bench/bench.h bench/hist.h $(HDR)
 
 # The README's two commands: they install what is missing, or say how.

@@ -3,11 +3,9 @@
 
 #include "../bifrostmsg.h"
 #include "../jsonscan.h"
-#include "test.h"
-
-#define LEN(a)	(sizeof(a) / sizeof((a)[0]))
-#define S(s)	s, sizeof(s) - 1
 #define ID	"05d2056a-f905-48ad-87ce-59158c2b480d"
+#include "msgtest.h"
+
 #define OTHER	"15d2056a-f905-48ad-87ce-59158c2b480d"
 #define ANSWER(more)	"{\"id\":\"" ID "\"" more "}"
 
@@ -144,12 +142,7 @@ test_growth(void)
 
 /* Answers. */
 
-static const struct {
-	const char *name, *text;
-	const char *head;	/* NULL: a 502 */
-	const char *body;
-	size_t len;
-} answers[] = {
+static const struct answer_row answers[] = {
 	{ "V5", ANSWER(",\"status\":201,\"headers\":{\"content-type\":\"application/json\",\"set-cookie\":[\"s=1; Path=/\",\"t=2\"],"
 	    "\"content-length\":\"12\"},\"body\":\"eyJvayI6dHJ1ZX0K\""),
 	    "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nset-cookie: s=1; Path=/\r\nset-cookie: t=2\r\n"
@@ -271,13 +264,6 @@ static const struct {
 };
 
 static int
-asked(void *arg, const char *id)
-{
-	return strcmp(id, ID) == 0 ? *(int *)arg : -1;
-}
-
-/* An answer in memory of exactly its size. -1: none, 0: bad, 1: as wanted, 2: not so. */
-static int
 decode(const char *in, size_t len, int is_head, const char *head, const char *body, size_t blen)
 {
 	struct bifrost_answer a;
@@ -285,10 +271,7 @@ decode(const char *in, size_t len, int is_head, const char *head, const char *bo
 	int rc = -1;
 
 	if (bifrost_decode(&a, text, len, asked, &is_head)) {
-		rc = a.head.p == NULL ? 0 : 2;
-		if (rc == 2 && head != NULL && a.head.len == strlen(head) && memcmp(a.head.p, head, a.head.len) == 0 &&
-		    a.body.len == blen && (blen == 0 || memcmp(a.body.p, body, blen) == 0))
-			rc = 1;
+		rc = compare(a.head, a.body, head, body, blen);
 		free(a.memory);
 	}
 	free(text);
@@ -298,25 +281,9 @@ decode(const char *in, size_t len, int is_head, const char *head, const char *bo
 static void
 test_answers(void)
 {
-	struct http_head h;
-	const char *why;
-	size_t i, n, len;
-	int want;
+	size_t i, n;
 
-	for (i = 0; i < LEN(answers); i++) {
-		len = strlen(answers[i].text);
-		want = answers[i].head == NULL ? 0 : *answers[i].head == '\0' ? -1 : 1;
-		check(decode(answers[i].text, len, 0, answers[i].head, answers[i].body, answers[i].len) == want,
-		    answers[i].name, len);
-		for (n = 0; n < len; n++)	/* cut short it is none, but for white space at the end */
-			check(decode(answers[i].text, n, 0, NULL, NULL, 0) == -1 || answers[i].text[n] == ' ' ||
-			    answers[i].text[n] == '\r' || answers[i].text[n] == '\n', answers[i].name, n);
-		memset(&h, 0, sizeof(h));
-		if (want == 1)
-			check(http_res_parse(&h, answers[i].head, strlen(answers[i].head), 0, &why) == (int)strlen(answers[i].head) &&
-			    (h.framing == HTTP_NO_BODY || (h.framing == HTTP_LENGTH && h.length == answers[i].len)),
-			    answers[i].name, len + 1);
-	}
+	check_answers(decode, answers, LEN(answers), " \r\n");
 	for (i = 0; i < LEN(junk); i++)
 		for (n = 0; n <= junk[i].len; n++)
 			check(decode(junk[i].text, n, 0, NULL, NULL, 0) == -1 || n == junk[i].len - 1, junk[i].text, n);

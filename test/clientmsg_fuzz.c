@@ -1,16 +1,12 @@
 /*
  * clientmsg_fuzz.c: the message dialects' requests, and a service's answers, from bytes nobody has checked. A request becomes a head
  * that a strict reader takes or refuses, never one with framing of its own; an answer, a message that is JSON.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/clientmsg_fuzz.c clientmsg.c bifrostmsg.c pipegatemsg.c \
- *       pipegateans.c pipegatecli.c msgfields.c jsonscan.c json.c http.c ws.c base64.c buf.c
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../bifrostmsg.h"
 #include "../jsonscan.h"
 #include "../pipegatemsg.h"
 #include "../ws.h"
+#include "fuzz.h"
 
 static const struct clientmsg_server server = { { "relay.test", "https", "/demo" }, 0, 1 << 20 };
 
@@ -72,22 +68,20 @@ answer(const struct clientmsg_dialect *d, const char *text, size_t len, int bare
 	free(out);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	const struct clientmsg_dialect *d;
-	char *copy;
+	char *text;
 
-	if (len == 0 || (copy = malloc(len)) == NULL)
+	if (len == 0)
 		return 0;
-	memcpy(copy, data + 1, len - 1);
+	text = copy(data + 1, len - 1);
 	d = data[0] & 2 ? &bifrost_client : &pipegate_client;
 	if (data[0] & 1)
-		answer(d, copy, len - 1, data[0] >> 2 & 1);
+		answer(d, text, len - 1, data[0] >> 2 & 1);
 	else
-		request(d, copy, len - 1);
-	free(copy);
+		request(d, text, len - 1);
+	free(text);
 	return 0;
 }

@@ -2,19 +2,11 @@
  * http_fuzz.c: heads and bodies from bytes nobody has checked. Whatever is
  * fed in pieces must come out as if fed at once, and what is passed on must
  * read as the same message to a strict reader behind us.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/http_fuzz.c \
- *       http.c httpbody.c rewrite.c buf.c
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../rewrite.h"
-
-#define CHECK(fact) do { if (!(fact)) abort(); } while (0)
+#include "fuzz.h"
 
 enum { OUT_MAX = 1 << 20, PROXIED = 2 };
-
-int LLVMFuzzerTestOneInput(const unsigned char *, size_t);
 
 static char sent[2][OUT_MAX], head[2 * HTTP_HEAD_MAX];
 
@@ -28,17 +20,6 @@ head_parse(struct http_head *h, const char *p, size_t len, int is_req)
 	    http_res_parse(h, p, len, 0, &why);
 	CHECK(rc >= 0 ? (size_t)rc <= len : why != NULL);
 	return rc;
-}
-
-static void *
-copy(const char *p, size_t len)
-{
-	char *c = malloc(len ? len : 1);
-
-	CHECK(c != NULL);
-	if (len > 0)
-		memcpy(c, p, len);
-	return c;
 }
 
 /* A rewritten request is one we would take ourselves, and as long. */

@@ -1,21 +1,13 @@
 /*
  * jwt_fuzz.c: tokens, PEM and JWK Sets from bytes nobody has checked. A token that
  * nobody signed must not pass, and one that we sign reads as it was written.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/jwt_fuzz.c jwt.c jwtkey.c \
- *       jwtsig_bearssl.c json.c base64.c sha256.c scope.c buf.c pem.c der.c x509.c cidr.c http.c -lbearssl
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../jwt.h"
 #include "../scope.h"
+#include "fuzz.h"
 #include "jwt_vectors.h"
 
-#define CHECK(fact) do { if (!(fact)) abort(); } while (0)
-
 enum { NODES = 512 };
-
-int LLVMFuzzerTestOneInput(const unsigned char *, size_t);
 
 static struct jwt jwt;
 static struct jwt_key key[8];

@@ -1,14 +1,10 @@
 /*
  * pipegate_fuzz.c: PipeGate's messages from bytes nobody has checked. An answer becomes a response head that a
  * strict reader takes, or none; a request, a message that is JSON.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/pipegate_fuzz.c pipegatemsg.c \
- *       pipegateans.c msgfields.c jsonscan.c json.c http.c base64.c buf.c
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../jsonscan.h"
 #include "../pipegatemsg.h"
+#include "fuzz.h"
 
 #define ID "3f2d4421-22bb-4d3d-bc0a-328ad6c72e12"
 
@@ -68,22 +64,18 @@ request(const char *text, size_t len)
 	free(out);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	char *copy = malloc(len > 0 ? len : 1);
+	char *text;
 
-	if (copy == NULL || len == 0) {
-		free(copy);
+	if (len == 0)
 		return 0;
-	}
-	memcpy(copy, data, len);
+	text = copy(data + 1, len - 1);
 	if (data[0] & 1)
-		answer(copy + 1, len - 1, data[0] >> 1 & 1);
+		answer(text, len - 1, data[0] >> 1 & 1);
 	else
-		request(copy + 1, len - 1);
-	free(copy);
+		request(text, len - 1);
+	free(text);
 	return 0;
 }

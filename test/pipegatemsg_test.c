@@ -2,11 +2,9 @@
 #include <errno.h>
 
 #include "../pipegatemsg.h"
-#include "test.h"
-
-#define LEN(a)	(sizeof(a) / sizeof((a)[0]))
-#define S(s)	s, sizeof(s) - 1
 #define ID	"3f2d4421-22bb-4d3d-bc0a-328ad6c72e12"
+#include "msgtest.h"
+
 #define SHORT	"3f2d442122bb4d3dbc0a328ad6c72e12"
 #define OTHER	"4f2d4421-22bb-4d3d-bc0a-328ad6c72e12"
 #define MAX	1048576
@@ -249,12 +247,7 @@ test_tokens(void)
 #define HEADERS(h)	ANSWER("{" h "}", "", "200")
 #define OK(fields, len)	"HTTP/1.1 200 OK\r\n" fields "Content-Length: " len "\r\n\r\n"
 
-static const struct {
-	const char *name, *text;
-	const char *head;	/* NULL: a 502; "": no answer */
-	const char *body;
-	size_t len;
-} answers[] = {
+static const struct answer_row answers[] = {
 	{ "V4", ANSWER("{\\\"content-type\\\":\\\"application/json\\\",\\\"set-cookie\\\":\\\"s=1\\\",\\\"Set-Cookie\\\":\\\"t=2\\\"}", "eyJvayI6dHJ1ZX0K", "201"),
 	    "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nset-cookie: s=1\r\nset-cookie: t=2\r\nContent-Length: 12\r\n\r\n", S("{\"ok\":true}\n") },
 	{ "V5, a status of digits", ANSWER("", "", "\"201\""), "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", S("") },
@@ -340,25 +333,14 @@ static const struct {
 };
 
 static int
-asked(void *arg, const char *id)
-{
-	return strcmp(id, ID) == 0 ? *(int *)arg : -1;
-}
-
-/* An answer in memory of exactly its size. -1: none, 0: bad, 1: as wanted, 2: not so. */
-static int
 decode(const char *in, size_t len, int is_head, const char *head, const char *body, size_t blen)
 {
 	struct pipegate_answer a;
 	char *text = exact(in, len);
 	int rc = -1;
 
-	if (pipegate_decode(&a, text, len, asked, &is_head)) {
-		rc = a.head.p == NULL ? 0 : 2;
-		if (rc == 2 && head != NULL && a.head.len == strlen(head) && memcmp(a.head.p, head, a.head.len) == 0 &&
-		    a.body.len == blen && (blen == 0 || memcmp(a.body.p, body, blen) == 0))
-			rc = 1;
-	}
+	if (pipegate_decode(&a, text, len, asked, &is_head))
+		rc = compare(a.head, a.body, head, body, blen);
 	check((rc > 0) == (a.why == NULL), "why", len);
 	free(a.memory);
 	free(text);
@@ -368,22 +350,7 @@ decode(const char *in, size_t len, int is_head, const char *head, const char *bo
 static void
 test_answers(void)
 {
-	struct http_head h;
-	const char *why;
-	size_t i, n, len;
-	int want;
-
-	for (i = 0; i < LEN(answers); i++) {
-		len = strlen(answers[i].text);
-		want = answers[i].head == NULL ? 0 : *answers[i].head == '\0' ? -1 : 1;
-		check(decode(answers[i].text, len, 0, answers[i].head, answers[i].body, answers[i].len) == want, answers[i].name, i);
-		for (n = 0; n < len; n++)	/* cut short it is none, but for white space at the end */
-			check(decode(answers[i].text, n, 0, NULL, NULL, 0) == -1 || strchr(" \r\nx", answers[i].text[n]) != NULL, answers[i].name, n);
-		memset(&h, 0, sizeof(h));
-		if (want == 1)
-			check(http_res_parse(&h, answers[i].head, strlen(answers[i].head), 0, &why) == (int)strlen(answers[i].head) &&
-			    (h.framing == HTTP_NO_BODY || (h.framing == HTTP_LENGTH && h.length == answers[i].len)), answers[i].name, i);
-	}
+	check_answers(decode, answers, LEN(answers), " \r\nx");
 	check(decode(S(ANSWER("{\\\"content-length\\\":\\\"77\\\",\\\"content-encoding\\\":\\\"gzip\\\"}", "", "200")), 1,
 	    OK("content-encoding: gzip\r\n", "77"), "", 0) == 1, "HEAD: its own length", 0);
 	check(decode(S(ANSWER("", "", "200")), 1, "HTTP/1.1 200 OK\r\n\r\n", "", 0) == 1, "HEAD: none", 0);

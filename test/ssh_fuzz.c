@@ -1,19 +1,11 @@
 /*
  * ssh_fuzz.c: packets and messages from bytes nobody has checked, before and after authentication, without the ciphers that would keep
  * them out. What is fed in pieces must come out as if fed at once; what is sent must be whole packets.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/ssh_fuzz.c ssh.c sshin.c sshout.c sshtrans.c sshauth.c sshkex.c sshkey.c \
- *       sshwire.c sshcrypt.c stream.c queue.c buf.c conn.c clock.c deadline.c sha256.c -lbearssl -lsodium
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../sshint.h"
-
-#define CHECK(fact) do { if (!(fact)) abort(); } while (0)
+#include "fuzz.h"
 
 enum { OUT = SSH_OUTPUT_MIN + 100 };
-
-int LLVMFuzzerTestOneInput(const unsigned char *, size_t);
 
 static struct sshkey key;
 static unsigned choices;		/* what users answer, a bit at a time */
@@ -41,17 +33,6 @@ conf_init(struct sshtrans_conf *c, int server)
 	c->keys[0] = &key;
 	c->user = "u";
 	c->random = no_random;
-}
-
-static void *
-copy(const uint8_t *p, size_t n)
-{
-	uint8_t *c = malloc(n ? n : 1);
-
-	CHECK(c != NULL);
-	if (n > 0)
-		memcpy(c, p, n);
-	return c;
 }
 
 /* The transport: the verdict, and the number of messages before it. */

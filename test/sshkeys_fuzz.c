@@ -1,18 +1,11 @@
 /*
  * sshkeys_fuzz.c: lines of authorized_keys, and host keys as files, from bytes nobody has checked. A key that is taken is one of ours with a sound
  * scope; a message is printable; a host key that is read can be written and read again.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/sshkeys_fuzz.c sshkeys.c sshpriv.c sshkey.c sshwire.c \
- *       sshcrypt.c scope.c base64.c pem.c buf.c sha256.c http.c -lsodium -lbearssl
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "../scope.h"
 #include "../sshkeys.h"
 #include "../sshpriv.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
+#include "fuzz.h"
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

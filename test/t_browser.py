@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 # pylint: disable=wrong-import-position
 from browser import Browser
 from client import client, free_port, wsproxyd
-from rig import HERE, SANITIZED, Caller, main, test
+from rig import HERE, SANITIZED, Caller, Plain, main, test
 from sshd import Sshd
 
 PAGE = os.path.join(os.path.dirname(HERE), "examples", "browser-ssh")
@@ -34,28 +34,6 @@ class Pages:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
-
-
-class Mail:
-    """What is no SSH server."""
-
-    def __init__(self, r):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-        r.keep(self)
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            with sock:
-                sock.sendall(b"220 mail.example.com\r\n")
-
-    def close(self):
-        self.listener.close()
 
 
 def page(r, d, url, token=""):
@@ -99,7 +77,7 @@ def good(r, b):
 
 @test
 def ssh_through_a_relay(r):
-    sshd, pages, other = Sshd(r), Pages(r), Mail(r)
+    sshd, pages, other = Sshd(r), Pages(r), r.keep(Plain(lambda conn: conn.send(b"220 mail.example.com\r\n")))     # no SSH server
     closed = socket.socket()
     closed.bind(("127.0.0.1", 0))       # and does not listen
     rules = [f"allow localhost:{sshd.port}", *(f"allow 127.0.0.1:{p}" for p in (sshd.port, other.port, closed.getsockname()[1]))]

@@ -22,8 +22,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from certs import Certs
+from client import refused
 from relaypeer import asked, dns
-from rig import BIN, ENV, PEER, PYTHON, ROOT, SANITIZED, WAIT, Caller, Plain, Proc, echo, main, serving, test
+from rig import BIN, ENV, PEER, PYTHON, ROOT, SANITIZED, WAIT, Caller, Plain, Proc, echo, in_parallel, main, serving, test
 # pylint: enable=wrong-import-position
 
 HERE = ("--proxy-pass", "allow 127.0.0.0/8", "--proxy-pass", "allow localhost")
@@ -142,31 +143,23 @@ def ends_pass(r):
     r.equal("comes back", c.over(), "fin")
 
 
+def whole(d, target, data):
+    """A whole connection to an echo."""
+    with Caller(d.proxy_port, f"CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n") as c:
+        c.exactly(len(ESTABLISHED))
+        sender = threading.Thread(target=lambda: (c.send(data), c.half_close()))
+        sender.start()
+        got = c.exactly(len(data))
+        sender.join(WAIT)
+        return got == data and c.over() == "fin"
+
+
 @test
 def many(r):
     d, t = proxyd(r, *HERE, "--access-log", "stderr"), plain(r)
     data = os.urandom(1 << 20)
-    bad = []
-
-    def one(i):
-        try:
-            with Caller(d.proxy_port, f"CONNECT localhost:{t.port} HTTP/1.1\r\nHost: x\r\n\r\n") as c:
-                c.exactly(len(ESTABLISHED))
-                sender = threading.Thread(target=lambda: (c.send(data[i:]), c.half_close()))
-                sender.start()
-                got = c.exactly(len(data) - i)
-                sender.join(WAIT)
-                if got != data[i:] or c.over() != "fin":
-                    bad.append(i)
-        except Exception as e:      # pylint: disable=broad-except
-            bad.append(repr(e))
-
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(MANY)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT * 3)
-    r.equal(f"{MANY} at once, each byte-exact", bad, [])
+    got = in_parallel([lambda i=i: whole(d, f"localhost:{t.port}", data[i:]) for i in range(MANY)], WAIT * 3)
+    r.equal(f"{MANY} at once, each byte-exact", [g for g in got if g is not True], [])
     r.until("and each in the access log", lambda: d.logged(r'^127\.0\.0\.1 - - \[.*\] "CONNECT localhost:\d+ HTTP/1\.1" 200 \d+ ') == MANY)
 
 
@@ -549,14 +542,6 @@ def drains(r):
     r.equal("and ends the daemon, when it ends", d.exit(), 0)
 
 
-def refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), WAIT).close()
-    except OSError:
-        return True
-    return False
-
-
 @test
 def several_listeners(r):
     d = proxyd(r, "--proxy", "127.0.0.2:0", *HERE)
@@ -862,26 +847,9 @@ def many_mapped(r):
         return
     d, t = mapped(r), plain(r)
     go(r, d, f"echo.test={t.target}")
-    data, bad = os.urandom(200000), []
-
-    def one(i):
-        try:
-            with Caller(d.proxy_port, "CONNECT echo.test HTTP/1.1\r\nHost: x\r\n\r\n") as c:
-                c.exactly(len(ESTABLISHED))
-                sender = threading.Thread(target=c.send, args=(data[i:],))
-                sender.start()
-                if c.exactly(len(data) - i) != data[i:]:
-                    bad.append(i)
-                sender.join(WAIT)
-        except Exception as e:      # pylint: disable=broad-except
-            bad.append(repr(e))
-
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(MANY)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT * 3)
-    r.equal(f"{MANY} at once through a client, each byte-exact", bad, [])
+    data = os.urandom(200000)
+    got = in_parallel([lambda i=i: whole(d, "echo.test", data[i:]) for i in range(MANY)], WAIT * 3)
+    r.equal(f"{MANY} at once through a client, each byte-exact", [g for g in got if g is not True], [])
 
 
 @test

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 # pylint: disable=wrong-import-position
 import websockets
 from certs import Certs, read, write
-from rig import BIN, ENV, HERE, PEER, PYTHON, ROOT, TLS, WAIT, Caller, main, test
+from rig import BIN, ENV, HERE, PEER, PYTHON, ROOT, TLS, WAIT, Caller, Clock, main, test
 # pylint: enable=wrong-import-position
 
 TEXT = "text/plain; charset=utf-8"
@@ -461,19 +461,6 @@ def exchanges(r):
             x.reset()
     go.set()
     r.until("who leaves is counted no more", lambda: r.ask(d, ask("/", "192.0.2.1")).status == 200)
-
-
-class Clock:
-    """The time of a test/tunneld-clock."""
-
-    def __init__(self, r):
-        self.path, self.now = write(f"{r.tmp}/clock", "0\n"), 0
-        self.env = {"TUNNEL_CLOCK": self.path}
-
-    def move(self, seconds):
-        self.now += int(seconds * 1000)
-        with open(self.path, "r+", encoding="ascii") as f:
-            f.write(f"{self.now}\n")
 
 
 @test

@@ -7,7 +7,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import cpu, parked
+from client import cpu, parked, refused
 from frames import FIN, RST, FrameClient
 from rig import Caller, Miss, READY, SANITIZED, WAIT, main, serving, test
 # pylint: enable=wrong-import-position
@@ -41,16 +41,6 @@ def streams(client):
 def until(client, n):
     """The client has seen n streams; no fewer in time is a Miss."""
     client.wait_line(client.lines, lambda _: streams(client) >= n, f"stream number {n}")
-
-
-def refused(port):
-    try:
-        Caller(port).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def logged(r, d, what, res):
@@ -741,7 +731,7 @@ def load(r):
     n.exit()
     r.until("it is lost", lambda: [t["lost"] for t in d2.status()] == [True])
     waiting = [r.caller(d2, GET) for _ in range(2)]
-    time.sleep(0.1)     # nothing tells that a request has queued
+    parked(d2)          # nothing else tells that a request has queued
     res = r.get(d2)
     r.check("--queue: 503 at once", res.status == 503 and res.get("Retry-After"), res)
     r.equal("those that wait get 503 when grace runs out", [c.response().status for c in waiting], [503, 503])
@@ -1144,7 +1134,7 @@ def sent_ahead(r):
             c.send(GET)
         elif when == "half":
             c.send(GET[:20])
-            time.sleep(0.1)
+            parked(d)
         f.answer(s, b"cd")
         r.equal(f"{when}: the answer", c.exactly(4), b"abcd")
         if when == "half":

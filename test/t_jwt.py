@@ -16,7 +16,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from certs import Certs, openssl, read, write
-from rig import BIN, ENV, PEER, PYTHON, ROOT, TLS, WAIT, main, test
+from rig import BIN, ENV, PEER, PYTHON, ROOT, TLS, WAIT, Clock, main, test
 # pylint: enable=wrong-import-position
 
 SECRET = "a secret of forty bytes, for tests alone"
@@ -151,20 +151,6 @@ class Server:
             self.http = None
             if self.gate:
                 self.gate.set()
-
-
-class Clock:
-    """The time of a test/tunneld-clock."""
-
-    def __init__(self, r):
-        self.path, self.now = f"{r.tmp}/clock", 0
-        write(self.path, "0\n")
-        self.env = {"TUNNEL_CLOCK": self.path}
-
-    def move(self, seconds):
-        self.now += int(seconds * 1000)
-        with open(self.path, "r+", encoding="ascii") as f:
-            f.write(f"{self.now}\n")
 
 
 def secret_file(r, secret=SECRET):

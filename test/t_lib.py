@@ -95,8 +95,8 @@ class Program(Client):
         self.rig.equal(f"{self.name}: exit", self.exit(wait=120), 0)
 
 
-def program(r, *args, env=None):
-    return Program(r, [build(r, f"{HERE}/libpeer.c"), *map(str, args)], env, "libpeer " + args[0])
+def program(r, name, *args, env=None):
+    return Program(r, [build(r, f"{HERE}/{name}.c"), *map(str, args)], env, f"{name} {args[0]}")
 
 
 @test
@@ -155,19 +155,19 @@ def only_the_header(r):
 def both(r):
     """A server and two clients in one process, called from several threads, three times over."""
     d = r.daemon()
-    program(r, "both", f"http://127.0.0.1:{d.port}", d.token, free_port(r)).facts(59)
+    program(r, "libpeer", "both", f"http://127.0.0.1:{d.port}", d.token, free_port(r)).facts(59)
 
 
 @test
 def ends(r):
     d = r.daemon()
-    program(r, "ends", f"http://127.0.0.1:{d.port}", d.token, free_port(r)).facts(20)
+    program(r, "libpeer", "ends", f"http://127.0.0.1:{d.port}", d.token, free_port(r)).facts(20)
 
 
 @test
 def small(r):
-    program(r, "options").facts(23)
-    program(r, "early").facts(5)
+    program(r, "libpeer", "options").facts(23)
+    program(r, "libserver", "early").facts(5)
 
 
 @test
@@ -175,7 +175,7 @@ def upgraded(r):
     """The opening handshake is the program's; tunnel is the client."""
     origin = r.origin()
     os.mkfifo(f"{r.tmp}/accept")
-    p = program(r, "upgraded", f"{r.tmp}/accept")
+    p = program(r, "libserver", "upgraded", f"{r.tmp}/accept")
     at = p.wait_line(p.lines, re.compile(r"^at (\S+)").search, "endpoint")[1]
     client(r, at, origin.target, "--name", "preview", token="sesame", ready=False)
     key = p.wait_line(p.lines, re.compile(r"^key (\S+)").search, "key")[1]
@@ -190,7 +190,7 @@ def keys(r):
     if os.environ.get("SSH") == "no":
         return
     s, port = r.keep(Plain(echo)), free_port(r)
-    p = program(r, "keys", "vt-pub-A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg", port, "api.internal")
+    p = program(r, "libserver", "keys", "vt-pub-A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg", port, "api.internal")
     at = p.wait_line(p.lines, re.compile(r"^at http(\S+)").search, "endpoint")[1]
     r.spawn(PYTHON, f"{PEER}/vtgo.py", "client", "ws" + at, "--key", "vt-priv-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
             "--kex", "curve25519-sha256", "--forward", f"{port}={s.target}", "--forward", f"api.internal={s.target}")
@@ -202,7 +202,7 @@ def relay(r):
     """Bytes for a pipe that nobody reads any more, with SIGPIPE as it is by default."""
     d = r.daemon("--relay", "any")
     s = r.keep(Plain(echo))
-    program(r, "relay", f"http://127.0.0.1:{d.port}", d.token, "127.0.0.1", s.port).facts(3)
+    program(r, "libpeer", "relay", f"http://127.0.0.1:{d.port}", d.token, "127.0.0.1", s.port).facts(3)
 
 
 @test

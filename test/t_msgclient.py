@@ -20,7 +20,7 @@ import jwt
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from client import Client, Relay, client, connect_proxy, free_port, hwm, run_tool
-from rig import BIN, PEER, PYTHON, SANITIZED, WAIT, Caller, main, serving, test
+from rig import BIN, PEER, PYTHON, SANITIZED, WAIT, Caller, Clock, main, serving, test
 
 SECRET = "vector-secret-0123456789abcdef-0123456789"
 BF = "bf_000102030405060708090a0b0c0d0e0f1011121314151617"
@@ -470,18 +470,6 @@ class Ghost(Relay):
     def die(self, i):
         self.frozen = False
         self.pairs[i][1].shutdown(socket.SHUT_RDWR)
-
-
-class Clock:
-    def __init__(self, r):
-        self.path, self.now = f"{r.tmp}/clock", 0
-        self.move(0)
-        self.env = {"TUNNEL_CLOCK": self.path}
-
-    def move(self, seconds):
-        self.now += int(seconds * 1000)
-        with open(self.path, "a+" if not os.path.exists(self.path) else "r+", encoding="ascii") as f:
-            f.write(f"{self.now}\n")
 
 
 @test

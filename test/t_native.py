@@ -14,7 +14,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
-from rig import PEER, ROOT, SANITIZED, main, test   # pylint: disable=wrong-import-position
+from client import parked   # pylint: disable=wrong-import-position
+from rig import PEER, ROOT, SANITIZED, Clock, main, test   # pylint: disable=wrong-import-position
 
 HOST = "Host: a.localhost\r\n"
 GET = f"GET / HTTP/1.1\r\n{HOST}\r\n".encode()
@@ -322,14 +323,14 @@ def grace(r):
     r.until("lost", lambda: [t["lost"] for t in d.status()] == [True])
     cs = [r.caller(d, GET) for _ in range(5)]
     cs.append(r.caller(d, f"POST / HTTP/1.1\r\n{HOST}Content-Length: 100000\r\n\r\n" + "x" * 100000))
-    time.sleep(0.3)     # nothing tells that they wait
+    parked(d)           # nothing else tells that they wait
     n = r.client(d, "a", "--instance", "0123456789abcdef")
     r.equal("those that waited are served after its return", [c.response().status for c in cs], [200] * 6)
     n.kill()
     n.exit()
     r.until("lost again", lambda: [t["lost"] for t in d.status()] == [True])
     c = r.caller(d, GET)
-    time.sleep(0.1)
+    parked(d)
     c.close()           # a waiting caller that leaves must not stay in the queue
     d2 = r.daemon("--grace", "0", name="none")
     n = r.client(d2, "a")
@@ -343,7 +344,7 @@ def grace(r):
     n.exit()
     r.until("lost once more", lambda: [t["lost"] for t in d3.status()] == [True])
     c = r.caller(d3, GET)
-    time.sleep(0.1)
+    parked(d3)
     d3.ended = True
     d3.kill(signal.SIGTERM)
     r.check("a caller that waits in grace does not outlast the drain", c.response().status in (503, 504, None))
@@ -605,24 +606,21 @@ def revoked(r):
 
 @test
 def expired(r):
-    clock = f"{r.tmp}/clock"
-    with open(clock, "w", encoding="ascii") as f:
-        f.write("0\n")
-    d = r.daemon(program="test/tunneld-clock", env={"TUNNEL_CLOCK": clock})
+    clock = Clock(r)
+    d = r.daemon(program="test/tunneld-clock", env=clock.env)
     forever = d.token
+    d.issue("--scope", "early", "--expires", "50m")
+    early = r.client(d, "early")
     d.issue("--scope", "a", "--expires", "1h")
     n = r.client(d, "a")
     m = r.client(d, "m", token=forever)
-
-    def move(ms):
-        with open(clock, "r+", encoding="ascii") as f:
-            f.write(f"{ms}\n")
-    move(3540000)
-    time.sleep(0.6)     # two rounds of the janitor
-    r.check("before its end the session stays", not n.seen(event="closed"))
+    clock.move(3540)
+    early.event(op="gone", code="expired")      # the janitor has been there
+    r.equal("before its end the session serves", r.get(d).status, 200)
+    r.check("and stays", not n.seen(event="closed"))
     n2 = r.client(d, "a")
     r.equal("and the token is good", n2.ready()["op"], "ready")
-    move(3600000)
+    clock.move(60)
     r.equal("gone expired", n2.event(op="gone", code="expired").get("code"), "expired")
     r.equal("close 1008", n2.closed()["code"], 1008)
     r.equal("an expired token: 401", r.ask(d, handshake(d)).status, 401)
@@ -645,7 +643,7 @@ def path_tunnels(r):
     n.exit()
     r.until("lost", lambda: [t["lost"] for t in d.status() if t["name"] == "p"] == [True])
     c = r.caller(d, "GET /p/late HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    time.sleep(0.1)
+    parked(d)
     r.client(d, "p", "--path")
     r.equal("in grace its path waits too", c.response().json().get("request_line"), "GET /late HTTP/1.1")
 

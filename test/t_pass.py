@@ -1,21 +1,19 @@
 """What passes through daemon and client, with real peers at both ends."""
 import hashlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Curl, Relay, client, direct, free_port, hwm, start_curl, ws_client, ws_server
+import bulk
+from bulk import GIB, blocks, rss
+from client import Curl, Relay, client, direct, free_port, start_curl, ws_client, ws_server
 from origin import BLOCK
-from rig import ENV, Caller, SANITIZED, WAIT, main, test
+from rig import Caller, SANITIZED, WAIT, main, test
 
-GIB = 64 << 20 if SANITIZED else 1 << 30
-RSS_KIB = 48 << 10
 SHORT = 3 if SANITIZED else 1       # seconds for what happens at once
 
 
@@ -29,13 +27,6 @@ def pair(r, *options, args=(), target=None, name="a", port=0):
 
 def status(d, name="a"):
     return [t for t in d.status() if t["name"] == name]
-
-
-def blocks(total):
-    digest = hashlib.sha256()
-    for _ in range(total // len(BLOCK)):
-        digest.update(BLOCK)
-    return digest.hexdigest()
 
 
 def took(function, *args, **more):
@@ -221,22 +212,11 @@ def hot_reload(r):
 
 # ---- bulk --------------------------------------------------------------------
 
-def rss(r, what, *procs):
-    if not SANITIZED:
-        for p in procs:
-            r.check(f"{what}: {os.path.basename(p.argv[0])}'s peak memory", hwm(p) < RSS_KIB, f"{hwm(p)} KiB")
-
-
 @test
 def download(r):
     d, _, c = pair(r)
-    with subprocess.Popen(["curl", "-sS", "-m", "100", "-H", "Host: a.localhost", f"http://127.0.0.1:{d.port}/bytes?n={GIB}"],
-                          env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as p:
-        total, same = 0, True
-        while data := p.stdout.read(len(BLOCK)):
-            total += len(data)
-            same = same and data == BLOCK[:len(data)]
-    r.equal("a large download, byte-exact", (p.returncode, total, same), (0, GIB, True))
+    got = bulk.download("-H", "Host: a.localhost", f"http://127.0.0.1:{d.port}/bytes?n={GIB}")
+    r.equal("a large download, byte-exact", got, (0, GIB, True))
     rss(r, "a large download", d, c)
     r.until("the bytes are counted", lambda: status(d)[0]["out"] >= GIB)
 
@@ -245,19 +225,8 @@ def download(r):
 def upload(r):
     d, _, c = pair(r)
     want = Later(blocks, GIB)
-    with subprocess.Popen(["curl", "-sS", "-m", "100", "-H", "Host: a.localhost", "-H", "Expect:", "-T", "-",
-                           f"http://127.0.0.1:{d.port}/upload"],
-                          env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
-        try:
-            for _ in range(GIB // len(BLOCK)):
-                p.stdin.write(BLOCK)
-            p.stdin.close()
-        except BrokenPipeError:
-            pass
-        got = p.stdout.read()
-    got = json.loads(got) if got.startswith(b"{") else {"answer": got}
-    r.equal("a large upload, byte-exact", (p.wait(), got.get("body_length"), got.get("body_sha256")),
-            (0, GIB, want.result()))
+    got = bulk.upload("-H", "Host: a.localhost", f"http://127.0.0.1:{d.port}/upload")
+    r.equal("a large upload, byte-exact", got, (0, GIB, want.result()))
     rss(r, "a large upload", d, c)
     with open(f"{r.tmp}/up", "wb") as f:
         f.write(BLOCK * 40)

@@ -19,7 +19,7 @@ import jwt
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 from client import Relay    # pylint: disable=wrong-import-position
-from rig import PEER, PYTHON, SANITIZED, WAIT, main, serving, test   # pylint: disable=wrong-import-position
+from rig import PEER, PYTHON, SANITIZED, WAIT, Clock, main, serving, test   # pylint: disable=wrong-import-position
 
 SECRET = "vector-secret-0123456789abcdef-0123456789"
 HEAD = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
@@ -623,15 +623,12 @@ def deaf(r):
 
 @test
 def expiry(r):
-    clock = f"{r.tmp}/clock"
-    with open(clock, "w", encoding="ascii") as f:
-        f.write("0\n")
+    clock = Clock(r)
     d = r.daemon("--grace", "60", "--pipegate-timeout", "2h", program="test/tunneld-clock",
-                 env={"TUNNELD_JWT_SECRET": SECRET, "TUNNEL_CLOCK": clock})
+                 env={"TUNNELD_JWT_SECRET": SECRET, **clock.env})
     p = start(r, d)
     c = waiting(r, d, p, "/demo/held", do("hold"))
-    with open(clock, "r+", encoding="ascii") as f:
-        f.write("3600000\n")
+    clock.move(3600)
     closed = p.event(event="closed")
     r.equal("1008", (closed["code"], closed["reason"]), (1008, "expired"))
     r.equal("its caller gets 502", c.response().status, 502)

@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, client, fake_daemon, free_port, ipv6, parked, run_tool
+from client import Client, client, fake_daemon, free_port, ipv6, parked, refused, run_tool
 from rig import BIN, ENV, SANITIZED, WAIT, Caller, Miss, Plain, echo, main, serving, test
 # pylint: enable=wrong-import-position
 
@@ -56,16 +56,6 @@ def echoes(port):
             return c.exactly(1) == b"x"
     except OSError:
         return False
-
-
-def refused(port, host="127.0.0.1"):
-    try:
-        socket.create_connection((host, port), WAIT).close()
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:    # it was being closed just then
-        pass
-    return False
 
 
 def running(d):
@@ -329,7 +319,8 @@ def both_sides(r):
     r.equal("which the service saw as such", s.noted(1), ("got", 200000, "fin"))
     c = call(r, cl.port, b"first\n")
     r.equal("the service ends first", (c.exactly(3), c.over()), (b"bye", "fin"))
-    time.sleep(0.1)             # a half-open connection stays
+    parked(d)
+    parked(cl)                  # a half-open connection stays
     c.send(b"z" * 100000)
     c.half_close()
     r.equal("the caller goes on, and ends", s.noted(2), ("after", 100000, "fin"))

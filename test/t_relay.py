@@ -3,13 +3,16 @@
 The daemon is tried with browsers of python3-websockets and frame by frame, the client with wsproxy's as peer/wsproxyd.py has it;
 both together with a real sshd.
 """
+import fcntl
 import hashlib
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -18,7 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 from certs import Certs, read, write
 from client import TUNNEL, ws_server, wsproxyd
 from relaypeer import ACCEPT, HALVES, Browser, Raw, asked, dns
-from rig import BIN, ENV, PEER, PYTHON, ROOT, SANITIZED, TLS, WAIT, Caller, Miss, Plain, echo, main, test
+from rig import BIN, ENV, PEER, PYTHON, ROOT, SANITIZED, TLS, WAIT, Miss, Plain, echo, main, test
 from sshd import Sshd
 # pylint: enable=wrong-import-position
 
@@ -656,6 +659,11 @@ def start(r, d, port, **more):
     return p
 
 
+def unread(pipe):
+    """Bytes in it, of which there is room for 65536 here."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
+
+
 class Killer:
     def __init__(self, p):
         self.p = p
@@ -707,7 +715,7 @@ def command_ends(r):
         pass
     r.equal("nobody reads", (p.wait(WAIT), p.stderr.read()), (0, b""))
     slow = start(r, d, service(r, lambda conn: conn.send(bytes(20 << 20))).port)
-    time.sleep(0.3)
+    r.until("what it has not read waits", lambda: unread(slow.stdout) >= 32768)
     r.equal("a slow reader gets all", len(slow.stdout.read()), 20 << 20)
     slow.stdin.close()
     r.equal("and its end", slow.wait(WAIT), 0)

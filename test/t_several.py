@@ -1,7 +1,6 @@
 """Several tunnels over one session, and what the client says to the person at the terminal: waiting, first failures, completions."""
 import base64
 import hashlib
-import json
 import os
 import pty
 import re

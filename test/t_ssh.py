@@ -12,18 +12,16 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from rig import BIN, ENV, ROOT, SANITIZED, WAIT, Miss, Proc, main, test
+from openssh import CIPHERS, PLACE, SLOW, echo_service, echoed, keygen, options, run, tool
+from rig import BIN, ENV, ROOT, SANITIZED, WAIT, Listener, Miss, Proc, main, test
 # pylint: enable=wrong-import-position
 
 PEER = f"{BIN}/test/sshpeer"
-SLOW = 240              # seconds for what moves many bytes
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
 SOME = (2 if SANITIZED else 8) << 20
 BULK = int(os.environ.get("TUNNEL_TEST_BYTES") or (8 if SANITIZED else 64) << 20)      # 1073741824 is the full number
 SHORT = int(os.environ.get("TUNNEL_TEST_CALLS") or (200 if SANITIZED else 2000))        # 10000 is the full number
 RUN_SSHD = "/run/sshd"
 ME = pwd.getpwuid(os.getuid()).pw_name
-PLACE = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 SSHD = """HostKey {base}.ed25519
 HostKey {base}.ecdsa
@@ -41,17 +39,6 @@ LogLevel VERBOSE
 """
 
 
-def tool(name):
-    return shutil.which(name, path=PLACE) or name
-
-
-def run(*argv, data=b"", wait=SLOW):
-    """Its status, output and errors."""
-    # pylint: disable=subprocess-run-check
-    done = subprocess.run(argv, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, timeout=wait)
-    return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace")
-
-
 def public(key):
     return run(PEER, "public", key, wait=WAIT)[1].decode().strip()
 
@@ -60,75 +47,13 @@ def secret(kind="ed25519"):
     return f"{kind}:{secrets.token_hex(32)}"
 
 
-def keygen(path, kind="ed25519"):
-    run(tool("ssh-keygen"), "-q", "-t", kind, "-N", "", "-f", path, wait=WAIT)
-    with open(path + ".pub", encoding="ascii") as f:
-        return " ".join(f.read().split()[:2])
-
-
-class Echo:
-    """A TCP service that sends everything back."""
-
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
-
-    @staticmethod
-    def serve(sock):
-        with sock:
-            try:
-                while data := sock.recv(65536):
-                    sock.sendall(data)
-                sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-
-    def close(self):
-        self.listener.close()
-
-
-def connect(where):
-    """To a port, or a unix socket."""
-    if isinstance(where, int):
-        return socket.create_connection(("127.0.0.1", where), WAIT)
-    s = socket.socket(socket.AF_UNIX)
-    s.connect(where)
-    return s
-
-
-def echoed(where, data):
-    """What comes back from there for data, its end behind it."""
-    with connect(where) as s:
-        s.settimeout(SLOW)
-
-        def send():
-            s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
-        sender = threading.Thread(target=send, daemon=True)
-        sender.start()
-        back = bytearray()
-        while piece := s.recv(65536):
-            back += piece
-        sender.join()
-        return bytes(back)
-
-
 class Server:
     """sshpeer as the server."""
 
     def __init__(self, r, *options, hosts=("ed25519",), user=True):
         keys = [secret(kind) for kind in hosts]
         self.base = f"{r.tmp}/{len(r.procs)}"
-        line = keygen(self.base + ".user")
+        line = keygen(self.base + ".user", "-t", "ed25519")
         self.p = r.spawn(PEER, "server", "127.0.0.1:0", *(f"host={k}" for k in keys),
                          *((f"allow={line}",) if user else ()), *options, kind=Proc)
         self.port = self.p.wait_line(self.p.lines, lambda l: re.match(r"listening .*:(\d+)$", l or ""), "port").group(1)
@@ -136,47 +61,37 @@ class Server:
             f.writelines(f"[127.0.0.1]:{self.port} {public(k)}\n" for k in keys)
 
     def options(self, *more):
-        return [tool("ssh"), "-F", "none", "-p", self.port, "-i", self.base + ".user", "-o", "IdentitiesOnly=yes",
-                "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.base}.known", "-o", "GlobalKnownHostsFile=none",
-                "-o", "StrictHostKeyChecking=yes", *more, "me@127.0.0.1"]
+        return [tool("ssh"), *options(self.port, self.base + ".user", self.base + ".known"), *more, "me@127.0.0.1"]
 
     def ssh(self, *command, more=(), **how):
         return run(*self.options(*more), *command, **how)
 
 
-class Sshd:
+class Sshd(Listener):
     """sshd, one process a connection, so that the port is the kernel's to give. keys: who may come in."""
 
     def __init__(self, r, *keys, more=""):
-        self.base = f"{r.tmp}/sshd"
-        self.hosts = [keygen(f"{self.base}.{kind}", kind) for kind in ("ed25519", "ecdsa")]
+        self.base, self.children = f"{r.tmp}/sshd", []
+        self.hosts = [keygen(f"{self.base}.{kind}", "-t", kind) for kind in ("ed25519", "ecdsa")]
         with open(self.base + ".authorized", "w", encoding="ascii") as f:
             f.writelines(public(k) + "\n" for k in keys)
         with open(self.base + ".conf", "w", encoding="ascii") as f:
             f.write(SSHD.format(base=self.base, more=more))
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.children = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        super().__init__()
 
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            with sock, open(self.base + ".log", "ab") as log:
-                # pylint: disable=consider-using-with
-                self.children.append(subprocess.Popen([tool("sshd"), "-i", "-e", "-f", self.base + ".conf"],
-                                                      stdin=sock, stdout=sock, stderr=log, env=ENV))
+    def take(self, sock):
+        with sock, open(self.base + ".log", "ab") as log:
+            # pylint: disable=consider-using-with
+            self.children.append(subprocess.Popen([tool("sshd"), "-i", "-e", "-f", self.base + ".conf"],
+                                                  stdin=sock, stdout=sock, stderr=log, env=ENV))
 
     def client(self, *what, host=None, wait=SLOW, data=b""):
         """sshpeer as the client."""
-        return run(PEER, "client", self.address, f"user={ME}", f"allow={host or self.hosts[0]}", *what,
+        return run(PEER, "client", self.target, f"user={ME}", f"allow={host or self.hosts[0]}", *what,
                    data=data, wait=wait)
 
     def close(self):
-        self.listener.close()
+        super().close()
         for child in self.children:
             if child.poll() is None:
                 child.terminate()
@@ -270,7 +185,7 @@ def server_refuses(r):
 @test
 def server_forwards(r):
     """Channels from either side, each a TCP connection: half-closed in turn, many at once, and while keys change."""
-    s, echo = Server(r, "rekey=1000000"), r.keep(Echo())
+    s, echo = Server(r, "rekey=1000000"), echo_service(r)
     local = f"{r.tmp}/local"
     client = r.spawn(*s.options("-N", "-L", f"{local}:127.0.0.1:{echo.port}", "-R", f"127.0.0.1:0:127.0.0.1:{echo.port}",
                                 "-o", "ExitOnForwardFailure=yes", "-v"), kind=Proc)
@@ -316,7 +231,7 @@ def refused(port):
 @test
 def server_sessions(r):
     """Sessions that share a connection, and a forward that is cancelled."""
-    s, echo = Server(r), r.keep(Echo())
+    s, echo = Server(r), echo_service(r)
     path = f"{r.tmp}/master"
     master = r.spawn(*s.options("-M", "-N", "-v", "-o", f"ControlPath={path}"), kind=Proc)
     r.until("the master is ready", lambda: os.path.exists(path))
@@ -387,7 +302,7 @@ def client_rekeys(r):
 @test
 def client_channels(r):
     """Many channels at once while keys change, and many short ones: no packet may come on one that is closed."""
-    key, echo = secret(), r.keep(Echo())
+    key, echo = secret(), echo_service(r)
     d = sshd(r, key)
     status, _, log = d.client(f"key={key}", "rekey=1000000", "many", "100", "127.0.0.1", str(echo.port), str(SOME >> 4))
     r.equal("100 at once, each byte-exact", (status, log.splitlines()), (0, ["ended closed"]))
@@ -410,7 +325,7 @@ def client_refused(r):
 
 def pair(r, *options):
     """Both ends ours, without a user's key, as keyless tunnels have it."""
-    echo = r.keep(Echo())
+    echo = echo_service(r)
     s = Server(r, "rekey=2000000", *options, hosts=("p256",), user=False)
     with open(s.base + ".known", encoding="ascii") as f:
         line = " ".join(f.read().split()[1:])

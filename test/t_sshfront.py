@@ -3,44 +3,30 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
+import openssh
 from client import free_port
-from rig import BIN, ENV, PYTHON, SANITIZED, WAIT, Caller, Daemon, Miss, Plain, Proc, echo, main, serving, test
+from openssh import CIPHERS, SLOW, echo_service, echoed, keygen, tool
+from rig import BIN, ENV, PYTHON, SANITIZED, WAIT, Caller, Clock, Daemon, Plain, Proc, in_parallel, main, serving, test
 # pylint: enable=wrong-import-position
 
-SLOW = 240              # seconds for what moves many bytes
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
 SOME = (1 if SANITIZED else 4) << 20
 BULK = int(os.environ.get("TUNNEL_TEST_BYTES") or (4 if SANITIZED else 32) << 20)      # 1073741824 is the full number
-PLACE = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 NAME = "a.tunnel.localhost"
 STRICT = "test/tunneld-strict" if os.path.exists(f"{BIN}/test/tunneld-strict") else "tunneld"
 
 
-def tool(name):
-    return shutil.which(name, path=PLACE) or name
-
-
 def run(*argv, wait=WAIT):
-    """Its status, output and errors."""
-    # pylint: disable=subprocess-run-check
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, timeout=wait)
-    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-
-
-def keygen(path, *more):
-    run(tool("ssh-keygen"), "-q", "-N", "", "-f", path, *more)
-    with open(path + ".pub", encoding="ascii") as f:
-        return " ".join(f.read().split()[:2])
+    """Its status, output and errors, as text."""
+    status, out, err = openssh.run(*argv, wait=wait)
+    return status, out.decode("utf-8", "replace"), err
 
 
 def write(path, *lines):
@@ -75,9 +61,8 @@ class Front:
         self.d.ended = True
 
     def argv(self, *options, user="a", key=None):
-        return [tool("ssh"), "-F", "none", "-p", self.port, "-i", key or self.key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-                "-o", f"UserKnownHostsFile={self.known}", "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes",
-                *options, "-o", "ExitOnForwardFailure=yes", *([f"{user}@127.0.0.1"] if user else [])]
+        return [tool("ssh"), *openssh.options(self.port, key or self.key, self.known), *options, "-o", "ExitOnForwardFailure=yes",
+                *([f"{user}@127.0.0.1"] if user else [])]
 
     def ssh(self, *options, **more):
         """In the background."""
@@ -137,72 +122,6 @@ def end(p):
 
 def local(service):
     return "localhost:" + service.target.rpartition(":")[2]
-
-
-def echoed(port, data, wait=SLOW):
-    """What comes back from there for data, its end behind it."""
-    with socket.create_connection(("127.0.0.1", port), wait) as s:
-        s.settimeout(wait)
-
-        def send():
-            s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
-        sender = threading.Thread(target=send, daemon=True)
-        sender.start()
-        back = bytearray()
-        while piece := s.recv(65536):
-            back += piece
-        sender.join()
-        return bytes(back)
-
-
-def at_once(jobs):
-    """Their results."""
-    got = [None] * len(jobs)
-
-    def one(i):
-        got[i] = jobs[i]()
-    threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(len(jobs))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(SLOW)
-    return got
-
-
-def echo_service(r):
-    return r.keep(PlainEcho())
-
-
-class PlainEcho:
-    """A TCP service that sends everything back."""
-
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.target = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
-
-    def serve(self, sock):
-        conn = Caller.__new__(Caller)
-        conn.sock, conn.buf, conn.ended = sock, b"", None
-        sock.settimeout(SLOW)
-        try:
-            echo(conn)
-        except (OSError, Miss):
-            pass
-        finally:
-            conn.close()
-
-    def close(self):
-        self.listener.close()
 
 
 def hello(r):
@@ -315,7 +234,7 @@ def rekeys(r):
     f.d.log(f"event=tunnel_open name=tcp:{port} ")
     count = 30 if SANITIZED else 100
     data = [secrets.token_bytes(SOME >> 5) for _ in range(count)]
-    back = at_once([lambda d=d: echoed(port, d) for d in data])
+    back = in_parallel([lambda d=d: echoed(port, d) for d in data])
     r.check(f"{count} at once, each byte-exact", back == data, [len(b or b"") for b in back])
     end(p)
     often = len([l for l in p.errs if l and "SSH2_MSG_NEWKEYS sent" in l])
@@ -743,9 +662,8 @@ def files(r):
 @test
 def strangers(r):
     """Garbage, silence, and who fails again and again."""
-    clock = f"{r.tmp}/clock"
-    write(clock, "0")
-    f = Front(r, "--handshakes", "3", "--login-failures", "2", program="test/tunneld-clock", env={"TUNNEL_CLOCK": clock})
+    clock = Clock(r)
+    f = Front(r, "--handshakes", "3", "--login-failures", "2", program="test/tunneld-clock", env=clock.env)
     for what, data in (("garbage", secrets.token_bytes(1000)), ("HTTP", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
                        ("garbage behind the identification", b"SSH-2.0-x\r\n" + b"\0" * 64), ("an old version", b"SSH-1.5-x\r\n")):
         with Caller(int(f.port), data) as c:
@@ -760,8 +678,7 @@ def strangers(r):
     with Caller(int(f.port)) as c:
         r.check("one more than may be under way", c.over() in ("fin", "reset"))
     f.d.log("event=refused dialect=ssh reason=.too many logins of this address are under way", start=mark)
-    with open(clock, "w", encoding="ascii") as t:
-        t.write("31000\n")
+    clock.move(31)
     for c in silent:
         while c.more():
             pass

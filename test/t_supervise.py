@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import free_port
+from client import free_port, read
 from rig import BIN, ENV, FOUND, PYTHON, SANITIZED, TLS, WAIT, Caller, Miss, main, serving, test
 # pylint: enable=wrong-import-position
 
@@ -27,14 +27,6 @@ ACCESS = re.compile(
     r'"(?P<referer>(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\["\\nrt]|\\x[0-9a-f]{2})*)" '
     r'"(?P<agent>(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\["\\nrt]|\\x[0-9a-f]{2})*)" '
     r'(?P<tunnel>[a-z0-9.-]+|-) (?P<ms>\d+) (?P<id>[!-~]+)')
-
-
-def read(path):
-    try:
-        with open(path, encoding="latin-1") as f:
-            return f.read()
-    except FileNotFoundError:
-        return ""
 
 
 def mode(path):

@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import Client, asleep, client, free_port, ipv6
+from client import Client, asleep, client, free_port, ipv6, read
 from rig import BIN, ENV, FOUND, PEER, PYTHON, SANITIZED, TLS, WAIT, Caller, Miss, main, serving, test
 # pylint: enable=wrong-import-position
 
@@ -476,14 +476,6 @@ def given_by_a_supervisor(r):
 
 
 # ---- in the background, and for a supervisor -----------------------------------
-
-def read(path):
-    try:
-        with open(path, encoding="latin-1") as f:
-            return f.read()
-    except FileNotFoundError:
-        return ""
-
 
 class Detached:
     """A daemon in the background, by its process id."""

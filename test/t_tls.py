@@ -16,15 +16,15 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
+import bulk
+from bulk import GIB, blocks, rss
 from certs import Certs, openssl, read, write
-from client import Curl, client, cpu, direct, free_port, hwm, run_tool, ws_client, ws_server
+from client import Curl, client, cpu, direct, free_port, preload, run_tool, ws_client, ws_server
 from origin import BLOCK
-from rig import BIN, ENV, PEER, ROOT, SANITIZED, TLS, WAIT, Caller, Miss, Proc, Service, main, serving, test, tests
+from rig import BIN, ENV, ROOT, SANITIZED, TLS, WAIT, Caller, Miss, Proc, Service, in_parallel, main, serving, test, tests
 from tlspeer import (ALERT, DATA, HANDSHAKE, Handshake, Records, TlsCaller, TlsService, Wire, alerts, careless, client_hello,
-                     extension, goodbye, in_parallel, nginx, record, s_client, s_server, serving_with, trusting)
+                     extension, goodbye, nginx, record, s_client, s_server, serving_with, trusting)
 
-GIB = 64 << 20 if SANITIZED else 1 << 30
-RSS_KIB = 48 << 10
 SHORT = 3 if SANITIZED else 1       # seconds for what happens at once
 TLS12 = ssl.TLSVersion.TLSv1_2
 SUITES = {"ECDHE-ECDSA-AES128-GCM-SHA256": 0xc02b, "ECDHE-ECDSA-AES256-GCM-SHA384": 0xc02c,
@@ -106,13 +106,6 @@ def lines(p):
     return [l for l in p.errs if l]
 
 
-def blocks(total):
-    digest = hashlib.sha256()
-    for _ in range(total // len(BLOCK)):
-        digest.update(BLOCK)
-    return digest.hexdigest()
-
-
 @test
 def stalled_server(r):
     """It takes its time, so it comes first."""
@@ -146,23 +139,12 @@ def reconnects(r):
         r.check("TLS is what was lost", not any("certificate" in l for l in lines(c)), c.errs)
 
 
-def rss(r, what, *procs):
-    if not SANITIZED:
-        for p in procs:
-            r.check(f"{what}: {os.path.basename(p.argv[0])}'s peak memory", hwm(p) < RSS_KIB, f"{hwm(p)} KiB")
-
-
 @test
 def download(r):
     d, o = daemon(r), r.origin()
     c = tunnel(r, d, o.target)
-    with subprocess.Popen(["curl", "-sS", "-m", "100", "--cacert", CA.cert, "--resolve", f"a.t.test:{d.tls}:127.0.0.1",
-                           f"https://a.t.test:{d.tls}/bytes?n={GIB}"], env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as p:
-        total, same = 0, True
-        while data := p.stdout.read(len(BLOCK)):
-            total += len(data)
-            same = same and data == BLOCK[:len(data)]
-    r.equal("a large download over https and wss, byte-exact", (p.returncode, total, same), (0, GIB, True))
+    got = bulk.download("--cacert", CA.cert, "--resolve", f"a.t.test:{d.tls}:127.0.0.1", f"https://a.t.test:{d.tls}/bytes?n={GIB}")
+    r.equal("a large download over https and wss, byte-exact", got, (0, GIB, True))
     rss(r, "a large download", d, c)
 
 
@@ -170,20 +152,8 @@ def download(r):
 def upload(r):
     d, o = daemon(r), r.origin()
     c = tunnel(r, d, o.target)
-    with subprocess.Popen(["curl", "-sS", "-m", "100", "--cacert", CA.cert, "--resolve", f"a.t.test:{d.tls}:127.0.0.1", "-H", "Expect:",
-                           "-T", "-", f"https://a.t.test:{d.tls}/upload"], env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
-        want = hashlib.sha256()
-        try:
-            for _ in range(GIB // len(BLOCK)):
-                p.stdin.write(BLOCK)
-                want.update(BLOCK)
-            p.stdin.close()
-        except BrokenPipeError:
-            pass
-        got = p.stdout.read()
-    got = json.loads(got) if got.startswith(b"{") else {"answer": got}
-    r.equal("a large upload over https and wss, byte-exact", (p.wait(), got.get("body_length"), got.get("body_sha256")),
-            (0, GIB, want.hexdigest()))
+    got = bulk.upload("--cacert", CA.cert, "--resolve", f"a.t.test:{d.tls}:127.0.0.1", f"https://a.t.test:{d.tls}/upload")
+    r.equal("a large upload over https and wss, byte-exact", got, (0, GIB, blocks(GIB)))
     rss(r, "a large upload", d, c)
 
 
@@ -1251,13 +1221,8 @@ def ask_for_names(r):
 
 def names(r):
     """The environment in which names under .test are this machine; None where that cannot be had."""
-    lib = f"{r.tmp}/names.so"
-    try:
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", lib, f"{PEER}/names.c", "-ldl"], check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        print("SKIP names under .test: no library for LD_PRELOAD can be made here", flush=True)
-        return None
-    return {"LD_PRELOAD": lib}
+    lib = preload(r, "names", "names under .test")
+    return {"LD_PRELOAD": lib} if lib else None
 
 
 def other_end(ctx, r):

@@ -15,26 +15,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pee
 # pylint: disable=wrong-import-position
 from certs import Certs
 from client import Client, free_port, run_tool
-from rig import BIN, PEER, PYTHON, SANITIZED, WAIT, Caller, Miss, Plain, echo, main, test
+from rig import BIN, PEER, PYTHON, SANITIZED, WAIT, Caller, Clock, Miss, Plain, echo, main, test
 from tlspeer import TlsService, serving_with
 # pylint: enable=wrong-import-position
 
 SHORT = int(os.environ.get("TUNNEL_TEST_CALLS") or (150 if SANITIZED else 1000))        # 10000 is the full number
 EACH = int(os.environ.get("TUNNEL_TEST_BYTES") or (20 if SANITIZED else 100) * 200000) // 100   # 1073741824 is the full number
-
-
-class Clock:
-    """The client's, which a test moves."""
-
-    def __init__(self, r):
-        self.path, self.now = f"{r.tmp}/clock", 0
-        self.move(0)
-        self.env = {"TUNNEL_CLOCK": self.path}
-
-    def move(self, seconds):
-        self.now += int(seconds * 1000)
-        with open(self.path, "a+" if not os.path.exists(self.path) else "r+", encoding="ascii") as f:
-            f.write(f"{self.now}\n")
 
 
 def keys(r):

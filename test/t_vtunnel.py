@@ -8,14 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 import vtgo
 import vtssh
-from client import free_port
-from rig import BIN, ENV, PEER, PYTHON, SANITIZED, WAIT, Caller, Daemon, Miss, Plain, Proc, echo, main, test
+from client import free_port, refused
+from rig import BIN, ENV, PEER, PYTHON, SANITIZED, WAIT, Caller, Clock, Daemon, Miss, Plain, Proc, echo, in_parallel, main, test
 # pylint: enable=wrong-import-position
 
 PRIV = "vt-priv-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -71,14 +70,6 @@ def echoes(port, data=b"hello"):
             return c.exactly(len(data)) == data
     except (OSError, Miss, ValueError):
         return False
-
-
-def refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), WAIT).close()
-    except OSError:
-        return True
-    return False
 
 
 class Raw(vtgo.Client):
@@ -530,7 +521,7 @@ def reconnects(r):
         mark, ended = p_mark(p), d.marks()
         p.kill(signal.SIGUSR2)
         d.log("event=session_end", start=ended)
-        results = in_parallel(20, lambda i: echoes(ports[i % 3], b"gap%d" % i))
+        results = in_parallel([lambda i=i: echoes(ports[i % 3], b"gap%d" % i) for i in range(20)])
         r.equal(f"callers in the gap {n}", results.count(True), 20)
         p.event(event="up", start=mark)
     for _ in range(10):
@@ -614,19 +605,6 @@ def map_taken_over(r):
     d.ended = True
 
 
-class Clock:
-    """The time of a test/tunneld-clock."""
-
-    def __init__(self, r):
-        self.path, self.now = write(f"{r.tmp}/clock", "0\n"), 0
-        self.env = {"TUNNEL_CLOCK": self.path}
-
-    def move(self, seconds):
-        self.now += int(seconds * 1000)
-        with open(self.path, "r+", encoding="ascii") as f:
-            f.write(f"{self.now}\n")
-
-
 @test
 def silence(r):
     """Pings go both ways; who is silent is cut off, before the login and after it."""
@@ -645,8 +623,9 @@ def silence(r):
     r.check("30 s are", mute.over().split()[0] in ("fin", "reset"))
     r.until("for both of them", lambda: d.logged("event=login_late") == 2)
     for _ in range(5):
+        mark = p_mark(good)
         clock.move(31)
-        time.sleep(0.6)         # a round of the daemon's
+        good.event(event="pinged", start=mark)
         r.check("who answers is there", echoes(port))   # behind its answer to a ping
     dumb.exit()
     d.log('event=session_end .*reason="no answer to ping"')
@@ -718,20 +697,6 @@ def not_logged_in(r):
 
 # ---- bytes -------------------------------------------------------------------------------
 
-def in_parallel(n, work):
-    results = [None] * n
-
-    def run(i):
-        results[i] = work(i)
-
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return results
-
-
 def transfer(port, size, seed):
     """Send and get back so many bytes; are they the same?"""
     sent, got, block = hashlib.sha256(), hashlib.sha256(), hashlib.sha256(b"%d" % seed).digest() * 2048
@@ -761,7 +726,7 @@ def parallel(r):
     service, port = echoer(r), free_port(r)
     p = go(r, d, f"{port}={service.target}", more=("--rekey-bytes", str(BULK // 8), "--quiet", "opened", "--quiet", "closed"))
     n = 20 if SANITIZED else 100
-    results = in_parallel(n, lambda i: transfer(port, BULK // n, i))
+    results = in_parallel([lambda i=i: transfer(port, BULK // n, i) for i in range(n)])
     r.equal("byte for byte", results.count(True), n)
     r.check("keys were renewed", len(p.seen(event="keys")) > 1, p.seen(event="keys"))
 
@@ -781,19 +746,19 @@ def short(r):
     service, port, other = r.keep(Plain(lambda c: c.send(b"0123456789"))), free_port(r), free_port(r)
     p = go(r, d, f"{port}={service.target}", f"{other}={echoer(r).target}", more=("--quiet", "opened", "--quiet", "closed"))
 
-    def some(_):
+    def some():
         ok = 0
         for _ in range(SHORT // 8):
             with Caller(port) as c:
                 ok += c.exactly(10) == b"0123456789"
         return ok
 
-    r.equal("all of them", sum(in_parallel(8, some)), SHORT // 8 * 8)
+    r.equal("all of them", sum(in_parallel([some] * 8)), SHORT // 8 * 8)
 
-    def visit(_):       # and the visitor leaves first, which looks like one who still waits
+    def visit():       # and the visitor leaves first, which looks like one who still waits
         return sum(echoes(other, b"x") for _ in range(SHORT // 8))
 
-    r.equal("and when the visitor ends it", sum(in_parallel(8, visit)), SHORT // 8 * 8)
+    r.equal("and when the visitor ends it", sum(in_parallel([visit] * 8)), SHORT // 8 * 8)
     r.check("one session", not p.seen(event="lost"))
     r.until("nothing is left", lambda: d.status()[0]["running"] == 0)
 

@@ -3,7 +3,6 @@
 peer/wsproxy.py has two clients that share no code with ours: one that speaks text, and one with the habits of the real
 browser client.  Wire is a client in the hands of the test itself, message by message.
 """
-import base64
 import hashlib
 import json
 import os
@@ -666,6 +665,16 @@ def early_data(r):
     conn = w.json(BINARY)["connId"]
     w.control({"type": "tcp_close", "connId": conn})
     r.equal("or closes it", (c.over(), w.json(BINARY)["type"]), ("fin", "tcp_close"))
+    for _ in range(10):     # nor does what was held slip out to who closes it
+        many = [call(r, w.port, b"early") for _ in range(20)]
+        ids = [w.json(BINARY)["connId"] for _ in many]
+        for conn in ids:
+            w.control({"type": "tcp_close", "connId": conn})
+        got = [w.binary() for _ in many]
+        r.equal("and hears no more of it", [g for g in got if b"tcp_close" not in g], [])
+        for c in many:
+            r.equal("nor does the visitor", c.over(), "fin")
+            c.close()
     w = Wire(r, d)
     call(r, w.port, b"early")
     r.equal("a text client gets it at once", (w.json()["type"], w.binary()[HEADER:]), ("tcp_open", b"early"))

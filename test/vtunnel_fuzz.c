@@ -1,13 +1,9 @@
 /*
  * vtunnel_fuzz.c: vtunnel's JSON and files of keys from bytes nobody has checked. The header fields of a listen can stand in a request; what
  * is written of a listen reads as the same.
- *   clang -fsanitize=fuzzer,address,undefined -D_DEFAULT_SOURCE -I. test/vtunnel_fuzz.c vtunnelmsg.c vtunnelkeys.c scope.c json.c http.c \
- *       base64.c sha256.c buf.c
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../vtunnelkeys.h"
+#include "fuzz.h"
 
 static void
 fields(const struct vtunnel_msg *m)
@@ -30,7 +26,7 @@ static void
 again(const struct vtunnel_msg *m)
 {
 	static char text[65536];
-	static struct vtunnel_msg copy;
+	static struct vtunnel_msg same;
 	const char *why;
 	struct buf b;
 
@@ -38,12 +34,10 @@ again(const struct vtunnel_msg *m)
 		return;
 	buf_init(&b, text, sizeof(text));
 	vtunnel_put(&b, m->port, m->local_addr, m->domain, m->headers);
-	if (b.full || vtunnel_parse(&copy, text, b.len, &why) == -1 || copy.port != m->port || strcmp(copy.local_addr, m->local_addr) != 0 ||
-	    strcmp(copy.domain, m->domain) != 0)
+	if (b.full || vtunnel_parse(&same, text, b.len, &why) == -1 || same.port != m->port || strcmp(same.local_addr, m->local_addr) != 0 ||
+	    strcmp(same.domain, m->domain) != 0)
 		abort();
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)

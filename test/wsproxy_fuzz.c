@@ -1,14 +1,10 @@
 /*
  * wsproxy_fuzz.c: wsproxy's messages from bytes nobody has checked. A response becomes a head that a strict reader
  * takes; a request, a message that is JSON; binary messages, no more than what they held.
- *   clang -fsanitize=fuzzer,address,undefined -I. test/wsproxy_fuzz.c wsproxymsg.c wsproxyans.c pieces.c \
- *       msgfields.c jsonscan.c http.c httpbody.c rewrite.c reverse.c base64.c ws.c buf.c cidr.c
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../jsonscan.h"
 #include "../pieces.h"
+#include "fuzz.h"
 
 #define ID "a1b2c3d4e5f6"
 
@@ -117,24 +113,20 @@ binary(const uint8_t *p, size_t len)
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	char *copy = malloc(len > 0 ? len : 1);
+	char *text;
 
-	if (copy == NULL || len == 0) {
-		free(copy);
+	if (len == 0)
 		return 0;
-	}
-	memcpy(copy, data, len);
+	text = copy(data + 1, len - 1);
 	if (data[0] % 3 == 0)
-		answer(copy + 1, len - 1, data[0] >> 4 & 1);
+		answer(text, len - 1, data[0] >> 4 & 1);
 	else if (data[0] % 3 == 1)
-		request(copy + 1, len - 1, data[0] >> 4 & 1);
+		request(text, len - 1, data[0] >> 4 & 1);
 	else
-		binary((uint8_t *)copy + 1, len - 1);
-	free(copy);
+		binary((uint8_t *)text, len - 1);
+	free(text);
 	return 0;
 }

@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
+import stopping
+
 LIMIT = 104857600
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -356,13 +358,8 @@ async def main():
     o = parser.parse_args()
     client = Client(o)
     running = asyncio.ensure_future(client.run())
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, client.hear)
-    stopping = asyncio.ensure_future(stopped.wait())
-    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
+    if await stopping.first(running):
         return running.result()
     await client.stop()
     return 0

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from rig import BIN, ENV, FOUND, Miss, PEER, PYTHON, WAIT, Peer, Proc
+from rig import BIN, ENV, FOUND, Answer, Listener, Miss, PEER, PYTHON, WAIT, Peer, Proc
 
 TUNNEL = f"{BIN}/tunnel"
 
@@ -78,7 +78,7 @@ def client(rig, d, target, *args, token=None, env=None, ready=True, program=TUNN
     return c
 
 
-class Curl:
+class Curl(Answer):
     """One run of curl through the daemon; what it got."""
 
     def __init__(self, d, path="/", *args, host="a.localhost", stdin=None, wait=WAIT):
@@ -100,18 +100,6 @@ class Curl:
                 break
         self.version, self.body = head.partition(b" ")[0].decode("latin-1"), out
         self.fields = [tuple(l.split(": ", 1)) for l in head.decode("latin-1").split("\r\n")[1:] if ": " in l]
-
-    def all(self, name):
-        return [v for n, v in self.fields if n.lower() == name.lower()]
-
-    def get(self, name):
-        return (self.all(name) or [None])[0]
-
-    def json(self):
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return {}
 
     def sent_fields(self, name):
         """What /echo says came under this name."""
@@ -186,6 +174,28 @@ def free_port(rig):
     return s.getsockname()[1]
 
 
+def refused(port, host="127.0.0.1"):
+    """Nobody listens there."""
+    try:
+        socket.create_connection((host, port), WAIT).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:     # it was being closed just then
+        pass
+    return False
+
+
+def preload(r, name, what):
+    """The library for LD_PRELOAD that peer/NAME.c is; None where none can be made, which costs the tests of what."""
+    lib = f"{r.tmp}/{name}.so"
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", lib, f"{PEER}/{name}.c", "-ldl"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        print(f"SKIP {what}: no library for LD_PRELOAD can be made here", flush=True)
+        return None
+    return lib
+
+
 def ipv6():
     """This machine has ::1."""
     try:
@@ -193,6 +203,15 @@ def ipv6():
     except OSError:
         return False
     return True
+
+
+def read(path):
+    """A file of a program's own, as far as there is one."""
+    try:
+        with open(path, encoding="latin-1") as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
 
 
 def alive(pid):
@@ -238,33 +257,26 @@ def parked(p, looks=4):
         quiet = quiet + 1 if asleep(p.p.pid) else 0
 
 
-class Relay:
+class Relay(Listener):
     """TCP in between, so that one connection of several can be cut."""
 
     def __init__(self, port):
         self.to, self.pairs, self.lock = port, [], threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self.accept, daemon=True).start()
+        super().__init__()
+        self.url = f"http://{self.target}"
 
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            self.admit()
-            try:
-                far = socket.create_connection(("127.0.0.1", self.to), WAIT)
-            except OSError:
-                near.close()
-                continue
-            far.settimeout(None)
-            with self.lock:
-                self.pairs.append((near, far))
-            for a, b in ((near, far), (far, near)):
-                threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+    def take(self, sock):
+        self.admit()
+        try:
+            far = socket.create_connection(("127.0.0.1", self.to), WAIT)
+        except OSError:
+            sock.close()
+            return
+        far.settimeout(None)
+        with self.lock:
+            self.pairs.append((sock, far))
+        for a, b in ((sock, far), (far, sock)):
+            threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
 
     def admit(self):
         """Somebody has come, and is not there yet."""
@@ -294,7 +306,7 @@ class Relay:
                 pass
 
     def close(self):
-        self.listener.close()
+        super().close()
         for i in range(len(self.pairs)):
             self.cut(i)
 

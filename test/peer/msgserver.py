@@ -12,7 +12,6 @@ import base64
 import binascii
 import json
 import re
-import signal
 import sys
 import uuid
 from http import HTTPStatus
@@ -21,6 +20,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import jwt
 import websockets
 from websockets.exceptions import ConnectionClosed
+
+import stopping
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 TEXT = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -369,9 +370,7 @@ async def main():
     parser.add_argument("--wait", type=float, default=60, help="for an answer")
     o = parser.parse_args()
     server = (PipeGate if o.dialect == "pipegate" else Bifrost)(o)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = stopping.asked()
     clients = await websockets.serve(server.serve, "127.0.0.1", o.port, process_request=server.process, create_protocol=Protocol,
                                      ping_interval=o.ping, ping_timeout=o.ping, **server.options)
     callers = await asyncio.start_server(server.public, "127.0.0.1", 0, limit=1 << 20)

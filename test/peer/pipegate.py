@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import re
-import signal
 import sys
 import uuid
 from urllib.parse import unquote
@@ -19,6 +18,8 @@ from urllib.parse import unquote
 import httpx
 import websockets
 from websockets.exceptions import ConnectionClosed
+
+import stopping
 
 KEYS = ["correlation_id", "url_path", "url_query", "method", "headers", "body"]
 METHODS = {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"}
@@ -247,13 +248,8 @@ async def main():
     parser.add_argument("--unit", type=int, default=1000, help="milliseconds of a second between attempts (1000)")
     o = parser.parse_args()
     client = Client(o)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     running = asyncio.ensure_future(client.run())
-    stopping = asyncio.ensure_future(stopped.wait())
-    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
+    if await stopping.first(running):
         running.result()
     if client.ws and client.ws.open:
         await client.ws.close()

@@ -2,14 +2,14 @@
 import asyncio
 import ssl
 import struct
-import subprocess
 import threading
 
 from websockets.exceptions import ConnectionClosed, InvalidStatusCode
 from websockets.legacy.client import connect
 
 from certs import read, write
-from rig import PEER, WAIT, Caller
+from client import preload
+from rig import WAIT, Caller
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -126,11 +126,7 @@ class Raw(Caller):
 
 def dns(r, lines, **env):
     """The environment in which names have these addresses; None where that cannot be had. The questions: asked(r)."""
-    lib = f"{r.tmp}/dns.so"
-    try:
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", lib, f"{PEER}/dns.c", "-ldl"], check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        print("SKIP names with chosen addresses: no library for LD_PRELOAD can be made here", flush=True)
+    if (lib := preload(r, "dns", "names with chosen addresses")) is None:
         return None
     write(f"{r.tmp}/names", "".join(l + "\n" for l in lines))
     write(f"{r.tmp}/names.asked", "")

@@ -246,10 +246,10 @@ class Daemon(Proc):
                 self.exit()
 
 
-class Response:
-    def __init__(self):
-        self.status, self.reason, self.fields, self.body = None, "", [], b""
-        self.interim, self.trailers, self.end, self.version = [], [], None, ""
+class Answer:
+    """What an answer's .fields and .body say."""
+
+    fields, body = (), b""
 
     def all(self, name):
         return [v for n, v in self.fields if n.lower() == name.lower()]
@@ -262,6 +262,12 @@ class Response:
             return json.loads(self.body)
         except ValueError:
             return {}
+
+
+class Response(Answer):
+    def __init__(self):
+        self.status, self.reason, self.fields, self.body = None, "", [], b""
+        self.interim, self.trailers, self.end, self.version = [], [], None, ""
 
     def __repr__(self):
         return f"<{self.status} {self.fields} {self.body[:200]!r} {self.end}>"
@@ -421,58 +427,11 @@ class Caller:
         return self.ended if not self.buf else f"{self.ended} after {self.buf[:300]!r}"
 
 
-class Service:
-    """A local service: handle(conn, request head) runs for each request; conn is a Caller's like."""
+class Listener:
+    """Takes connections at a port of the kernel's; serve(conn) runs for each, on a thread; conn is a Caller's like."""
 
-    def __init__(self, handle):
-        self.handle, self.heads, self.cond = handle, [], threading.Condition()
-        self.ends = []          # how connections ended that handle() waited on
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.target = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
-
-    def serve(self, sock):
-        conn = Caller.__new__(Caller)
-        conn.sock, conn.buf, conn.ended = sock, b"", None
-        sock.settimeout(WAIT)
-        try:
-            head = conn.until(b"\r\n\r\n").decode("latin-1")
-            with self.cond:
-                self.heads.append(head)
-                self.cond.notify_all()
-            self.handle(conn, head)
-        except (EOFError, OSError, Miss):
-            pass
-        finally:
-            conn.close()
-
-    def note(self, end):
-        with self.cond:
-            self.ends.append(end)
-            self.cond.notify_all()
-
-    def wait(self, judge, what):
-        with self.cond:
-            if not self.cond.wait_for(judge, WAIT):
-                raise Miss(f"the local service never saw {what}")
-
-    def close(self):
-        self.listener.close()
-
-
-class Plain:
-    """A local service without HTTP: handle(conn) runs for each connection; conn is a Caller's like."""
-
-    def __init__(self, handle):
-        self.handle, self.cond, self.ends = handle, threading.Condition(), []
+    def __init__(self, wait=WAIT):
+        self.limit, self.cond, self.ends = wait, threading.Condition(), []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
         self.target = f"127.0.0.1:{self.port}"
@@ -484,32 +443,70 @@ class Plain:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+            self.take(sock)
 
-    def serve(self, sock):
+    def take(self, sock):
+        threading.Thread(target=self.visited, args=(sock,), daemon=True).start()
+
+    def visited(self, sock):
         conn = Caller.__new__(Caller)
         conn.sock, conn.buf, conn.ended = sock, b"", None
-        sock.settimeout(WAIT)
+        sock.settimeout(self.limit)
         try:
-            self.handle(conn)
+            self.serve(conn)
         except (EOFError, OSError, Miss):
             pass
         finally:
             conn.close()
 
+    def serve(self, conn):
+        raise NotImplementedError
+
     def note(self, what):
+        """For a test: how a connection ended, say."""
         with self.cond:
             self.ends.append(what)
             self.cond.notify_all()
+
+    def close(self):
+        self.listener.close()
+
+
+class Service(Listener):
+    """A local service: handle(conn, request head) runs for each request."""
+
+    def __init__(self, handle):
+        self.handle, self.heads = handle, []
+        super().__init__()
+
+    def serve(self, conn):
+        head = conn.until(b"\r\n\r\n").decode("latin-1")
+        with self.cond:
+            self.heads.append(head)
+            self.cond.notify_all()
+        self.handle(conn, head)
+
+    def wait(self, judge, what):
+        with self.cond:
+            if not self.cond.wait_for(judge, WAIT):
+                raise Miss(f"the local service never saw {what}")
+
+
+class Plain(Listener):
+    """A local service without HTTP: handle(conn) runs for each connection."""
+
+    def __init__(self, handle, wait=WAIT):
+        self.handle = handle
+        super().__init__(wait)
+
+    def serve(self, conn):
+        self.handle(conn)
 
     def noted(self, n=1):
         with self.cond:
             if not self.cond.wait_for(lambda: len(self.ends) >= n, WAIT):
                 raise Miss(f"the service noted {self.ends}, not {n}")
             return self.ends[n - 1]
-
-    def close(self):
-        self.listener.close()
 
 
 def echo(conn):
@@ -523,6 +520,39 @@ def echo(conn):
 def serving(answer):
     """A handle() that reads nothing more and sends these bytes."""
     return lambda conn, head: conn.send(answer)
+
+
+class Clock:
+    """The time of a test/tunneld-clock or tunnel-clock that is started with .env; a test moves it."""
+
+    def __init__(self, rig):
+        self.now = 0
+        file, self.path = tempfile.mkstemp(prefix="clock.", dir=rig.tmp)
+        os.close(file)
+        self.env = {"TUNNEL_CLOCK": self.path}
+
+    def move(self, seconds):
+        """So far on, in place: the file stays open there."""
+        self.now += int(seconds * 1000)
+        with open(self.path, "r+", encoding="ascii") as f:
+            f.write(f"{self.now}\n")
+
+
+def in_parallel(calls, wait=None):
+    """Run them all at a time; what they returned, or the exceptions."""
+    got = [None] * len(calls)
+
+    def one(i):
+        try:
+            got[i] = calls[i]()
+        except Exception as e:      # pylint: disable=broad-except
+            got[i] = e
+    threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(len(calls))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(wait)
+    return got
 
 
 class Rig:

@@ -8,9 +8,9 @@ import pwd
 import shutil
 import subprocess
 
-from rig import ENV, ROOT, WAIT, Plain
+from openssh import keygen, tool
+from rig import ENV, ROOT, Plain
 
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 CONF = """HostKey {0}/host
 AuthorizedKeysFile {0}/user.pub
 PidFile none
@@ -36,13 +36,13 @@ class Sshd(Plain):
         os.mkdir(self.dir, 0o700)
         host = f"{self.dir}/host"
         for key in (host, self.key):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], timeout=WAIT, check=True)
+            keygen(key, "-t", "ed25519")
         shutil.copy(f"{self.key}.pub", self.dir)
         with open(f"{self.dir}/conf", "w", encoding="ascii") as f:
             f.write(CONF.format(self.dir))
         for path in (self.dir, *(f"{self.dir}/{name}" for name in os.listdir(self.dir))):
             os.chown(path, owner.pw_uid, owner.pw_gid)
-        self.argv = [shutil.which("sshd", path=PATH), "-i", "-f", f"{self.dir}/conf", "-E", f"{self.dir}/log"]
+        self.argv = [tool("sshd"), "-i", "-f", f"{self.dir}/conf", "-E", f"{self.dir}/log"]
         super().__init__(self.inetd)
         r.keep(self)
 

@@ -6,7 +6,6 @@ import socket
 import ssl
 import struct
 import subprocess
-import threading
 
 from client import free_port
 from rig import ENV, Caller, Miss, Proc, Service, WAIT
@@ -102,9 +101,8 @@ class TlsService(Service):
         self.ctx, self.shaken, self.alpn, self.left, self.names = ctx, [], [], [], {}
         ctx.sni_callback = lambda sock, name, _: self.names.__setitem__(sock.fileno(), name)
         super().__init__(handle)
-        self.port = int(self.target.rpartition(":")[2])
 
-    def serve(self, sock):
+    def visited(self, sock):
         sock.settimeout(WAIT)
         try:
             if not sock.recv(1, socket.MSG_PEEK):       # a client that only looked whether somebody listens
@@ -380,20 +378,3 @@ def alerts(data):
             found.append(data[6])
         data = data[5 + n:]
     return found
-
-
-def in_parallel(calls):
-    """Run them all at a time; what they returned, or the exceptions."""
-    got = [None] * len(calls)
-
-    def run(i):
-        try:
-            got[i] = calls[i]()
-        except Exception as e:      # pylint: disable=broad-except
-            got[i] = e
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(calls))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(WAIT * 3)
-    return got

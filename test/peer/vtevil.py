@@ -8,7 +8,7 @@ import os
 import threading
 import time
 
-from vtssh import Cur, Gone, Key, blob_of, decode_key, frame, string, u32
+from vtssh import Gone, Key, blob_of, decode_key, frame, string, u32
 
 # no-version: says nothing; garbage-version, endless-version: something else; no-kexinit, stop-kex: stops there; ignore-early: IGNORE before
 # NEWKEYS; low-order: a public value of zeros; bad-host-signature, wrong-host, bad-accept, refuse-auth: the server's; mute-rekey: never answers

@@ -43,7 +43,10 @@ class Role:
         return conf
 
     def on_request(self, _, name, __):
-        return (True, b"pong") if name == "ping" else (False, b"")
+        if name != "ping":
+            return False, b""
+        say("pinged")
+        return True, b"pong"
 
     def session(self, t, conf):
         """A connection that is authenticated, until its end."""
@@ -66,6 +69,16 @@ class Role:
         for t in ts:
             act(t)
 
+    def attend(self, t, work):
+        """work(), the whole of a connection, and how that ended."""
+        try:
+            work()
+        except (Gone, OSError) as e:
+            t.end("")
+            self.tell(e, t)
+        finally:
+            t.end("end")
+
     @staticmethod
     def tell(e, t):
         if isinstance(e, Violation):
@@ -76,6 +89,14 @@ class Role:
 def no_delay(sock):
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def read_head(sock):
+    """A head, its end, and what has come behind it; no end: it broke off, or is too long."""
+    data = b""
+    while b"\r\n\r\n" not in data and len(data) <= 65536 and (more := sock.recv(65536)):
+        data += more
+    return data.partition(b"\r\n\r\n")
 
 
 class Client(Role):
@@ -105,13 +126,9 @@ class Client(Role):
         fields = "".join(f"{name}: {value.strip()}\r\n" for name, _, value in (h.partition(":") for h in self.o.request_header))
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\nUser-Agent: Go-http-client/1.1\r\nConnection: Upgrade\r\n"
                      f"Sec-WebSocket-Key: {key.decode()}\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n{fields}\r\n".encode())
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = sock.recv(65536)
-            if not more or len(data) > 65536:
-                raise Gone(f"no answer to the upgrade but {data[:200]!r}")
-            data += more
-        head, _, rest = data.partition(b"\r\n\r\n")
+        head, whole, rest = read_head(sock)
+        if not whole:
+            raise Gone(f"no answer to the upgrade but {head[:200]!r}")
         status, *fields = head.decode("latin-1").split("\r\n")
         got = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
         accept = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
@@ -123,27 +140,25 @@ class Client(Role):
 
     def once(self):
         """One connection from the dial to its end; was it ever up?"""
-        t, up = None, False
         try:
             ws = self.dial()
-            say("connected")
-            key = Key(self.seed) if self.seed else None
-            conf = self.conf(key=key, offered=vtevil.offered(key, self.o) if key else b"")
-            t = Transport(ws, True, conf, say)
+        except (Gone, OSError) as e:
+            self.tell(e, None)
+            return False
+        say("connected")
+        key = Key(self.seed) if self.seed else None
+        conf, up = self.conf(key=key, offered=vtevil.offered(key, self.o) if key else b""), []
+        t = Transport(ws, True, conf, say)
+
+        def work():
             t.start()
             self.authenticate(t, conf)
             say("authenticated", version=t.versions[1].decode("latin-1"))
-            up = True
+            up.append(t)
             self.session(t, conf)
-        except (Gone, OSError) as e:
-            if t:
-                t.end("")
-            self.tell(e, t)
-        finally:
-            if t:
-                t.end("end")
-                t.ws.sock.close()
-        return up
+        self.attend(t, work)
+        ws.sock.close()
+        return bool(up)
 
     @staticmethod
     def ask(t, packet, *numbers):
@@ -294,41 +309,34 @@ class Server(Role):
             start(self.serve, no_delay(sock))
 
     def serve(self, sock):
-        t = None
         try:
             ws = self.upgrade(sock)
-            if not ws:
-                return
+        except (Gone, OSError) as e:
+            self.tell(e, None)
+            ws = None
+        if ws:
             conf = self.conf(public=self.blob)
             t = Transport(ws, False, conf, say)
-            if self.o.handshake > 0:
-                timer = threading.Timer(self.o.handshake, lambda: t.end("handshake took too long"))
-                timer.daemon = True
-                timer.start()
-            t.start()
-            self.authenticate(t)
-            if self.o.handshake > 0:
-                timer.cancel()
-            say("client", version=t.versions[1].decode("latin-1"), key=bool(self.blob))
-            self.session(t, conf)
-        except (Gone, OSError) as e:
-            if t:
-                t.end("")
-            self.tell(e, t)
-        finally:
-            if t:
-                t.end("end")
-            sock.close()
+            self.attend(t, lambda: self.admit(t, conf))
+        sock.close()
+
+    def admit(self, t, conf):
+        if self.o.handshake > 0:
+            timer = threading.Timer(self.o.handshake, lambda: t.end("handshake took too long"))
+            timer.daemon = True
+            timer.start()
+        t.start()
+        self.authenticate(t)
+        if self.o.handshake > 0:
+            timer.cancel()
+        say("client", version=t.versions[1].decode("latin-1"), key=bool(self.blob))
+        self.session(t, conf)
 
     def upgrade(self, sock):
         sock.settimeout(30)
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = sock.recv(65536)
-            if not more or len(data) > 65536:
-                return None
-            data += more
-        head, _, rest = data.partition(b"\r\n\r\n")
+        head, whole, rest = read_head(sock)
+        if not whole:
+            return None
         first, *lines_ = head.decode("latin-1").split("\r\n")
         method, path, _ = (first.split(" ") + ["", ""])[:3]
         lists = collections.defaultdict(list)

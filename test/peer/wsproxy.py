@@ -17,12 +17,13 @@ import hashlib
 import json
 import random
 import re
-import signal
 import sys
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 from websockets.legacy.client import connect
+
+import stopping
 
 LIMIT = 10485760        # bytes of a message to the server, and of a body
 PIECE = 4096            # bytes of a message from the real browser client
@@ -624,13 +625,8 @@ async def main(o):
         actor = Server(o)
     else:
         actor = TextClient(o) if o.kind == "text" else WasmClient(o)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     running = asyncio.ensure_future(actor.run())
-    stopping = asyncio.ensure_future(stopped.wait())
-    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
+    if await stopping.first(running):
         return running.result()
     await actor.stop()
     return 0

@@ -1,0 +1,143 @@
+/* libserver.c: a server of somebody else's that uses libtunnel as it is installed, and others' clients; see libpeer.h. */
+#include "libpeer.h"
+
+/* upgraded FILE: a WebSocket whose opening handshake is the program's; what belongs into the 101 comes in FILE. */
+static void
+upgraded(const char *file)
+{
+	struct party p = { "server", 0, 0, 0, NULL };
+	struct tunnel_server *s = new_server(&p);
+	struct tunnel_handover h;
+	char in[8192], accept_key[128], endpoint[64], answer[400], *key;
+	int fd, conn, i;
+	ssize_t n = 0, k;
+	FILE *f;
+
+	fd = listen_any(endpoint);
+	printf("at %s\n", endpoint);
+	fflush(stdout);
+	conn = accept(fd, NULL, NULL);
+	for (in[0] = '\0'; strstr(in, "\r\n\r\n") == NULL; in[n] = '\0')
+		if ((k = read(conn, in + n, sizeof(in) - 1 - (size_t)n)) > 0)
+			n += k;
+	key = strstr(in, "Sec-WebSocket-Key: ");
+	printf("key %.24s\n", key != NULL ? key + 19 : "?");
+	fflush(stdout);
+	if ((f = fopen(file, "r")) == NULL || fgets(accept_key, sizeof(accept_key), f) == NULL)
+		abort();
+	fclose(f);
+	accept_key[strcspn(accept_key, "\n")] = '\0';
+	n = snprintf(answer, sizeof(answer), "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+	    "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: tunnel.v1\r\n\r\n", accept_key);
+	send(conn, answer, (size_t)n, MSG_NOSIGNAL);
+	memset(&h, 0, sizeof(h));
+	h.websocket = 1;
+	h.who = "ann";
+	h.scope = "preview";
+	h.early = in;
+	h.nearly = (size_t)read(conn, in, 40);	/* of its first frame, and perhaps not all of that */
+	fact(tunnel_server_handle_fd(s, conn, &h) == 0, "a WebSocket is taken over", strerror(errno));
+	close(fd);
+	for (i = 0; i < WAIT_MS / 20 && (fd = tunnel_server_open(s, "preview")) == -1; i++)
+		nap();
+	fact(talk(fd, "GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "200 OK"), "its tunnel is called", strerror(errno));
+	close(fd);
+	fact(tunnel_server_open(s, "other") == -1, "and has no other name", "it has");
+
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	h.token = "wrong";
+	fact(tunnel_server_handle_fd(s, fd, &h) == -1 && errno == EACCES, "a wrong token", strerror(errno));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	h.token = h.who = NULL;
+	fact(tunnel_server_handle_fd(s, fd, &h) == -1 && errno == EINVAL, "nobody's WebSocket", strerror(errno));
+	tunnel_server_free(s);
+}
+
+/* A connection on which something has been read, by the program that wanted to know whose it is. */
+static void
+early(void)
+{
+	static const char head[] = "GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea";
+	struct party p = { "server", 0, 0, 0, NULL };
+	struct tunnel_server *s = new_server(&p);
+	struct tunnel_handover h;
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
+		abort();
+	memset(&h, 0, sizeof(h));
+	h.early = head;
+	h.nearly = sizeof(head) - 1;
+	fact(tunnel_server_handle_fd(s, fd[0], &h) == 0 && talk(fd[1], "", "ok\n"), "a request that was read before", strerror(errno));
+	fact(talk(fd[1], "lth HTTP/1.1\r\nHost: x\r\n\r\n", "ok\n"), "the next, of which a part was", strerror(errno));
+	tunnel_server_free(s);	/* with a connection that waits for its next request */
+	fact(read(fd[1], &p, 1) == 0, "the end closes connections", "it is open");
+	close(fd[1]);
+}
+
+/* keys KEY PORT DOMAIN: vtunnel's clients, of which one comes with a port and a domain, and another that says nothing. */
+static void
+with_keys(const char *key, int port, const char *domain)
+{
+	struct party p = { "server", 0, 0, 0, NULL };
+	char name[260] = "", want[32], host[300];
+	struct sockaddr_in in;
+	struct gate g;
+	int i, fd = -1, mute;
+
+	keys = "nonsense";
+	{
+		struct tunnel_server_options o;
+
+		memset(&o, 0, sizeof(o));
+		o.keys = keys;
+		fact(tunnel_server_new(&o, why, sizeof(why)) == NULL && why[0] != '\0', "keys that are none", why);
+	}
+	keys = key;
+	open_gate(&g, &p);
+	printf("at %s\n", g.endpoint);
+	fflush(stdout);
+	snprintf(want, sizeof(want), "tcp:%d", port);
+	for (i = 0; i < WAIT_MS / 20 && (fd = tunnel_server_open(g.s, want)) == -1; i++)
+		nap();
+	fact(talk(fd, "hello", "hello"), "a vtunnel client's port", strerror(errno));
+	close(fd);
+	snprintf(host, sizeof(host), "%s:443", domain);
+	for (i = 0; i < WAIT_MS / 20 && !tunnel_server_find(g.s, host, name, sizeof(name)); i++)
+		nap();
+	fact(strncmp(name, "tcp:", 4) == 0 && strcmp(name, want) != 0, "a domain leads to a port of its own", name);
+	fd = tunnel_server_open(g.s, name);
+	fact(talk(fd, "hello", "hello"), "which is called", strerror(errno));
+	close(fd);
+	snprintf(host, sizeof(host), "%s:444", domain);
+	fact(tunnel_server_find(g.s, host, name, sizeof(name)) == 0, "but not at another port", name);
+
+	mute = socket(AF_INET, SOCK_STREAM, 0);
+	memset(&in, 0, sizeof(in));
+	in.sin_family = AF_INET;
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	in.sin_port = htons((uint16_t)strtol(strrchr(g.endpoint, ':') + 1, NULL, 10));
+	fact(connect(mute, (struct sockaddr *)&in, sizeof(in)) == 0 && talk(mute, "GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+	    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", " 101 "),
+	    "one that does not log in", strerror(errno));
+	close_gate(&g);
+	close(mute);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+	struct process before;
+
+	begin(&before);
+	if (strcmp(what, "upgraded") == 0 && argc == 3)
+		upgraded(argv[2]);
+	else if (strcmp(what, "early") == 0)
+		early();
+	else if (strcmp(what, "keys") == 0 && argc == 5)
+		with_keys(argv[2], (int)strtol(argv[3], NULL, 10), argv[4]);
+	else
+		return 2;
+	return end(&before);
+}
