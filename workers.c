@@ -1,6 +1,7 @@
 /* workers.c: threads for connections and streams; see workers.h. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -58,11 +59,29 @@ begin(void *arg)
 	return s.fn(s.arg);
 }
 
+/*
+ * The process's signals are for the threads of the program: one that waits for them (sigwait, signalfd) must not find that another has
+ * been interrupted, or the process ended, because a thread of ours takes them. What a thread does to itself stays as it is.
+ */
+static void
+block_signals(sigset_t *before)
+{
+	static const int own[] = { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP };
+	sigset_t set;
+	size_t i;
+
+	sigfillset(&set);
+	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&set, own[i]);
+	pthread_sigmask(SIG_BLOCK, &set, before);
+}
+
 int
 thread_start(size_t stack, void *(*fn)(void *), void *arg)
 {
 	struct start *s = malloc(sizeof(*s));
 	pthread_attr_t attr;
+	sigset_t before;
 	pthread_t t;
 	int err;
 
@@ -74,7 +93,9 @@ thread_start(size_t stack, void *(*fn)(void *), void *arg)
 	if ((err = pthread_attr_init(&attr)) == 0) {
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 		pthread_attr_setstacksize(&attr, stack);
-		err = pthread_create(&t, &attr, begin, s);
+		block_signals(&before);
+		err = pthread_create(&t, &attr, begin, s);	/* which inherits that */
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
 		pthread_attr_destroy(&attr);
 	}
 	if (err != 0)

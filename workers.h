@@ -18,7 +18,7 @@ int workers_run(struct workers *, void (*fn)(void *), void *arg);
 /* The same, but if there is no thread, as soon as one has nothing else to do. -1: no memory. */
 int workers_run_patiently(struct workers *, void (*fn)(void *), void *arg);
 
-/* Start one detached thread with a stack of so many bytes; it has the log of who starts it. 0, or an error number. */
+/* Start one detached thread with a stack of so many bytes; it has the log of who starts it, and takes no signals. 0, or an error number. */
 int thread_start(size_t stack, void *(*fn)(void *), void *arg);
 
 /* No new jobs; wait until the running ones have ended, or ms have passed. 1 if all ended: then it is freed. */
