@@ -1,4 +1,5 @@
 /* client.c: the client as a library: options, start and end; see tunnel.h. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,8 +152,12 @@ tunnel_target(const char *target, char *host, size_t hostlen, char *port, size_t
 		snprintf(why, whylen, "'%.100s' %s", target, wrong);
 		return -1;
 	}
-	snprintf(host, hostlen, "%s", t.host);
-	snprintf(port, portlen, "%s", t.port);
+	if (strlen(t.host) >= hostlen || strlen(t.port) >= portlen) {
+		snprintf(why, whylen, "'%.100s' is too long", target);
+		return -1;
+	}
+	memcpy(host, t.host, strlen(t.host) + 1);
+	memcpy(port, t.port, strlen(t.port) + 1);
 	return t.port[0] != '\0';
 }
 
@@ -233,7 +238,7 @@ take_trust(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	memset(&trust, 0, sizeof(trust));
 	trust.ca = o->ca;
 	for (i = 0; i < o->npins; i++)
-		if (i == TLS_PINS_MAX || tls_pin_parse(trust.pin[trust.npins++], o->pins[i]) == -1) {
+		if (tls_pin_parse(trust.pin[trust.npins++], o->pins[i]) == -1) {
 			snprintf(why, whylen, "'%.100s' is no pin: sha256: and 44 characters of base64", o->pins[i]);
 			return -1;
 		}
@@ -266,6 +271,17 @@ complain(char *why, size_t whylen, const char *word, const char *wrong)
 	else
 		snprintf(why, whylen, "%s", wrong);
 	return -1;
+}
+
+/* Is it a list of n texts? */
+static int
+list_ok(const char *const *list, int n, int max)
+{
+	int i = 0;
+
+	while (n <= max && i < n && list != NULL && list[i] != NULL)
+		i++;
+	return i == n;
 }
 
 /* A target as it is shown: "unix:/path", "localhost:3000", "[::1]:3000", with what stands in front of a host. */
@@ -417,9 +433,9 @@ take_tunnels(struct tunnel_client *c, const struct tunnel_options *o, struct loc
 {
 	struct tunnel_spec one = { o->name, o->target, o->host, o->insecure_target, o->path, o->rewrite, 0, 0, 0, 0, NULL };
 	const struct tunnel_spec *spec = o->tunnels != NULL ? o->tunnels : &one;
-	int i, n = o->tunnels != NULL ? o->ntunnels : o->target != NULL;
+	int i, n = o->tunnels != NULL || o->ntunnels != 0 ? o->ntunnels : o->target != NULL;
 
-	if (n < 0 || n > TUNNEL_MAX) {
+	if (n < 0 || n > TUNNEL_MAX || (o->tunnels == NULL && o->ntunnels != 0)) {
 		snprintf(why, whylen, "tunnels: up to %d", TUNNEL_MAX);
 		return -1;
 	}
@@ -444,8 +460,8 @@ take_guard(struct tunnel_client *c, const struct tunnel_options *o, char *why, s
 	struct buf b;
 	int i;
 
-	if (o->nauth > GUARD_USERS_MAX || o->nallow > GUARD_NETS_MAX)
-		return complain(why, whylen, NULL, "auth and allow: 64 at most");
+	if (!list_ok(o->auth, o->nauth, GUARD_USERS_MAX) || !list_ok(o->allow, o->nallow, GUARD_NETS_MAX))
+		return complain(why, whylen, NULL, "auth and allow: 64 at most, and as many as their numbers say");
 	if (o->nauth + o->nallow == 0)
 		return 0;
 	if ((c->guard = malloc(GUARD_TEXT)) == NULL)
@@ -507,6 +523,8 @@ client_place(struct tunnel_client *c, const struct tunnel_options *o, char *why,
 		return complain(why, whylen, o->dialect, "is no dialect: native, pipegate, bifrost or vtunnel");
 	if (o->endpoint == NULL)
 		return complain(why, whylen, NULL, "there is no endpoint: https://HOST[:PORT]");
+	if (!list_ok(o->pins, o->npins, TLS_PINS_MAX) || !list_ok(o->headers, o->nheaders, INT_MAX))
+		return complain(why, whylen, NULL, "pins (8 at most) and headers: as many as their numbers say");
 	if (parse_endpoint(c, o->endpoint, &wrong) == -1)
 		return complain(why, whylen, strpbrk(o->endpoint, "?#") != NULL ? NULL : o->endpoint,	/* a query may be a token */
 		    strpbrk(o->endpoint, "?#") != NULL ? "the endpoint has a query: the token is not a part of it" : wrong);

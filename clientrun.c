@@ -228,6 +228,8 @@ tunnel_ready(struct tunnel_client *c, int i, long ms, char *url, size_t urllen, 
 void
 tunnel_free(struct tunnel_client *c)
 {
+	if (c == NULL)
+		return;
 	tunnel_close(c);
 	wait_end(c);
 	/* an exchange that still runs keeps what it needs: better a leak than a crash */

@@ -1,5 +1,6 @@
 /* relayclient.c: the client's end of /relay: a target's bytes on two descriptors; see tunnel.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -298,9 +299,11 @@ tunnel_relay(const struct tunnel_options *o, const struct tunnel_relay *to, char
 	r->shake.conn.fd = -1;
 	r->in.type = r->out.type = &file;
 	r->in.fd = to->in;
-	r->out.fd = to->out;
-	if (to->host[0] == '\0' || strlen(to->host) > HOST_MAX || to->port < 1 || to->port > 65535)
-		snprintf(why, whylen, "'%.100s' is no host, or the port is not from 1 to 65535", to->host);
+	r->out.fd = to->in != to->out ? to->out : -1;
+	if (to->host == NULL || to->host[0] == '\0' || strlen(to->host) > HOST_MAX || to->port < 1 || to->port > 65535)
+		snprintf(why, whylen, "'%.100s' is no host, or the port is not from 1 to 65535", to->host != NULL ? to->host : "");
+	else if (to->in == to->out && (r->out.fd = fcntl(to->in, F_DUPFD_CLOEXEC, 0)) == -1)	/* each is closed for itself */
+		snprintf(why, whylen, "in and out: %s", strerror(errno));
 	else if (client_place(c, o, why, whylen) == 0) {
 		if (to->stop != -1)	/* it ends the connecting, too */
 			dup2(to->stop, c->wake.rd);

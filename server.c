@@ -151,8 +151,8 @@ tunnel_server_tokens(struct tunnel_server *s, const struct tunnel_token *from, i
 	struct store fresh = { NULL, 0 };
 	const char *wrong = "no memory";
 
-	if (n < 0)
-		return complain(why, whylen, "tokens", "not below 0");
+	if (n < 0 || (n > 0 && from == NULL))
+		return complain(why, whylen, "tokens", "as many as their number says");
 	if (n > 0 && (fresh.token = calloc((size_t)n, sizeof(*fresh.token))) == NULL)
 		return complain(why, whylen, "tokens", wrong);
 	for (; fresh.n < (size_t)n; fresh.n++)
@@ -230,9 +230,13 @@ tunnel_server_new(const struct tunnel_server_options *o, char *why, size_t whyle
 void
 tunnel_server_free(struct tunnel_server *s)
 {
-	struct log *had = log_use(s->log);
-	int gone = daemon_end(&s->d, END_MS);
+	struct log *had;
+	int gone;
 
+	if (s == NULL)
+		return;
+	had = log_use(s->log);
+	gone = daemon_end(&s->d, END_MS);
 	log_use(had);
 	if (gone)		/* else what still runs keeps what it needs: better a leak than a crash */
 		free_rest(s);
@@ -360,7 +364,7 @@ tunnel_server_handle_fd(struct tunnel_server *s, int fd, const struct tunnel_han
 	int err = EINVAL;
 
 	h = h != NULL ? h : &raw;
-	if (h->nearly <= CALLER_IN)
+	if (h->nearly <= CALLER_IN && (h->nearly == 0 || h->early != NULL))
 		err = (a = new_arrival(s, fd, h->early, h->nearly)) != NULL ? 0 : ENOMEM;
 	if (err == 0 && (a->websocket = h->websocket) != 0) {
 		if (registry_sessions(s->d.registry) >= s->d.conf.sessions)

@@ -47,7 +47,7 @@ struct tunnel_request {
 enum tunnel_level { TUNNEL_DEBUG, TUNNEL_INFO, TUNNEL_WARN, TUNNEL_ERROR };	/* of a log line */
 
 /*
- * Any may be NULL; they must not block for long, nor call what waits: tunnel_run, tunnel_connect, tunnel_ready or tunnel_free. i: which tunnel, from 0
+ * Any may be NULL; they must not block for long, nor call what waits: tunnel_run, tunnel_connect, tunnel_ready, tunnel_relay, tunnel_probe or tunnel_free. i: which tunnel, from 0
  * on. url, code, message and what may hold bytes from the network: escape them before a terminal sees them.
  */
 struct tunnel_events {
@@ -138,10 +138,10 @@ int tunnel_ready(struct tunnel_client *, int i, long ms, char *url, size_t urlle
 enum tunnel_end tunnel_run(struct tunnel_client *, char *why, size_t whylen);
 
 void tunnel_close(struct tunnel_client *);	/* it ends soon. From any thread, callbacks too; not after tunnel_free, of course */
-/* Close, wait until its threads have gone and no callback runs, and give all back. Once, when no other call is under way. */
+/* Close, wait until its threads have gone and no callback runs, and give all back. Once, when no other call is under way. NULL is fine. */
 void tunnel_free(struct tunnel_client *);
 
-struct tunnel_relay {		/* zero all, then set */
+struct tunnel_relay {		/* zero all, then set; in and out may be the same */
 	const char *host;	/* the target, from where the daemon is */
 	int port;
 	int in, out;		/* descriptors, blocking ones will do; they become the call's */
@@ -216,7 +216,7 @@ struct tunnel_handover {	/* what the program knows of a connection; zero all, th
 /*
  * Serve a connection, a stream socket, on a thread of the server's own: a client that comes with an upgrade of /_tunnel, or a caller of
  * a tunnel; or what h (NULL: nothing) says. fd is the server's from now on, whatever comes of it. 0; or -1 with errno: EACCES, the
- * credential is none; EAGAIN, it has too many already, or no thread can be had; ENOMEM; EINVAL, h makes no sense.
+ * credential is none; EAGAIN, it has too many already, or no thread can be had; ENOMEM; EINVAL, h makes no sense; EBADF, fd is none.
  */
 int tunnel_server_handle_fd(struct tunnel_server *, int fd, const struct tunnel_handover *h);
 
@@ -232,7 +232,7 @@ int tunnel_server_find(struct tunnel_server *, const char *host, char *name, siz
  */
 int tunnel_server_open(struct tunnel_server *, const char *name);
 
-/* Close all connections, wait until the server's threads have gone, and give all back. Once, when no other call is under way. */
+/* Close all connections, wait until the server's threads have gone, and give all back. Once, when no other call is under way. NULL is fine. */
 void tunnel_server_free(struct tunnel_server *);
 
 #ifdef __cplusplus
