@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cidr.h"
 #include "proxymap.h"
+
+enum { ADDRESS_MAX = 46 };
 
 enum kind { EXACT, LEADING, TRAILING };	/* in the order of precedence */
 
@@ -76,6 +79,24 @@ bare(struct str host)
 	return host;
 }
 
+/* An address as it is always written, in out: else it would have many keys, and those that are not mapped pass. A name stays. */
+static struct str
+usual(struct str host, char out[ADDRESS_MAX])
+{
+	struct addr a;
+
+	if (host.len >= ADDRESS_MAX)
+		return host;
+	memcpy(out, host.p, host.len);
+	out[host.len] = '\0';
+	if (strlen(out) != host.len || addr_parse(&a, out) == -1)
+		return host;
+	addr_format(&a, out, ADDRESS_MAX);
+	host.p = out;
+	host.len = strlen(out);
+	return host;
+}
+
 static char
 lower(char c)
 {
@@ -115,6 +136,7 @@ static int
 take_key(struct entry *e, const char *key)
 {
 	const char *colon = strrchr(key, ':');
+	char address[ADDRESS_MAX];
 	struct str host;
 	size_t i;
 
@@ -125,6 +147,7 @@ take_key(struct entry *e, const char *key)
 	host = bare(host);
 	if (!host_ok(host, key[0] == '['))
 		return -1;
+	host = usual(host, address);
 	e->kind = EXACT;
 	if (host.len > 2 && host.p[0] == '*' && host.p[1] == '.') {
 		e->kind = LEADING;
@@ -345,9 +368,10 @@ int
 proxymap_find(struct proxymap *m, struct str host, unsigned port, struct proxymap_hit *hit)
 {
 	const struct entry *e, *best = NULL;
+	char address[ADDRESS_MAX];
 	int rc = 0;
 
-	host = bare(host);
+	host = usual(bare(host), address);
 	pthread_mutex_lock(&m->mtx);
 	for (e = m->first; e != NULL; e = e->next)
 		if (matches(e, host, port) && before(e, best))

@@ -69,7 +69,7 @@ struct proxymap_hit {
 /*
  * What answers for host and port: an exact key before a leading wildcard
  * before a trailing one, then the longer key. Case does not count, nor does a
- * final dot of the host. 1 and the hit; 0: not mapped; -1: no memory.
+ * final dot of the host, nor how an address is written. 1 and the hit; 0: not mapped; -1: no memory.
  */
 int proxymap_find(struct proxymap *, struct str host, unsigned port,
     struct proxymap_hit *);

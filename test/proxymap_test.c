@@ -67,6 +67,7 @@ static const struct { const char *key, *name; } entries[] = {
 	{ "mail.*:443", "trail" }, { "mail.example.*:443", "trailer" }, { "mail.example.com:443", "exact" },
 	{ "*.mail.example.com:25", "25" }, { "a.*.b:443", "middle" }, { "*x.test:443", "partial" },
 	{ "UPPER.Test.:443", "upper" }, { "[::1]:443", "v6" }, { "*:443", "star" },
+	{ "10.1.2.3:5432", "v4" }, { "[FD00:0:0::0:5]:443", "ula" },
 };
 
 static const struct { const char *what, *host; unsigned port; const char *want; } finds[] = {
@@ -92,6 +93,9 @@ static const struct { const char *what, *host; unsigned port; const char *want; 
 	{ "a final dot", "gitlab.example.com.", 443, "v10" }, { "with a wildcard", "www.example.com.", 443, "lead" },
 	{ "two final dots", "gitlab.example.com..", 443, "-" },
 	{ "IPv6 without brackets", "::1", 443, "v6" }, { "and with them", "[::1]", 443, "v6" },
+	{ "in other letters", "0:0::1", 443, "v6" }, { "in yet others", "[0000:0:0:0:0:0:0:1]", 443, "v6" },
+	{ "set in others", "fd00::5", 443, "ula" }, { "and found", "[fd00:0::0:5]", 443, "ula" },
+	{ "IPv4", "10.1.2.3", 5432, "v4" }, { "the same as IPv6 has it", "[::ffff:10.1.2.3]", 5432, "v4" }, { "and in hexadecimal", "::ffff:a01:203", 5432, "v4" },
 	{ "nothing", "", 443, "-" }, { "port 0", "myapi.local", 0, "-" }, { "a port that would wrap", "myapi.local", 65536 + 80, "-" },
 };
 
