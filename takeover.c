@@ -295,7 +295,21 @@ give_names(struct daemon *d, struct takeover *t)
 	return rc;
 }
 
-/* Which of them the proxy's hosts and ports lead to. What does not fit into a line comes with its client, as it does in any case. */
+/* An entry of the proxy's map, with so many bytes of its fields. 1 if it fits into a line. */
+static int
+put_map(struct buf *b, char text[TAKEOVER_LINE], const char *key, const struct proxymap_hit *hit, const char *to, size_t nfields)
+{
+	begin(b, text, "map");
+	json_put_member(b, "key", key);
+	json_put_member(b, "name", hit->name);
+	json_put_member(b, "who", hit->who);
+	json_put_member(b, "to", to);
+	json_put_name(b, "fields");
+	json_put_str(b, hit->fields.p, nfields);
+	return !b->full && b->len + 2 < TAKEOVER_LINE;	/* what say puts behind it */
+}
+
+/* Which of them the proxy's hosts and ports lead to. Fields that do not fit into a line come with the client, but its domain leads nowhere else. */
 static int
 give_map(struct daemon *d, struct takeover *t)
 {
@@ -305,14 +319,7 @@ give_map(struct daemon *d, struct takeover *t)
 	int i, rc = 0;
 
 	for (i = 0; rc == 0 && proxymap_at(d->proxymap, i, key, &hit, &to) == 1; i++) {
-		begin(&b, text, "map");
-		json_put_member(&b, "key", key);
-		json_put_member(&b, "name", hit.name);
-		json_put_member(&b, "who", hit.who);
-		json_put_member(&b, "to", to);
-		json_put_name(&b, "fields");
-		json_put_str(&b, hit.fields.p, hit.fields.len);
-		if (!b.full && b.len + 2 < sizeof(text))	/* what say puts behind it */
+		if (put_map(&b, text, key, &hit, to, hit.fields.len) || put_map(&b, text, key, &hit, to, 0) || put_map(&b, text, key, &hit, "", 0))
 			rc = say(t, &b, -1);
 		free((char *)(uintptr_t)hit.fields.p);
 		free(hit.who);
