@@ -128,6 +128,24 @@ has_secrets(const struct http_head *h)
 	return ws_is_upgrade(h) || http_is(path, "relay") || http_is(path, "tunnel") || http_is(path, "health");
 }
 
+/* The same in the first line of a bad request, where a user and password may stand, too, before the host: they are why it is bad. */
+static const char *
+secret_in_line(struct str line)
+{
+	struct str target, rest;
+	size_t n;
+
+	str_split(line, ' ', &target);
+	target = str_split(target, ' ', &rest);
+	if (target.len == 0)
+		return NULL;
+	if (target.p[0] == '/' || memchr(target.p, '@', target.len) == NULL)
+		return secret_in(target);
+	for (n = 0; n < target.len && ((target.p[n] | 0x20) >= 'a' && (target.p[n] | 0x20) <= 'z'); n++)
+		;
+	return target.p + (target.len - n > 3 && memcmp(target.p + n, "://", 3) == 0 ? n + 3 : 0);
+}
+
 /* The request line as it came, but for a secret and what follows; of a bad request its first bytes. */
 static struct str
 request_line(const struct caller *c, int sound)
@@ -144,7 +162,8 @@ request_line(const struct caller *c, int sound)
 	for (line.len = 0; line.p + line.len < end; line.len++)
 		if (line.p[line.len] == '\r' || line.p[line.len] == '\n')
 			break;
-	if (sound && has_secrets(&c->head) && (secret = secret_in(c->head.target)) != NULL)
+	secret = !sound ? secret_in_line(line) : has_secrets(&c->head) ? secret_in(c->head.target) : NULL;
+	if (secret != NULL)
 		line.len = (size_t)(secret - line.p);
 	return line;
 }
