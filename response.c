@@ -272,7 +272,8 @@ on_reset(void *arg)
 	struct exchange *x = arg;
 
 	x->reset = 1;
-	bad_locked(x, stream_over(x->s) ? "the session ended" : "the client reset the stream");
+	bad_locked(x, x->to->open != NULL ? "the server reset the connection" :
+	    stream_over(x->s) ? "the session ended" : "the client reset the stream");
 	wake_locked(x);
 }
 

@@ -92,7 +92,7 @@ set_suites(br_ssl_engine_context *ssl)
 static int
 set_up(struct tls_engine *e)
 {
-	static const char *alpn[] = { "http/1.1", "http/1.0" };
+	static const char *const alpn[] = { "http/1.1", "http/1.0" };
 	br_ssl_engine_context *ssl = e->ssl;
 	unsigned char seed[32];
 
@@ -108,7 +108,7 @@ set_up(struct tls_engine *e)
 	br_ssl_engine_set_hash(ssl, br_sha512_ID, &br_sha512_vtable);
 	br_ssl_engine_set_prf_sha256(ssl, &br_tls12_sha256_prf);
 	br_ssl_engine_set_prf_sha384(ssl, &br_tls12_sha384_prf);
-	br_ssl_engine_set_protocol_names(ssl, alpn, e->client != NULL ? 1 : 2);
+	br_ssl_engine_set_protocol_names(ssl, (const char **)(uintptr_t)alpn, e->client != NULL ? 1 : 2);
 	if ((e->buf = malloc(BR_SSL_BUFSIZE_BIDI)) == NULL)
 		return -1;
 	br_ssl_engine_set_buffers_bidi(ssl, e->buf, BR_SSL_BUFSIZE_INPUT, e->buf + BR_SSL_BUFSIZE_INPUT,

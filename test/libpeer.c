@@ -325,6 +325,72 @@ missing(void)
 	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "scope") != NULL, "and its scope", why);
 }
 
+/* What has been forgotten, as getenv(3) may have had nothing, and counts that are none. */
+static void
+incomplete(const struct tunnel_options *o, const char *what)
+{
+	struct tunnel_client *c = tunnel_new(o, NULL, NULL, why, sizeof(why));
+
+	fact(c == NULL && why[0] != '\0', what, c != NULL ? "taken" : "no word about it");
+	if (c != NULL)
+		tunnel_free(c);
+}
+
+static void
+absent(void)
+{
+	static const char *const nothing_in[] = { "10.0.0.0/8", NULL };
+	struct tunnel_options o, sound;
+	struct tunnel_server_options so;
+	struct tunnel_relay to;
+	char host[4], port[6];
+
+	memset(&sound, 0, sizeof(sound));
+	sound.endpoint = "http://127.0.0.1:1";
+	sound.token = "t";
+	sound.target = "3000";
+	o = sound;
+	o.endpoint = NULL;
+	incomplete(&o, "no endpoint at all");
+	o = sound;
+	o.token = NULL;
+	incomplete(&o, "no token");
+	o.dialect = "bifrost";
+	incomplete(&o, "no token of another dialect's");
+	o = sound;
+	o.ntunnels = 1;
+	incomplete(&o, "tunnels that are not there");
+	o = sound;
+	o.nauth = -1;
+	o.allow = nothing_in;
+	o.nallow = 1;
+	incomplete(&o, "a negative number of users beside a network: it must not let everybody in");
+	o.nauth = 0;
+	o.nallow = 2;
+	incomplete(&o, "a network that is not there");
+	o = sound;
+	o.nauth = 1;
+	incomplete(&o, "users that are not there");
+	o = sound;
+	o.nheaders = 1;
+	incomplete(&o, "fields that are not there");
+	o = sound;
+	o.endpoint = "https://127.0.0.1:1";
+	o.npins = 1;
+	incomplete(&o, "pins that are not there");
+	o.npins = -1;
+	incomplete(&o, "a negative number of pins");
+	memset(&to, 0, sizeof(to));
+	to.in = to.out = to.stop = -1;
+	fact(tunnel_relay(&sound, &to, why, sizeof(why)) == TUNNEL_USAGE && why[0] != '\0', "a relay to no host", why);
+	fact(tunnel_target("localhost:3000", host, sizeof(host), port, sizeof(port), why, sizeof(why)) == -1, "a host that its buffer cannot hold", host);
+	memset(&so, 0, sizeof(so));
+	so.ntokens = 1;
+	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "tokens") != NULL, "tokens that are not there", why);
+	tunnel_free(NULL);
+	tunnel_server_free(NULL);
+}
+
 static void
 options(void)
 {
@@ -344,6 +410,7 @@ options(void)
 	refuse("Sec-WebSocket-Key: secret", "Sec-WebSocket-Key");
 	refuse("Authorization: secret", "Authorization");
 	refuse("Connection: secret", "Connection");
+	absent();
 	memset(&o, 0, sizeof(o));
 	o.endpoint = "http://127.0.0.1:1";
 	o.token = "t";
@@ -366,6 +433,55 @@ options(void)
 	so.domain = NULL;
 	so.ports = "preview";
 	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "ports") != NULL, "ports that are none", why);
+}
+
+/* signals: the program's are its own threads' alone. */
+
+static volatile sig_atomic_t strayed;
+
+static void
+on_usr1(int sig)
+{
+	(void)sig;
+	strayed = 1;
+}
+
+static void
+signals(void)
+{
+	struct party p = { "server", 0, 0, 0, NULL }, pc = { "c", 0, 0, 0, NULL };
+	struct sigaction act, before;
+	struct tunnel_client *c;
+	sigset_t set, had, pending;
+	struct gate g;
+	int sig = 0, i;
+
+	memset(&act, 0, sizeof(act));
+	act.sa_handler = on_usr1;
+	sigaction(SIGUSR1, &act, &before);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	open_gate(&g, &p);	/* and only then */
+	pthread_sigmask(SIG_BLOCK, &set, &had);
+	c = new_client(&pc, g.endpoint, "sesame");
+	pthread_sigmask(SIG_SETMASK, &had, NULL);
+	fact(tunnel_connect(c, WAIT_MS, why, sizeof(why)) == 0, "there are threads of both kinds", why);
+	close(g.stop[1]);	/* the gate's thread is the program's, and would take it */
+	for (i = 0; i < WAIT_MS / 20 && !heard(&g.left); i++)
+		nap();
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	kill(getpid(), SIGUSR1);
+	for (i = 0; i < 10 && !strayed; i++)
+		nap();
+	sigpending(&pending);
+	fact(!strayed && sigismember(&pending, SIGUSR1), "a signal waits for the program's own thread", "a thread of the library has taken it");
+	if (sigismember(&pending, SIGUSR1))
+		sigwait(&set, &sig);
+	tunnel_free(c);
+	close(g.stop[0]);
+	tunnel_server_free(g.s);
+	pthread_sigmask(SIG_SETMASK, &had, NULL);
+	sigaction(SIGUSR1, &before, NULL);
 }
 
 /* relay ENDPOINT TOKEN HOST PORT: what it brings goes to a pipe that nobody reads. */
@@ -409,6 +525,8 @@ main(int argc, char **argv)
 		ends(argv[2], argv[3], (int)strtol(argv[4], NULL, 10));
 	else if (strcmp(what, "options") == 0)
 		options();
+	else if (strcmp(what, "signals") == 0)
+		signals();
 	else if (strcmp(what, "relay") == 0 && argc == 6)
 		relay(argv + 2);
 	else

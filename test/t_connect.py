@@ -128,6 +128,7 @@ def ends_pass(r):
     t = plain(r, lambda conn: conn.reset() if conn.exactly(1) else None)
     c = connected(r, d, t.port, b"x")
     r.equal("a reset of the server's", c.over(), "reset")
+    d.log('event=exchange_failed name=127.0.0.1:[0-9]+ reason="the server reset the connection" peer=')
 
     def wait(conn):
         while conn.more():
@@ -339,7 +340,7 @@ def bad_answers(r):
 
 @test
 def refusals(r):
-    d, t = proxyd(r, *HERE), r.service(OK)
+    d, t = proxyd(r, *HERE, "--access-log", "stderr"), r.service(OK)
     a = t.target
     port = t.target.split(":")[1]
     rows = (
@@ -369,6 +370,10 @@ def refusals(r):
         res = ask(d, data)
         r.equal(f"{data[:70]!r}", (res.status, res.body[:4].decode(), res.body.count(b"\n")), (want, f"{want} ", 1))
     r.equal("none of them has reached anybody", t.heads, [])
+    for target in (f"http://ann:hid/den@{a}/x", f"HTTPS://hidden@{a}", f"ann:hidden@{a}", f"ann:hidden@{a}/?http://x", f"http://{a}/relay?token=hidden", f"http://{a}/x?y&%74oken=hidden"):
+        r.equal(f"{target}: refused", ask(d, f"GET {target} HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n").status, 400)
+    d.log(r'"GET http://127.0.0.1:[0-9]+/x\?y&%74oken="? 400 ')
+    r.check("no password or token in the log, not even of a bad request", not any(l and re.search("hid/?den|u:p", l) for l in d.errs), d.errs[-8:])
     with Caller(d.proxy_port, f"CONNECT 127.0.0.1:{dead_port()} HTTP/1.1\r\nHost: x\r\n\r\nGET http://{a}/ HTTP/1.1\r\nHost: x\r\n\r\n") as c:
         r.equal("behind a CONNECT that failed", c.response().status, 502)
         r.equal("nothing is a request", c.over(), "fin")
@@ -571,6 +576,42 @@ def takes_over(r):
 
 
 @test
+def takes_domains_over(r):
+    """What is mapped leads nowhere else at the next daemon either, though its client comes only when what runs at this one is over."""
+    if not SSH:
+        return
+    seen = r.service(OK)
+    more = ("--proxy-pass", "allow *.test", "--proxy-pass", "allow 127.0.0.0/8", "--grace", "15")
+    d, t = mapped(r, *more), plain(r)
+    p = go(r, d, f"echo.test={t.target}", f"*.wide.test={seen.target}", f"127.0.0.9:{t.port}={t.target}", more=("--header", "X-Set: " + "y" * 500))
+    q = go(r, d, f"big.test={seen.target}", f"raw.test={t.target}", more=("--header", "X-Big: " + "z" * 3000))
+    others = connected(r, d, "raw.test:443", b"x")
+    others.exactly(1)
+    running = connected(r, d, "echo.test:443", b"x")
+    running.exactly(1)
+    ports = {e["port"] for e in p.seen(event="listening") + q.seen(event="listening")}
+    n = r.daemon("--vtunnel-key", PUB, "--takeover", "--proxy", "0", *more, scope=None)
+    n.log("event=takeover")
+    d.log("event=handed_over")
+    waits = connect(r, d, "echo.test:443", b"y")
+    wide = caller(r, d, "GET http://a.wide.test/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    big = caller(r, d, "GET http://big.test/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    address = connect(r, d, f"[::ffff:127.0.0.9]:{t.port}", b"z")
+    r.equal("what runs goes on", (running.send(b"z"), running.exactly(1))[1], b"z")
+    for c in (running, others):
+        c.half_close()
+        c.over()
+    r.equal("who has come meanwhile has waited for the client", waits.exactly(len(ESTABLISHED) + 1), ESTABLISHED + b"y")
+    r.equal("for a pattern, too", wide.response().status, 200)
+    r.check("with the fields that are set there", any("X-Set: " + "y" * 500 in h for h in seen.heads), seen.heads)
+    r.equal("and for one with many of them", big.response().status, 200)
+    r.equal("and for an address, however it is written", address.exactly(len(ESTABLISHED) + 1), ESTABLISHED + b"z")
+    r.check("its ports are those it had", ports and ports >= {int(x) for x in re.findall(r"name=tcp:(\d+)", "\n".join(l for l in n.errs if l and "proxy_mapped" in l))}, ports)
+    d.ended = True
+    r.equal("the old one ends", d.exit(), 0)
+
+
+@test
 def supervised(r):
     launch = ("import os,sys;os.dup2(100,3);os.dup2(101,4);os.closerange(5,300);os.environ.update(LISTEN_FDS='2',LISTEN_PID=str(os.getpid()),"
               "LISTEN_FDNAMES='web:connect-proxy');os.execv(sys.argv[1],sys.argv[1:])")
@@ -745,6 +786,25 @@ def domains(r):
         r.equal(f"{target} is none", status_of(r, d, target)[0], 403)
     d.log(r'"GET http://myapi\.local/echo HTTP/1\.1" 200 \d+ "-" "-" tcp:\d+ ')
     d.log(r'"CONNECT gitlab\.example\.com:443 HTTP/1\.1" 200 1 "-" "-" tcp:\d+ ')
+
+
+@test
+def one_port_apart(r):
+    """A domain, and one of its ports elsewhere: each has a port of its own, and keeps it."""
+    if not SSH:
+        return
+    d, rest, http = mapped(r), plain(r), r.service(OK)
+    p = go(r, d, f"both.test={rest.target}", f"both.test:80={http.target}")
+    for what in ("at first", "and when it has come back"):
+        r.equal(f"{what}: the one port", get(d, "both.test").status, 200)
+        c = connected(r, d, "both.test:443", b"x")
+        r.equal(f"{what}: the other", (c.established, c.exactly(1)), (ESTABLISHED, b"x"))
+        ports = {e["port"] for e in p.seen(event="listening")}
+        r.equal(f"{what}: two ports", len(ports), 2)
+        c.close()
+        ups = len(p.seen(event="up"))
+        p.kill(signal.SIGUSR2)      # cuts its connection, and comes again
+        r.until("it is back", lambda n=ups: len(p.seen(event="up")) > n)
 
 
 @test

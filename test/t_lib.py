@@ -166,8 +166,9 @@ def ends(r):
 
 @test
 def small(r):
-    program(r, "libpeer", "options").facts(23)
-    program(r, "libserver", "early").facts(5)
+    program(r, "libpeer", "options").facts(36)
+    program(r, "libserver", "early").facts(7)
+    program(r, "libpeer", "signals").facts(4)
 
 
 @test

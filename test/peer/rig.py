@@ -277,6 +277,7 @@ class Caller:
     """A public connection, byte by byte.  Reading is strict: what is wrong raises ValueError."""
 
     broken = False      # it was reset: a write has found that, and no read will
+    taken = b""         # the last that until() has found
 
     def __init__(self, port, data=b"", host="127.0.0.1", wait=WAIT, rcvbuf=None):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -331,7 +332,7 @@ class Caller:
             self.ended = "reset"
             return False
         except TimeoutError:
-            raise Miss(f"nothing more for the caller, which has {self.buf[:200]!r}") from None
+            raise Miss(f"nothing more for the caller, which has {self.buf[:200]!r} behind {self.taken[:200]!r}") from None
         if not data:
             self.ended = "reset" if self.broken else "fin"
         self.buf += data
@@ -341,8 +342,8 @@ class Caller:
         while mark not in self.buf:
             if not self.more():
                 raise EOFError(f"{self.ended} after {self.buf[:200]!r}")
-        data, _, self.buf = self.buf.partition(mark)
-        return data
+        self.taken, _, self.buf = self.buf.partition(mark)
+        return self.taken
 
     def exactly(self, n):
         whole = bytearray()     # adding to buf piece by piece would copy all of it each time
