@@ -33,7 +33,8 @@ struct dialect {
 	void (*end)(struct session *, int code, const char *reason);
 	/* Copy the counters given to open; the registry's mutex is held here, as an exception. */
 	void (*tally)(struct session *, const uint64_t from[2], uint64_t to[2]);
-	int (*alive)(struct session *, int64_t deadline);	/* does its client answer? Waits until deadline */
+	/* Does its client answer? Waits until deadline. NULL where none has a bearer token: only bifrost asks, of its own credential's. */
+	int (*alive)(struct session *, int64_t deadline);
 	void (*run)(struct session *);		/* be its reader until it ends; drops the reference */
 	void (*free)(struct session *);		/* the last reference is gone: give impl back */
 	/* The rest may be NULL. */

@@ -148,7 +148,7 @@ lost(struct sshsess *e)
 	pthread_mutex_unlock(&f->mtx);
 	if (since != 0 && clock_ms(CLOCK_STEADY) - since >= LEAVE_MS)
 		return "left";
-	return sshallow_lost(f->files->allow, blob_of(f), clock_ms(CLOCK_WALL) / 1000, &e->session.identity);
+	return sshallow_lost(f->files->allow, blob_of(f), &e->session.identity);
 }
 
 /* Channels. */
@@ -239,7 +239,7 @@ static const struct sshsess_ops ops = {
 
 static const struct dialect dialect = {
 	.name = "ssh", .open = sshsess_open, .ask = sshsess_ask, .gone = sshsess_gone, .end = sshsess_end,
-	.tally = sshsess_tally, .alive = sshsess_alive, .run = sshsess_run, .free = sshsess_free, .seen = seen
+	.tally = sshsess_tally, .run = sshsess_run, .free = sshsess_free, .seen = seen
 };
 
 /* The start. */

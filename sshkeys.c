@@ -7,7 +7,6 @@
 #include "sshkeys.h"
 
 enum {
-	BASE64_MAX = 8192,	/* of a key's blob, bytes of text */
 	WORD_SHOWN = 40		/* of a word in a message */
 };
 
@@ -269,7 +268,7 @@ is_type(struct str s)
 static enum sshkeys_line
 take_key(struct line *l, struct str type)
 {
-	uint8_t blob[BASE64_MAX / 4 * 3 + 2];
+	uint8_t blob[SSHKEYS_LINE_MAX / 4 * 3 + 2];
 	struct str text;
 	const char *alg;
 	struct ssh_in in;
@@ -279,7 +278,7 @@ take_key(struct line *l, struct str type)
 	text = take_word(l);
 	if (text.len == 0)
 		return damaged(l, "the key itself is missing");
-	if (text.len > BASE64_MAX || (n = base64_decode(blob, text.p, text.len)) == -1)
+	if ((n = base64_decode(blob, text.p, text.len)) == -1)
 		return damaged(l, "the key is not base64");
 	ssh_in_init(&in, blob, (size_t)n);
 	alg = sshkey_blob_alg(blob, (size_t)n);

@@ -277,8 +277,7 @@ void
 ssh_disconnect(struct ssh *s, int reason, const char *text)
 {
 	pthread_mutex_lock(&s->mtx);
-	if (!s->t.bye)
-		sshtrans_disconnect(&s->t, reason, text);
+	sshtrans_disconnect(&s->t, reason, text);
 	pthread_mutex_unlock(&s->mtx);
 	ssh_kick(s);
 }

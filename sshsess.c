@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "deadline.h"
 #include "log.h"
 #include "random.h"
 #include "sha256.h"
@@ -134,23 +133,18 @@ on_reply(void *arg, int ok, struct str data)
 	(void)data;
 	pthread_mutex_lock(&e->mtx);
 	e->answered++;
-	pthread_cond_broadcast(&e->news);
 	pthread_mutex_unlock(&e->mtx);
 }
 
 static const struct ssh_ops ssh_ops = { NULL, on_auth, on_ready, on_open, on_request, on_global, on_reply };
 
-/* The number of the ping, 0: it cannot be sent. */
-static uint64_t
+static void
 ping(struct sshsess *e)
 {
-	uint64_t n = 0;
-
 	pthread_mutex_lock(&e->mtx);
-	if (!e->over && ssh_request(e->ssh, e->ops->ping, 1, NULL, 0) == 0)
-		n = ++e->asked;
+	if (ssh_request(e->ssh, e->ops->ping, 1, NULL, 0) == 0)
+		e->asked++;
 	pthread_mutex_unlock(&e->mtx);
-	return n;
 }
 
 /* What the core asks of a session. */
@@ -203,23 +197,6 @@ sshsess_tally(struct session *s, const uint64_t from[2], uint64_t to[2])
 	ssh_tally_copy(sess_of(s)->ssh, from, to);
 }
 
-int
-sshsess_alive(struct session *s, int64_t deadline)
-{
-	struct sshsess *e = sess_of(s);
-	struct timespec until;
-	uint64_t n = ping(e);
-	int alive, rc = 0;
-
-	deadline_in(&until, deadline - clock_ms(CLOCK_STEADY));
-	pthread_mutex_lock(&e->mtx);
-	while (n != 0 && !e->over && e->answered < n && rc == 0)
-		rc = cond_wait(&e->news, &e->mtx, &until);
-	alive = n != 0 && e->answered >= n;
-	pthread_mutex_unlock(&e->mtx);
-	return alive;
-}
-
 void
 sshsess_free(struct session *s)
 {
@@ -231,7 +208,6 @@ sshsess_free(struct session *s)
 		link_free(e->link);
 	if (e->tcp != NULL)
 		sshtcp_free(e->tcp);
-	pthread_cond_destroy(&e->news);
 	pthread_mutex_destroy(&e->mtx);
 	e->ops->free(e);
 }
@@ -332,10 +308,6 @@ sshsess_run(struct session *s)
 	if (e->ops->over != NULL)
 		e->ops->over(e);
 	ssh_end(e->ssh);
-	pthread_mutex_lock(&e->mtx);
-	e->over = 1;
-	pthread_cond_broadcast(&e->news);
-	pthread_mutex_unlock(&e->mtx);
 	log_end(e, code, why);
 	session_unref(e->d->registry, s);
 }
@@ -352,7 +324,6 @@ init(struct sshsess *e, struct daemon *d, const struct dialect *dialect, const s
 	e->session.since = clock_ms(CLOCK_WALL);
 	e->session.refs = 1;
 	pthread_mutex_init(&e->mtx, NULL);
-	cond_init(&e->news);
 	conf->trans.server = 1;
 	conf->trans.ident = ident;
 	conf->trans.random = random_bytes;
@@ -371,7 +342,6 @@ undo(struct sshsess *e)
 	if (e->ssh != NULL)
 		ssh_unref(e->ssh);
 	e->ssh = NULL;
-	pthread_cond_destroy(&e->news);
 	pthread_mutex_destroy(&e->mtx);
 	limit_give(e->d->handshakes, &e->addr);
 	return -1;
@@ -413,7 +383,6 @@ int
 sshsess_open_tcp(struct sshsess *e, struct daemon *d, const struct conn *conn, const struct sockaddr_storage *peer,
     const struct dialect *dialect, const struct sshsess_ops *ops, struct ssh_conf *conf, const char **why)
 {
-	static const struct sshtcp_conf never;	/* the tick's work */
 	char host[NET_ADDR_MAX];
 
 	net_format_host(peer, host);
@@ -422,7 +391,7 @@ sshsess_open_tcp(struct sshsess *e, struct daemon *d, const struct conn *conn, c
 	if (enter(e, d, why) == -1)
 		return -1;
 	net_format(peer, e->session.peer);
-	if (init(e, d, dialect, ops, conf) == -1 || (e->tcp = sshtcp_new(conn, e->ssh, &never)) == NULL)
+	if (init(e, d, dialect, ops, conf) == -1 || (e->tcp = sshtcp_new(conn, e->ssh)) == NULL)
 		return undo(e);
 	list(e);
 	return 0;

@@ -61,9 +61,7 @@ struct sshsess {		/* the first member of a dialect's own; zero all at first */
 	int64_t looked;		/* clock_ms: when it was seen to that it gets it back, if it can */
 
 	pthread_mutex_t mtx;	/* guards the rest; alone */
-	pthread_cond_t news;
 	uint64_t asked, answered;	/* pings */
-	int over;
 };
 
 /*
@@ -81,13 +79,12 @@ int sshsess_ask(struct session *, struct stream *, const struct holder *, const 
 void sshsess_gone(struct session *, uint32_t listen_id, const char *code);
 void sshsess_end(struct session *, int code, const char *reason);
 void sshsess_tally(struct session *, const uint64_t from[2], uint64_t to[2]);
-int sshsess_alive(struct session *, int64_t deadline);
 void sshsess_run(struct session *);
 void sshsess_free(struct session *);
 
 #define SSHSESS_DIALECT(word) { \
 	.name = word, .open = sshsess_open, .gone = sshsess_gone, .end = sshsess_end, .tally = sshsess_tally, \
-	.alive = sshsess_alive, .run = sshsess_run, .free = sshsess_free, .ask = sshsess_ask }
+	.run = sshsess_run, .free = sshsess_free, .ask = sshsess_ask }
 
 /* Janitor's work: pings, logins that take too long, keys that are no good any more. */
 void sshsess_tick(struct daemon *);

@@ -20,7 +20,6 @@ enum {
 struct sshtcp {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the reader's, [c] constant */
 	struct conn conn;	/* [c] closed by the reader when nobody writes */
 	struct ssh *ssh;	/* [c] */
-	struct sshtcp_conf conf;	/* [c] */
 	struct wake wake;	/* [c] ends the reader's sleep */
 
 	pthread_mutex_t mtx;
@@ -35,8 +34,6 @@ struct sshtcp {			/* [m] guarded by mtx, [w] whoever has set writing, [r] the re
 	uint8_t *out;		/* [w] NULL: none */
 
 	uint8_t *in;		/* [r] NULL: none */
-	int64_t login_by, heard_ms;	/* [r] clock_ms; login_by 0: no limit, or it is done */
-	int pinged;		/* [r] since something was heard */
 	const char *why;	/* [r] */
 };
 
@@ -139,7 +136,7 @@ kick(void *arg)
 }
 
 struct sshtcp *
-sshtcp_new(const struct conn *c, struct ssh *s, const struct sshtcp_conf *conf)
+sshtcp_new(const struct conn *c, struct ssh *s)
 {
 	struct sshtcp *t = calloc(1, sizeof(*t));
 
@@ -151,7 +148,6 @@ sshtcp_new(const struct conn *c, struct ssh *s, const struct sshtcp_conf *conf)
 	}
 	t->conn = *c;
 	t->ssh = s;
-	t->conf = *conf;
 	pthread_mutex_init(&t->mtx, NULL);
 	cond_init(&t->quiet);
 	ssh_attach(s, kick, t);
@@ -197,41 +193,10 @@ take_input(struct sshtcp *t)
 		t->why = ssh_said_bye(t->ssh) ? "closed" : n == 0 ? "connection closed" : "connection lost";
 		return 0;
 	}
-	t->heard_ms = clock_ms(CLOCK_STEADY);
-	t->pinged = 0;
 	if ((rc = ssh_input(t->ssh, t->in, (size_t)n, &t->why)) == 0)
 		return 1;
 	ssh_disconnect(t->ssh, -rc, t->why);
 	return 0;
-}
-
-/* Send a ping in time. When to look again; or 0: the connection is over. */
-static int64_t
-timers(struct sshtcp *t, int64_t now)
-{
-	int64_t until = CONN_FOREVER;
-
-	if (t->login_by != 0 && ssh_ready(t->ssh))
-		t->login_by = 0;
-	if (t->login_by != 0 && now >= t->login_by) {
-		t->why = "no login in time";
-		ssh_disconnect(t->ssh, SSH_BY_APPLICATION, t->why);
-		return 0;
-	}
-	if (t->login_by != 0)
-		return t->login_by;
-	if (t->conf.ping_ms == 0)
-		return until;
-	until = t->heard_ms + (t->pinged ? 2 : 1) * t->conf.ping_ms;
-	if (now < until)
-		return until;
-	if (t->pinged) {
-		t->why = "no answer to ping";
-		return 0;
-	}
-	t->pinged = 1;
-	t->conf.ping(t->conf.arg);
-	return until + t->conf.ping_ms;
 }
 
 static void
@@ -298,21 +263,15 @@ see_off(struct sshtcp *t)
 void
 sshtcp_run(struct sshtcp *t, const char **why)
 {
-	int64_t now = clock_ms(CLOCK_STEADY), until;
 	int ended = 0, bye = 0;
 
-	t->heard_ms = now;
-	if (t->conf.login_ms != 0)
-		t->login_by = now + t->conf.login_ms;
 	for (;;) {
 		write_out(t, 1);
 		pthread_mutex_lock(&t->mtx);
 		ended = t->ended;
 		pthread_mutex_unlock(&t->mtx);
 		bye = ssh_said_bye(t->ssh);
-		if (ended || bye || (until = timers(t, clock_ms(CLOCK_STEADY))) == 0)
-			break;
-		if (await(t, until) && !take_input(t))
+		if (ended || bye || (await(t, CONN_FOREVER) && !take_input(t)))
 			break;
 	}
 	if (t->why == NULL)

@@ -9,17 +9,10 @@
 #include "conn.h"
 #include "ssh.h"
 
-struct sshtcp_conf {
-	int64_t login_ms;	/* until then the other side must be authenticated; 0: no limit */
-	int64_t ping_ms;	/* when nothing was heard for so long, ping is called; nothing for as long again: the end. 0: never */
-	void (*ping)(void *arg);	/* the reader: send something that must be answered */
-	void *arg;
-};
-
 struct sshtcp;
 
 /* Takes c over; the ssh stays the caller's, who keeps his reference until after sshtcp_free. NULL with errno: then c is the caller's still. */
-struct sshtcp *sshtcp_new(const struct conn *c, struct ssh *, const struct sshtcp_conf *);
+struct sshtcp *sshtcp_new(const struct conn *c, struct ssh *);
 
 /* Read until the connection ends; then it is closed, and every stream reset. *why: a constant string for the log. */
 void sshtcp_run(struct sshtcp *, const char **why);

@@ -139,7 +139,7 @@ add_values(const struct json *j, size_t i, struct str name, struct buf *b, const
 		if (b->full || (n = json_unescape(j, k, b->p + b->len, b->cap - b->len)) == -1)
 			return -1;
 		*why = "a header's value has bytes that cannot be sent";
-		if (!value_is_sound(b->p + b->len, (size_t)n) || memchr(b->p + b->len, '\0', (size_t)n) != NULL)
+		if (!value_is_sound(b->p + b->len, (size_t)n))
 			return -1;
 		b->len += (size_t)n;
 		buf_str(b, "\r\n");

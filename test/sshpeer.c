@@ -449,12 +449,6 @@ on_ready(void *arg)
 
 static const struct ssh_ops ops = { on_host_key, on_auth, on_ready, on_open, on_request, on_global, on_reply };
 
-static void
-on_ping(void *arg)
-{
-	ssh_request(((struct session *)arg)->ssh, "keepalive@openssh.com", 1, NULL, 0);
-}
-
 /* A WebSocket, without the HTTP before it. */
 static void
 link_to(struct session *e, const struct conn *c)
@@ -475,7 +469,6 @@ static struct session *
 session_new(int fd, int server)
 {
 	struct session *e = calloc(1, sizeof(*e));
-	struct sshtcp_conf tc;
 	struct ssh_conf conf;
 	struct conn c;
 	int i;
@@ -495,16 +488,11 @@ session_new(int fd, int server)
 		conf.trans.keys[i] = &options.keys[i];
 	conf.channels_max = 1024;
 	conf.window = SSH_WINDOW;
-	memset(&tc, 0, sizeof(tc));
-	tc.login_ms = WAIT_MS;
-	tc.ping_ms = WAIT_MS;
-	tc.ping = on_ping;
-	tc.arg = e;
 	net_tune(fd);
 	conn_plain(&c, fd);
 	if ((e->ssh = ssh_new(&conf, &ops, e)) == NULL)
 		abort();
-	if (!options.ws && (e->tcp = sshtcp_new(&c, e->ssh, &tc)) == NULL)
+	if (!options.ws && (e->tcp = sshtcp_new(&c, e->ssh)) == NULL)
 		abort();
 	if (options.ws)
 		link_to(e, &c);

@@ -262,6 +262,16 @@ say(const void *msg, size_t n)
 	return broken;
 }
 
+/* Likewise, and before anything is answered another comes, by say. */
+static inline void
+say_first(const char *text)
+{
+	static uint8_t out[SSH_PACKET_ROOM];
+	size_t n = unhex(out + SSH_PAYLOAD_AT, 1024, text);
+
+	broken = ssh_input(ssh, out, sshtrans_seal(&peer, out, n), &why);
+}
+
 static inline int
 say_hex(const char *text)
 {
