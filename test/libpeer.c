@@ -61,7 +61,7 @@ crowd(struct tunnel_server *s, const char *name, const char *port, const char *w
 static void
 round_of(const char *endpoint, const char *token, int port)
 {
-	struct party ps = { "server", 0, 0, 0, NULL }, pa = { "ours", 0, 0, 0, NULL }, pb = { "theirs", 0, 0, 0, NULL };
+	struct party ps = { "server", 0, 0, 0, 0, NULL }, pa = { "ours", 0, 0, 0, 0, NULL }, pb = { "theirs", 0, 0, 0, 0, NULL };
 	char url[URL], name[260], tcp_name[16];
 	struct tunnel_client *a, *b;
 	struct gate g;
@@ -86,6 +86,7 @@ round_of(const char *endpoint, const char *token, int port)
 	    "one at the tunneld", why);
 	fact(tunnel_server_find(g.s, "LATE.tunnels.example:443", name, sizeof(name)) == 1 && strcmp(name, "late") == 0,
 	    "the name of a host", name);
+	fact(tunnel_server_find(g.s, "late.tunnels.example", name, 4) == 0 && strcmp(name, "late") == 0, "which must have room", name);
 	fact(tunnel_server_find(g.s, "theirs.tunnels.example", name, sizeof(name)) == 0, "another server's is not there", name);
 	fact(tunnel_server_open(g.s, "theirs") == -1 && errno == ENOENT, "nor can it be called", strerror(errno));
 	crowd(g.s, "late", tcp_name, "\r\n\r\nours");
@@ -125,7 +126,7 @@ close_it(void *arg)
 static void
 end_by_threads(const char *endpoint, const char *token)
 {
-	struct party p = { "c", 0, 0, 0, NULL };
+	struct party p = { "c", 0, 0, 0, 0, NULL };
 	struct tunnel_client *c = new_client(&p, endpoint, token);
 	pthread_t t[THREADS];
 	int i;
@@ -173,7 +174,7 @@ add_some(void *arg)
 static void
 add_by_threads(const char *endpoint, const char *token)
 {
-	struct party p = { "c", 0, 0, 0, NULL };
+	struct party p = { "c", 0, 0, 0, 0, NULL };
 	struct tunnel_events e;
 	struct tunnel_options o;
 	struct tunnel_client *c;
@@ -205,7 +206,7 @@ add_by_threads(const char *endpoint, const char *token)
 static void
 end_in_use(int port)
 {
-	struct party ps = { "server", 0, 0, 0, NULL }, pc = { "c", 0, 0, 0, NULL };
+	struct party ps = { "server", 0, 0, 0, 0, NULL }, pc = { "c", 0, 0, 0, 0, NULL };
 	static char bulk[1 << 16];
 	struct tunnel_client *c;
 	struct gate g;
@@ -237,7 +238,7 @@ end_in_use(int port)
 static void
 ends(const char *endpoint, const char *token, int port)
 {
-	struct party p = { "c", 0, 0, 0, NULL };
+	struct party p = { "c", 0, 0, 0, 0, NULL };
 	struct tunnel_client *c;
 	char nobody[64];
 	int64_t began;
@@ -427,7 +428,12 @@ options(void)
 	token.token = "a";
 	token.scope = "no name";
 	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL, "a bad scope", "taken");
+	token.scope = NULL;
+	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL, "no scope", "taken");
 	so.ntokens = 0;
+	so.sessions = -1;
+	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "sessions") != NULL, "a number below 0", why);
+	so.sessions = 0;
 	so.domain = "no domain";
 	fact(tunnel_server_new(&so, why, sizeof(why)) == NULL && strstr(why, "domain") != NULL, "a bad domain", why);
 	so.domain = NULL;
@@ -449,7 +455,7 @@ on_usr1(int sig)
 static void
 signals(void)
 {
-	struct party p = { "server", 0, 0, 0, NULL }, pc = { "c", 0, 0, 0, NULL };
+	struct party p = { "server", 0, 0, 0, 0, NULL }, pc = { "c", 0, 0, 0, 0, NULL };
 	struct sigaction act, before;
 	struct tunnel_client *c;
 	sigset_t set, had, pending;

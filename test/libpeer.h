@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -94,6 +95,7 @@ start(void *(*fn)(void *), void *arg)
 struct party {			/* a client, or a server, and what it has heard */
 	const char *name;
 	int lines, ready, lost;
+	int programs;		/* lines of those who are who the program says */
 	struct tunnel_client *close;	/* from within ready */
 };
 
@@ -180,6 +182,7 @@ on_log(void *arg, int level, const char *line)
 		fact(0, "a log line", line);
 	pthread_mutex_lock(&mtx);
 	p->lines++;
+	p->programs += strstr(line, "who=program:ann ") != NULL;
 	pthread_mutex_unlock(&mtx);
 }
 
@@ -331,6 +334,7 @@ listen_any(char endpoint[64])
 }
 
 static const char *keys;	/* of the next server; NULL: none */
+static int sessions, callers;	/* likewise; 0: as usual */
 
 static inline struct tunnel_server *
 new_server(struct party *p)
@@ -344,6 +348,8 @@ new_server(struct party *p)
 	o.ntokens = 1;
 	o.domain = "tunnels.example";
 	o.keys = keys;
+	o.sessions = sessions;
+	o.callers = callers;
 	o.log = on_log;
 	o.arg = p;
 	if ((s = tunnel_server_new(&o, why, sizeof(why))) == NULL) {

@@ -5,8 +5,8 @@
 static void
 upgraded(const char *file)
 {
-	struct party p = { "server", 0, 0, 0, NULL };
-	struct tunnel_server *s = new_server(&p);
+	struct party p = { "server", 0, 0, 0, 0, NULL };
+	struct tunnel_server *s = (sessions = 1, new_server(&p));
 	struct tunnel_handover h;
 	char in[8192], accept_key[128], endpoint[64], answer[400], *key;
 	int fd, conn, i;
@@ -41,8 +41,22 @@ upgraded(const char *file)
 	for (i = 0; i < WAIT_MS / 20 && (fd = tunnel_server_open(s, "preview")) == -1; i++)
 		nap();
 	fact(talk(fd, "GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "200 OK"), "its tunnel is called", strerror(errno));
+	fact(fcntl(fd, F_GETFD) == FD_CLOEXEC, "which no other program inherits", strerror(errno));
 	close(fd);
 	fact(tunnel_server_open(s, "other") == -1, "and has no other name", "it has");
+	fact(heard(&p.programs) > 0, "the log has the program's word for it", "not so");
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	fact(tunnel_server_handle_fd(s, fd, &h) == -1 && errno == EAGAIN, "a second one is too many", strerror(errno));
+	tunnel_server_free(s);
+
+	sessions = 0;
+	s = new_server(&p);
+	memset(in, 'a', 101);
+	in[101] = '\0';
+	h.who = in;
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	fact(tunnel_server_handle_fd(s, fd, &h) == -1 && errno == EINVAL && fcntl(fd, F_GETFD) == -1, "a name that is too long; the descriptor is closed",
+	    strerror(errno));
 
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	h.token = "wrong";
@@ -58,10 +72,12 @@ static void
 early(void)
 {
 	static const char head[] = "GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea";
-	struct party p = { "server", 0, 0, 0, NULL };
-	struct tunnel_server *s = new_server(&p);
+	static const char much[(1 << 16) + 1];
+	struct party p = { "server", 0, 0, 0, 0, NULL };
+	struct tunnel_server *s = (callers = 1, new_server(&p));
 	struct tunnel_handover h;
-	int fd[2];
+	char answer[400];
+	int fd[2], more[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
 		abort();
@@ -74,6 +90,15 @@ early(void)
 	h.early = head;
 	fact(tunnel_server_handle_fd(s, fd[0], &h) == 0 && talk(fd[1], "", "ok\n"), "a request that was read before", strerror(errno));
 	fact(talk(fd[1], "lth HTTP/1.1\r\nHost: x\r\n\r\n", "ok\n"), "the next, of which a part was", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, more) == -1)
+		abort();
+	fact(tunnel_server_handle_fd(s, more[0], NULL) == 0 && read(more[1], answer, sizeof(answer)) > 12 && memcmp(answer, "HTTP/1.1 503", 12) == 0,
+	    "one more caller than may be", strerror(errno));
+	close(more[1]);
+	h.early = much;
+	h.nearly = sizeof(much);
+	more[0] = socket(AF_INET, SOCK_STREAM, 0);
+	fact(tunnel_server_handle_fd(s, more[0], &h) == -1 && errno == EINVAL, "more than may have been read", strerror(errno));
 	tunnel_server_free(s);	/* with a connection that waits for its next request */
 	fact(read(fd[1], &p, 1) == 0, "the end closes connections", "it is open");
 	close(fd[1]);
@@ -83,7 +108,7 @@ early(void)
 static void
 with_keys(const char *key, int port, const char *domain)
 {
-	struct party p = { "server", 0, 0, 0, NULL };
+	struct party p = { "server", 0, 0, 0, 0, NULL };
 	char name[260] = "", want[32], host[300];
 	struct sockaddr_in in;
 	struct gate g;
@@ -96,6 +121,25 @@ with_keys(const char *key, int port, const char *domain)
 		memset(&o, 0, sizeof(o));
 		o.keys = keys;
 		fact(tunnel_server_new(&o, why, sizeof(why)) == NULL && why[0] != '\0', "keys that are none", why);
+	}
+	{
+		struct tunnel_spec spec;
+		struct tunnel_options o;
+		struct tunnel_client *c;
+
+		memset(&spec, 0, sizeof(spec));
+		memset(&o, 0, sizeof(o));
+		spec.tcp = 1;
+		spec.port = port;
+		spec.target = "127.0.0.1:1";
+		o.endpoint = "ws://127.0.0.1:1/";
+		o.dialect = "vtunnel";
+		o.tunnels = &spec;
+		o.ntunnels = 1;
+		fact((c = tunnel_new(&o, NULL, NULL, why, sizeof(why))) != NULL, "a client of the dialect", why);
+		spec.port++;
+		fact(tunnel_listen(c, &spec, why, sizeof(why)) == -1 && strstr(why, "from the start") != NULL, "has its tunnels from the start", why);
+		tunnel_free(c);
 	}
 	keys = key;
 	open_gate(&g, &p);

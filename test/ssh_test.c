@@ -116,6 +116,7 @@ test_asked(void)
 static void
 test_endings(void)
 {
+	uint64_t tally[2] = { 0, 0 };
 	struct user u;
 
 	begin(SSH_WINDOW);
@@ -151,6 +152,39 @@ test_endings(void)
 	ask(&u, "");
 	stream_leave(u.s);
 	check(say_hex("5c00000000000000020000000000000000") == 0 && ngot == 0 && ssh_channels(ssh) == 0, "or refused", ngot);
+
+	opened(&u, CONFIRM);
+	check(ssh_ask(u.s, "tunnel", NULL, 0) == -1, "a channel is asked for once", 0);
+	check(say_hex("6000000000") == 0 && u.fins == 1 && say_hex("5e000000000000000178") == 0 && u.bytes == 0, "nothing comes behind EOF", u.bytes);
+	stream_credit(u.s, SSH_WINDOW, 0);
+	ngot = 0;
+	talk();
+	check(ngot == 0, "nor is more granted", ngot);
+	stream_fin(u.s);
+	talk();
+	check(ngot == 2 && got_is(0, "6000000000") && got_is(1, "6100000000"), "EOF last: CLOSE", ngot);
+	check(say_hex("6100000000") == 0 && ssh_channels(ssh) == 0, "closed", 0);
+	stream_leave(u.s);
+
+	opened(&u, CONFIRM);
+	stream_credit(u.s, SSH_WINDOW, 0);
+	stream_fin(u.s);
+	check(say_hex("6100000000") == 0 && ngot == 1 && got_is(0, "6100000000"), "behind CLOSE there is but CLOSE", ngot);
+	stream_leave(u.s);
+
+	opened(&u, "5b00000000000000000020000000000004");
+	check(write_str(u.s, "123456", 0) == 6 && ngot == 2 && got_is(0, "5e000000000000000431323334") && got_is(1, "5e00000000000000023536"),
+	    "no more in a packet than it takes", ngot);
+	stream_leave(u.s);
+	talk();
+	check(say_hex("6100000000") == 0, "closed", 0);
+
+	opened(&u, CONFIRM);
+	ssh_tally(u.s, tally);
+	check(say_hex("5e00000000000000027879") == 0 && write_str(u.s, "z", 0) == 1 && tally[0] == 2 && tally[1] == 1, "counted", tally[0]);
+	stream_leave(u.s);
+	check(say_hex("5e000000000000000178") == 0 && tally[0] == 2, "what comes later is not, for who counts may be gone", tally[0]);
+	check(say_hex("6100000000") == 0 && ssh_channels(ssh) == 0, "closed", 0);
 	join(&u, ssh_open(ssh));
 	check(say_hex(CONFIRM) == -SSH_PROTOCOL_ERROR && ssh_channels(ssh) == 1, "an answer to what nobody has asked", 0);
 	stream_leave(u.s);
@@ -197,6 +231,7 @@ test_rekey(void)
 	check(stream_write(u.s, &held, 1, 1, CONN_FOREVER) == 4, "written meanwhile", 0);
 	check(ssh_reply(ssh, 0, NULL, 0) == 0 && !ssh_pending(ssh), "it waits", 0);
 	to_peer(out, n);
+	check(ssh_output(ssh, out, OUT, &more) == 0, "whoever asks for it", 0);
 	check(ngot == 0, "nothing but KEXINIT", ngot);
 	n = sshtrans_next(&peer, out + SSH_PAYLOAD_AT, SSH_QUEUE_MAX);
 	check(ssh_input(ssh, out, sshtrans_seal(&peer, out, n), &why) == 0, "the other side's KEXINIT", n);
@@ -238,6 +273,30 @@ test_rekey(void)
 	talk();
 	check(broken == 0 && write_str(u.s, "on", 0) == 2 && got_is(0, "5e00000000000000026f6e"), "keys that cannot be renewed now hold nothing back", ngot);
 	stream_leave(u.s);
+	end();
+}
+
+/* Windows beyond the first are lent, and given back with the channel. */
+static void
+test_budget(void)
+{
+	struct budget b = { .mtx = PTHREAD_MUTEX_INITIALIZER, .left = 3 * WINDOW, .size = 3 * WINDOW };
+	struct user u[2];
+
+	begin(WINDOW);
+	ssh->conf.budget = &b;
+	ssh->conf.window_more = 2 * WINDOW;
+	opened(&u[0], CONFIRM);
+	check(got[0].len > 0 && b.left == WINDOW, "lent", b.left);
+	join(&u[1], ssh_open(ssh));
+	check(b.left == WINDOW && ssh_ask(u[1].s, "tunnel", NULL, 0) == 0, "not enough for another: it has the first window alone", b.left);
+	ngot = 0;
+	talk();
+	check(got_is(0, "5a0000000674756e6e656c00000001" "00040000" "00008000"), "which the other side is told", ngot);
+	stream_leave(u[0].s);
+	talk();
+	check(say_hex("6100000000") == 0 && b.left == 3 * WINDOW, "given back", b.left);
+	stream_leave(u[1].s);
 	end();
 }
 
@@ -287,8 +346,42 @@ test_bad(void)
 		stream_leave(u.s);
 		end();
 	}
+	for (i = 0; i < 3; i++) {	/* a channel of ours or of theirs that has no answer yet; one that is closed, but for our own CLOSE */
+		begin(16);
+		if (i == 0)
+			ask(&u, "");
+		else if (i == 2)
+			opened(&u, CONFIRM);
+		else if (say_hex(SESSION) == 0)
+			u = asked;
+		if (i == 2)
+			say_first("6100000000");
+		check(say_hex("5e000000000000000178") == -SSH_PROTOCOL_ERROR && u.bytes == 0, "data too early, or too late", i);
+		stream_leave(u.s);
+		end();
+	}
+	begin(16);
+	ask(&u, "");
+	check(say_hex("5b00000000000000000020000000000000") == -SSH_PROTOCOL_ERROR, "confirmed with packets of no bytes", 0);
+	stream_leave(u.s);
+	end();
+	begin(16);
+	ssh_request(ssh, "x", 0, NULL, 0);
+	talk();
+	check(say_hex("51") == -SSH_PROTOCOL_ERROR, "reply to a request that wants none", 0);
+	end();
+	begin(16);
+	ssh_for_go(ssh);
+	check(say_hex("e0") == -SSH_PROTOCOL_ERROR && ngot == 0, "unknown message of a Go program, which takes no UNIMPLEMENTED", 0);
+	end();
 	begin(16);
 	opened(&u, CONFIRM);
+	check(say_hex("5f00000000000000010000000801020304") == -SSH_PROTOCOL_ERROR, "half of extended data", 0);
+	stream_leave(u.s);
+	end();
+	begin(16);
+	opened(&u, CONFIRM);
+	check(say_hex("5f0000000000000001000000080102030405060708") == 0 && got_is(0, "5d0000000000000008"), "extended data gives its window back", ngot);
 	check(say_hex("e0") == 0 && ngot == 0, "unknown message", 0);
 	check(say_hex("6100000000") == 0 && say_hex("6100000000") == -SSH_PROTOCOL_ERROR, "CLOSE twice", 0);
 	stream_leave(u.s);
@@ -313,6 +406,7 @@ main(void)
 	test_asked();
 	test_endings();
 	test_rekey();
+	test_budget();
 	test_bad();
 	return test_end();
 }

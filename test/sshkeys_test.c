@@ -1,6 +1,7 @@
 /* sshkeys_test.c: lines of authorized_keys, and host keys as OpenSSH writes them. Keys here are nobody's. */
 #include "../base64.h"
 #include "../sshkeys.h"
+#include "../pem.h"
 #include "../sshpriv.h"
 #include "test.h"
 
@@ -209,6 +210,42 @@ test_files(void)
 	}
 }
 
+/* What ED_PRIVATE is when a byte in it is another, or when there is more padding behind it. */
+static void
+test_sections(void)
+{
+	enum { BLOB = 39, SECTION = 98, SEED = 161, MORE = 8 };
+	static const struct { const char *name; size_t at; int more; const char *why; } rows[] = {
+		{ "as it was", 0, 0, NULL },
+		{ "the first of two numbers that are the same", SECTION, 0, "it is damaged" },
+		{ "its public half within", 125, 0, "its public half is another key's" },
+		{ "that behind its seed", SEED + 32, 0, "its public half is another key's" },
+		{ "that in front", BLOB + 30, 0, "its public half is another key's" },
+		{ "the seed", SEED, 0, "its public half is another key's" },
+		{ "padding", SEED + 64 + 4, 0, "it is damaged" },
+		{ "more padding than a block", 0, MORE, "it is damaged" },
+	};
+	char label[PEM_LABEL_MAX], text[1000], base64[BASE64_LEN(400) + 1];
+	const char *why = "";
+	uint8_t der[400];
+	struct sshkey k;
+	size_t i, n, at;
+	int rc, m;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		at = 0;
+		if (pem_next(ED_PRIVATE, strlen(ED_PRIVATE), &at, label, der, sizeof(der), &n, &why) != 1)
+			abort();
+		der[rows[i].at] ^= rows[i].at != 0;
+		for (m = 0; m < rows[i].more; m++, der[SECTION - 1]++)
+			der[n++] = (uint8_t)(6 + m);
+		base64_encode(base64, der, n);
+		snprintf(text, sizeof(text), "-----BEGIN OPENSSH PRIVATE KEY-----\n%s\n-----END OPENSSH PRIVATE KEY-----\n", base64);
+		rc = sshpriv_parse(&k, text, strlen(text), &why);
+		check(rc == (rows[i].why != NULL ? -1 : 0) && (rc == 0 || strcmp(why, rows[i].why) == 0), rows[i].name, i);
+	}
+}
+
 int
 main(void)
 {
@@ -218,5 +255,6 @@ main(void)
 	test_long();
 	test_times();
 	test_files();
+	test_sections();
 	return test_end();
 }

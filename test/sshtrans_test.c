@@ -182,6 +182,8 @@ static void
 test_answers(void)
 {
 	static const uint8_t data[1000] = { SSH_CHANNEL_DATA };
+	static uint8_t out[PIPE];
+	size_t n;
 	int i;
 
 	start(NULL);
@@ -217,6 +219,27 @@ test_answers(void)
 	stop();
 
 	start(NULL);
+	server.t.conf.keys[0] = &p256;	/* when Ed25519 has been agreed upon */
+	talk(&client, &server, SIZE_MAX);
+	check(client.rc == -SSH_KEX_FAILED && strstr(client.why, "type") != NULL, "host key of another type", 0);
+	stop();
+
+	start(NULL);
+	while (server.t.phase != SSH_PHASE_AUTH && server.rc == 0) {
+		feed(&server, out, output(&client, out), SIZE_MAX);
+		feed(&client, out, output(&server, out), SIZE_MAX);
+	}
+	memset(server.t.h, 0, sizeof(server.t.h));	/* it may be another by now */
+	talk(&client, &server, SIZE_MAX);
+	check(client.ready && server.ready, "what is signed has the session's name", 0);
+	server.ready = 0;
+	server.grant_none = 1;
+	n = unhex(out, sizeof(out), "32000000046576696c" "0000000e7373682d636f6e6e656374696f6e000000046e6f6e65");
+	check(send_one(&client, &server, out, n) == 0 && !server.ready && !sshtrans_waiting(&server.t) && strcmp(server.t.user, "vtunnel") == 0,
+	    "who is in stays who it is", 0);
+	stop();
+
+	start(NULL);
 	client.t.conf.rekey_bytes = 10000;
 	server.t.conf.rekey_packets = 50;
 	talk(&client, &server, SIZE_MAX);
@@ -239,13 +262,73 @@ test_answers(void)
 	stop();
 }
 
+/* Each limit of the server's by itself, the client having none; to: the bytes go to the server, else they come from it. */
+static const struct { const char *name; uint64_t bytes; uint32_t packets; int to; } worn[] = {
+	{ "bytes that come", 10000, 0, 1 }, { "packets that come", 0, 50, 1 },
+	{ "bytes that go", 10000, 0, 0 }, { "packets that go", 0, 50, 0 },
+};
+
+static void
+test_worn(void)
+{
+	static const uint8_t data[1000] = { SSH_CHANNEL_DATA };
+	struct sshtrans *t = &server.t;
+	size_t i;
+	int k;
+
+	start(NULL);
+	check(t->conf.rekey_bytes == UINT64_C(1) << 30 && t->conf.rekey_packets == UINT32_C(1) << 31, "as RFC 4253 and 4344 have it", 0);
+	stop();
+	for (i = 0; i < sizeof(worn) / sizeof(worn[0]); i++) {
+		start(NULL);
+		t->conf.rekey_bytes = worn[i].bytes != 0 ? worn[i].bytes : t->conf.rekey_bytes;
+		t->conf.rekey_packets = worn[i].packets != 0 ? worn[i].packets : t->conf.rekey_packets;
+		talk(&client, &server, SIZE_MAX);
+		for (k = 0; k < 100; k++) {
+			send_one(worn[i].to ? &client : &server, worn[i].to ? &server : &client, data, sizeof(data));
+			talk(&client, &server, SIZE_MAX);
+		}
+		check(client.rc == 0 && server.rc == 0 && (worn[i].to ? server.given : client.given) == 100, worn[i].name, i);
+		check(worn[i].bytes != 0 ? t->in_bytes + t->out_bytes < 15000 : t->in_packets + t->out_packets < 70, worn[i].name, 100 + i);
+		stop();
+	}
+}
+
+/* KEXINIT again, while NEWKEYS of the exchange before waits to go out. */
+static void
+test_again_too_soon(void)
+{
+	static uint8_t out[PIPE];
+	size_t n;
+	int i;
+
+	start(NULL);
+	talk(&client, &server, SIZE_MAX);
+	sshtrans_rekey(&client.t);
+	for (i = 0; i < 2; i++) {	/* KEXINIT and ECDH_INIT, KEXINIT alone */
+		feed(&server, out, output(&client, out), SIZE_MAX);
+		if (i == 0)
+			feed(&client, out, output(&server, out), SIZE_MAX);
+	}
+	n = sshtrans_next(&server.t, out + SSH_PAYLOAD_AT, SSH_QUEUE_MAX);
+	feed(&client, out, sshtrans_seal(&server.t, out, n), SIZE_MAX);
+	feed(&server, out, output(&client, out), SIZE_MAX);
+	check(client.rc == 0 && server.rc == 0 && server.last[0] == SSH_NEWKEYS && sshtrans_waiting(&server.t), "one has its new keys", 0);
+	n = server.t.nqueue;
+	check(sshtrans_rekey(&server.t) == 0 && server.t.nqueue == n, "the other begins nothing until it has, too", n);
+	n = go_kexinit(out);
+	check(send_one(&client, &server, out, n) == -SSH_PROTOCOL_ERROR, "and begins again", 0);
+	stop();
+}
+
 /* What attackers send in the clear. Each row is a list of messages; the last must get the verdict. */
 
 #define STRICT ",kex-strict-c-v00@openssh.com"
 #define CURVE "curve25519-sha256"
 
 enum what { END, INIT, STRICT_INIT, INIT_LIKE_OURS, WRONG_GUESS, RIGHT_GUESS, OTHER_KEX, OTHER_KEY, OTHER_CIPHER, COMPRESSED, CUT_INIT, LONG_INIT,
-    ECDH, ECDH_ZERO, ECDH_SHORT, ECDH_CUT, BOGUS_30, NEWKEYS, IGNORE, DEBUG, UNIMPLEMENTED, SERVICE, GLOBAL, AUTH_OK, UNKNOWN, REPLY };
+    WRONG_KEY_GUESS, ECDH, ECDH_ZERO, ECDH_SHORT, ECDH_CUT, BOGUS_30, NEWKEYS, NEWKEYS_LONG, IGNORE, DEBUG, UNIMPLEMENTED, SERVICE, GLOBAL, AUTH_OK, UNKNOWN,
+    REPLY };
 
 static const struct { const char *name; enum what send[6]; int want; } clear[] = {
 	{ "in order", { INIT, ECDH }, 0 },
@@ -264,6 +347,7 @@ static const struct { const char *name; enum what send[6]; int want; } clear[] =
 	{ "ECDH_REPLY to a server", { INIT, REPLY }, -SSH_PROTOCOL_ERROR },
 	{ "NEWKEYS first", { NEWKEYS }, -SSH_PROTOCOL_ERROR },
 	{ "NEWKEYS without an exchange", { INIT, NEWKEYS }, -SSH_PROTOCOL_ERROR },
+	{ "NEWKEYS with more", { INIT, ECDH, NEWKEYS_LONG }, -SSH_PROTOCOL_ERROR },
 	{ "service before keys", { INIT, SERVICE }, -SSH_PROTOCOL_ERROR },
 	{ "request before keys", { GLOBAL }, -SSH_PROTOCOL_ERROR },
 	{ "authenticated, it says", { INIT, ECDH, AUTH_OK }, -SSH_PROTOCOL_ERROR },
@@ -272,6 +356,7 @@ static const struct { const char *name; enum what send[6]; int want; } clear[] =
 	{ "half an ECDH_INIT", { INIT, ECDH_CUT }, -SSH_PROTOCOL_ERROR },
 	{ "wrong guess is passed over", { WRONG_GUESS, BOGUS_30, ECDH }, 0 },
 	{ "but one only", { WRONG_GUESS, BOGUS_30, BOGUS_30 }, -SSH_PROTOCOL_ERROR },
+	{ "wrong guess of the host key", { WRONG_KEY_GUESS, BOGUS_30, ECDH }, 0 },
 	{ "right guess counts", { RIGHT_GUESS, ECDH }, 0 },
 	{ "no method in common", { OTHER_KEX }, -SSH_KEX_FAILED },
 	{ "our own marker is no method", { INIT_LIKE_OURS }, -SSH_KEX_FAILED },
@@ -294,6 +379,8 @@ put_message(uint8_t *p, enum what w)
 		return kexinit(p, "kex-strict-s-v00@openssh.com", "ssh-ed25519", GO_CIPHERS, "none", 0);
 	case WRONG_GUESS:
 		return kexinit(p, "ecdh-sha2-nistp256," CURVE, "ssh-ed25519", GO_CIPHERS, "none", 1);
+	case WRONG_KEY_GUESS:
+		return kexinit(p, CURVE, "ecdsa-sha2-nistp256,ssh-ed25519", GO_CIPHERS, "none", 1);
 	case RIGHT_GUESS:
 		return kexinit(p, CURVE, "ssh-ed25519", GO_CIPHERS, "none", 1);
 	case OTHER_KEX:
@@ -330,6 +417,10 @@ put_message(uint8_t *p, enum what w)
 	case NEWKEYS:
 		p[0] = SSH_NEWKEYS;
 		return 1;
+	case NEWKEYS_LONG:
+		p[0] = SSH_NEWKEYS;
+		p[1] = 0;
+		return 2;
 	case IGNORE:
 		return unhex(p, 64, "020000000178");
 	case DEBUG:
@@ -484,7 +575,10 @@ at_auth(void)
 static void
 test_requests(void)
 {
+	static uint8_t init[SSH_PAYLOAD_MAX];
+	static const char name[SSH_USER_MAX + 1] = "x";
 	uint8_t msg[512];
+	struct buf b;
 	size_t i, n;
 	int rc = 0;
 
@@ -509,7 +603,64 @@ test_requests(void)
 	for (i = 0, rc = 0; i < 1000 && rc == 0; i++)
 		rc = send_one(&client, &server, msg, n);
 	check(rc == -SSH_PROTOCOL_ERROR && i < 100, "answers nobody reads", i);
+	server.t.nqueue = sizeof(server.t.queue) - 6;
+	buf_init(&b, msg, sizeof(msg));
+	b.len = 5;
+	check(sshtrans_push(&server.t, &b, &server.why) == -SSH_PROTOCOL_ERROR, "no room for a message's length", 0);
 	stop();
+	for (i = 0; i < 2; i++) {	/* to one who would let anybody in */
+		at_auth();
+		server.grant_none = 1;
+		buf_init(&b, msg, sizeof(msg));
+		buf_char(&b, SSH_USERAUTH_REQUEST);
+		ssh_put_str(&b, name, i == 0 ? 1 : sizeof(name));
+		ssh_put_cstr(&b, i == 0 ? "ssh-userauth" : "ssh-connection");
+		ssh_put_cstr(&b, "none");
+		check(send_one(&client, &server, b.p, b.len) == 0 && !server.ready && server.t.queue[2] == SSH_USERAUTH_FAILURE,
+		    "another service, a name too long", i);
+		stop();
+	}
+	at_auth();
+	n = go_kexinit(init);
+	send_one(&client, &server, init, n);
+	n = unhex(msg, sizeof(msg), requests[0].text);
+	check(send_one(&client, &server, msg, n) == -SSH_PROTOCOL_ERROR, "within a key exchange", 0);
+	stop();
+}
+
+/* What a server says to a client that has shown its key and waits to hear whether it would do; after: it says the same again. */
+static const struct { const char *name, *text; int want, after; } told[] = {
+	{ "its key", "3c" V5_KEY, 0, -SSH_PROTOCOL_ERROR },
+	{ "another one", "3c" "0000000b7373682d65643235353139"
+	    "000000330000000b7373682d656432353531390000002003a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b9", -SSH_PROTOCOL_ERROR, 0 },
+	{ "a longer one", "3c" "0000000b7373682d65643235353139"
+	    "000000340000000b7373682d656432353531390000002003a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b800", -SSH_PROTOCOL_ERROR, 0 },
+	{ "another algorithm", "3c" "000000077373682d727361"
+	    "000000330000000b7373682d656432353531390000002003a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8", -SSH_PROTOCOL_ERROR, 0 },
+	{ "no", "33" "000000097075626c69636b6579" "00", -SSH_NO_MORE_AUTH_METHODS, 0 },
+};
+
+static void
+test_told(void)
+{
+	static uint8_t out[PIPE];
+	uint8_t msg[128];
+	size_t i, n;
+
+	at_keys();
+	check(send_one(&server, &client, "\64", 1) == -SSH_PROTOCOL_ERROR, "in, before there was a service", 0);
+	stop();
+	for (i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+		start(NULL);
+		while (client.t.auth_tried == 0 && client.rc == 0 && server.rc == 0) {
+			feed(&server, out, output(&client, out), SIZE_MAX);
+			feed(&client, out, output(&server, out), SIZE_MAX);
+		}
+		n = unhex(msg, sizeof(msg), told[i].text);
+		check(send_one(&server, &client, msg, n) == told[i].want, told[i].name, i);
+		check(told[i].want != 0 || send_one(&server, &client, msg, n) == told[i].after, told[i].name, 100 + i);
+		stop();
+	}
 }
 
 /* A wrong byte anywhere in what is encrypted ends it. */
@@ -560,10 +711,13 @@ main(void)
 	test_signed_request();
 	test_together();
 	test_answers();
+	test_worn();
+	test_again_too_soon();
 	test_clear();
 	test_before_ident();
 	test_coded();
 	test_requests();
+	test_told();
 	test_tampered();
 	return test_end();
 }

@@ -273,7 +273,13 @@ test_keys(void)
 			check(!sshkey_verify(k.blob, k.nblob, s, "message", 7), "signature with a wrong byte", i);
 			sig[i] ^= 4;
 		}
+		i = 4 + strlen(sshkey_alg(k.type)) + 3;		/* the last byte of the length of what follows */
+		sig[i]++;
+		sig[s.len++] = 0;
+		check(!sshkey_verify(k.blob, k.nblob, s, "message", 7), "signature with a byte more in it", (size_t)type);
 	}
+	memcpy(k.blob + 4 + 19 + 4, "nistp384", 8);
+	check(sshkey_blob_alg(k.blob, k.nblob) == NULL, "another curve", 0);
 }
 
 int

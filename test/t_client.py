@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import stat
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
@@ -262,6 +264,38 @@ def request_lines(r):
         return int(m.group(1)) / 1000
     r.soon("and no more", 0.3 + SHORT, slow)
     r.equal("--quiet shows none", [l for l in q.errs if l], [])
+
+
+@test
+def stopped_terminal(r):
+    """Whoever shows the request lines has stopped: callers are answered all the same."""
+    d, o = r.daemon(), r.origin()
+    reader, writer = os.pipe()
+
+    def fill():
+        try:
+            while True:
+                os.write(writer, b"x" * 65536)
+        except OSError:
+            os.close(writer)
+
+    def several():
+        with ThreadPoolExecutor(6) as pool:
+            return list(pool.map(lambda _: r.get(d, "a.localhost", "/slow?ms=100").status, range(6)))
+
+    # pylint: disable=consider-using-with
+    p = subprocess.Popen([TUNNEL, "connect", o.target, "--name", "a"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer,
+                         env={**ENV, "TUNNEL_ENDPOINT": f"http://127.0.0.1:{d.port}", "TUNNEL_TOKEN": d.token})
+    try:
+        r.until("it is there", lambda: any(t["name"] == "a" for t in d.status()))
+        r.equal("while they are read", several(), [200] * 6)       # from now on there are kept connections
+        threading.Thread(target=fill, daemon=True).start()
+        r.until("it is full", lambda: not select.select([], [writer], [], 0)[1])
+        r.equal("several at once", several(), [200] * 6)
+    finally:
+        p.kill()
+        p.wait()
+        os.close(reader)        # which ends whoever fills it
 
 
 @test

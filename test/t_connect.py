@@ -130,6 +130,23 @@ def ends_pass(r):
     r.equal("a reset of the server's", c.over(), "reset")
     d.log('event=exchange_failed name=127.0.0.1:[0-9]+ reason="the server reset the connection" peer=')
 
+    def done(conn):         # ends its direction, and goes while there is more for it
+        conn.half_close()
+        conn.exactly(1)
+        conn.reset()
+
+    c = connected(r, d, plain(r, done).port)
+    r.equal("the server's end", c.over(), "fin")
+
+    def breaks():
+        try:
+            c.send(b"x" * 1000)
+        except OSError:
+            return True
+        return False
+
+    r.until("and that nobody takes the rest is told", breaks)
+
     def wait(conn):
         while conn.more():
             pass
@@ -423,8 +440,9 @@ def rules(r):
             [ESTABLISHED, 403, 403, 403])
     d = proxyd(r, "--proxy-pass", "allow *", name="names")
     r.equal("a name that leads to the daemon's own machine", status_of(r, d, f"localhost:{t.port}"), (403, "403 this proxy does not lead there"))
-    d = proxyd(r, *HERE, name="dead")
-    r.equal("nobody listens", status_of(r, d, f"127.0.0.1:{dead_port()}"), (502, "502 the server cannot be reached"))
+    d, dead = proxyd(r, *HERE, name="dead"), dead_port()
+    r.equal("nobody listens", status_of(r, d, f"127.0.0.1:{dead}"), (502, "502 the server cannot be reached"))
+    d.log(f"event=proxy_failed target=127.0.0.1:{dead} reason=refused peer=127")
     r.equal("nor for plain HTTP", get(d, f"127.0.0.1:{dead_port()}").status, 502)
 
 

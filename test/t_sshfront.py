@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
@@ -160,8 +161,11 @@ def issue_port(r):
     """ssh -R 9000:localhost:3000."""
     f, s = Front(r, program=STRICT), echo_service(r)
     port = free_port(r)
-    p = terminal(f, "-R", f"{port}:{local(s)}")
+    p = terminal(f, "-R", f"{port}:{local(s)}", "-vvv")
     p.line(rf"^tcp:{port}  tcp://127\.0\.0\.1:{port}\r$")
+    with Caller(port, b"x") as c:
+        c.exactly(1)
+        p.wait_line(p.errs, lambda l: f"originator 127.0.0.1 port {c.sock.getsockname()[1]}" in (l or ""), "where the caller is")
     f.d.log(rf"event=tunnel_open name=tcp:{port} addr=127\.0\.0\.1:{port} who=key:")
     data = secrets.token_bytes(SOME)
     r.check("bytes and both ends of them", echoed(port, data) == data)
@@ -355,6 +359,18 @@ def scopes(r):
     status, out, _ = f.run(*lax, "-R", f"no_name:{t}", "-R", f"192.0.2.1:9000:{local(s)}")
     r.has("no name", r"port 80: a name is 1 to 63 of a-z, 0-9 and '-'", out)
     r.has("nowhere else", r"port 9000: a port is bound to localhost or to \*, nowhere else\n", out)
+    port = free_port(r)
+    again = [w for i, to in enumerate((f"{port}", f"{port}", f"127.0.0.1:{port}", "*:80", "*:80")) for w in ("-R", f"{to}:localhost:{i + 1}")]
+    p = f.ssh(*lax, *again)
+    said = [p.wait_line(p.lines, re.compile(rf"^port {n}: this connection forwards it already").search, "refusal") for n in (80, port)]
+    r.equal("the same again, and the same port elsewhere", [len([l for l in p.lines if l and l == s.string]) for s in said], [1, 2])
+    end(p)
+    for bind in ("localhost", "127.0.0.1", "[::1]"):
+        end(f.forward(f"{bind}:{free_port(r)}:{local(s)}"))
+    for bind in ("0.0.0.0", "[::]"):
+        r.has(f"{bind} is everywhere", "this daemon binds ports to loopback only", f.run(*lax, "-R", f"{bind}:{free_port(r)}:{local(s)}")[1])
+    g = Front(r, options='scope="x.localhost" ', name="own")
+    r.has("a name of the daemon's own", r"^port 80: this name is the daemon's own\n", g.run(*lax, "-R", f"x.localhost:{t}")[1])
     status, out, _ = f.run(*lax, "-R", f"{r.tmp}/sock:{local(s)}")
     r.check("a socket", status == 1 and out == "a unix socket cannot be had here: -R 9000:... is a port, -R 80:... a name\n", (status, out))
     status, out, _ = f.run(*lax)
@@ -488,6 +504,11 @@ def taken_over(r):
     r.has("which hears why", "another connection with the same key has taken it over", "\n".join(l for l in first.errs + first.lines if l))
     r.equal("the second has it", r.get(f.d, NAME).body, b"other")
     r.equal("taken over once", f.d.logged("event=taken_over name=a"), 1)
+    write(f.keys, f.line)
+    both = f.forward(f"b:80:{local(one)}", f"c:80:{local(one)}")
+    f.forward(f"b:80:{local(two)}")
+    r.equal("one of two", r.get(f.d, "b.tunnel.localhost").body, b"other")
+    r.check("does not take the other with it", r.get(f.d, "c.tunnel.localhost").body == b"hello" and both.alive())
 
 
 @test
@@ -502,6 +523,9 @@ def keys_change(r):
     f.d.log(r"event=ssh_key_left_out file=.* line=3 reason=.ssh-rsa keys are not taken here: make one with ssh-keygen -t ed25519", start=mark)
     f.d.log(r"event=ssh_key_left_out file=.* line=4 reason=.option from is not known here", start=mark)
     f.d.log("event=ssh_keys_read .*keys=1", start=mark)
+    mark = f.d.marks()
+    write(f.keys, 'scope="a,b,1024-65535" ' + f.line, "# again", 'scope="c" ' + f.line)
+    f.d.log(r"event=ssh_key_left_out file=.* line=3 reason=.the same key stands further up", start=mark)
     mark = f.d.marks()
     write(f.keys, 'scope="A B" ' + second)
     f.d.log(r"event=ssh_keys_bad reason=.*:1: scope: .* kept=.the last good set", start=mark)
@@ -518,12 +542,22 @@ def keys_change(r):
     r.equal("the other key may come", r.get(f.d, "b.tunnel.localhost").status, 200)
     write(f.keys, 'scope="a" ' + second)
     r.equal("another scope: it has to come again", p.exit(), 255)
-    os.chmod(f.keys, 0o666)
-    f.d.log("event=ssh_keys_bad reason=.*others than its owner may write to it: chmod go-w it")
+    for mode in (0o620, 0o602):
+        mark = f.d.marks()
+        write(f.keys, 'scope="a" ' + second, f"# {mode}")
+        f.d.log("event=ssh_keys_read ", start=mark)
+        mark = f.d.marks()
+        os.chmod(f.keys, mode)
+        f.d.log("event=ssh_keys_bad reason=.*others than its owner may write to it: chmod go-w it", start=mark)
     os.unlink(f.keys)
     f.d.log("event=ssh_keys_bad reason=.*No such file")
-    f.forward(f"80:{local(s)}", key=f"{r.tmp}/second")
+    p = f.forward(f"80:{local(s)}", key=f"{r.tmp}/second")
     r.equal("without the file the last set counts", r.get(f.d, NAME).status, 200)
+    r.equal("which is said once", f.d.logged("event=ssh_keys_bad reason=.*No such file"), 1)
+    write(f.keys, 'scope="b" ' + keygen(f"{r.tmp}/third", "-t", "ed25519"))
+    status, out, err = f.run("-T", "-o", "ExitOnForwardFailure=no", key=f"{r.tmp}/third")
+    r.check("a key is good from the moment it stands there", status == 1 and out.startswith("nothing is forwarded"), (status, out, err))
+    p.exit()
 
 
 @test
@@ -531,6 +565,15 @@ def expiry(r):
     f = Front(r, options='expiry-time="20200101Z" ')
     status, _, err = f.run("-N", "-R", "80:localhost:1")
     r.check("an expired key", status == 255 and "Permission denied (publickey)" in err, (status, err))
+    clock, day = f"{r.tmp}/clock", 86400
+    write(clock, "0")
+    f = Front(r, options=time.strftime('expiry-time="%Y%m%dZ" ', time.gmtime(time.time() + 2 * day)), program="test/tunneld-clock",
+              env={"TUNNEL_CLOCK": clock}, name="later")
+    p = f.forward(f"80:{local(hello(r))}")
+    with open(clock, "w", encoding="ascii") as t:
+        t.write(f"{3 * day * 1000}\n")
+    r.equal("one that expires ends its session", p.exit(), 255)
+    f.d.log("event=session_ended reason=expired")
 
 
 @test
@@ -638,7 +681,7 @@ def files(r):
     ok = (*common, "--ssh-listen", "127.0.0.1:0", "--ssh-keys", f.keys)
     r.equal("-n with all of it", run(*ok, "--ssh-host-key", theirs, "-n")[:2], (0, "tunneld: the configuration is sound\n"))
     keygen(f"{r.tmp}/ecdsa", "-t", "ecdsa")
-    os.chmod(path, 0o644)
+    os.chmod(path, 0o640)
     write(f"{r.tmp}/damaged", "preview")
     os.mkfifo(f"{r.tmp}/fifo")
     for what, argv, want, status in (
@@ -660,6 +703,26 @@ def files(r):
 
 
 @test
+def counted(r):
+    """Who logs in is a caller, and a session from then on."""
+    f = Front(r, "--callers", "1", "--sessions", "2")
+    first = r.keep(Caller(int(f.port)))
+    first.until(b"\r\n")
+    with Caller(int(f.port)) as c:
+        r.check("a second caller", not c.more())
+    f.d.log("event=callers_full for=ssh")
+    first.close()
+    r.until("the first has gone", lambda: f.d.logged("event=login_failed dialect=ssh ") == 1)
+    p, q = (f.forward(f"{free_port(r)}:localhost:1") for _ in range(2))
+    status, _, err = f.run("-N", "-R", f"{free_port(r)}:localhost:1")
+    r.check("a third session", status == 255 and "too many sessions" in err, (status, err))
+    r.until("it has gone", lambda: f.d.logged("event=login_failed dialect=ssh ") == 2)
+    with Caller(int(f.port)) as c:
+        r.check("there is room again", c.until(b"\r\n"))
+    r.check("the sessions go on", p.alive() and q.alive())
+
+
+@test
 def strangers(r):
     """Garbage, silence, and who fails again and again."""
     clock = Clock(r)
@@ -671,6 +734,11 @@ def strangers(r):
                 pass
             r.check(f"{what}: the connection ends", c.ended)
     r.until("they are counted no more", lambda: f.d.logged("event=login_failed dialect=ssh ") == 4)
+    with Caller(int(f.port), b"SSH-2.0-x\r\n" + b"\0" * 300000) as c:
+        while c.more():
+            pass
+        r.check("what is said last is not lost for what is not read", c.ended == "fin" and b"packet of a wrong length" in c.buf, (c.ended, c.buf[-100:]))
+    f.d.log("event=login_failed dialect=ssh .*reason=.packet of a wrong length")
     mark = f.d.marks()
     silent = [r.keep(Caller(int(f.port))) for _ in range(3)]
     for c in silent:
@@ -683,7 +751,7 @@ def strangers(r):
         while c.more():
             pass
         r.check("a slow one is ended", c.ended)
-    r.until("nor they", lambda: f.d.logged("event=login_failed dialect=ssh ") == 7)
+    r.until("nor they", lambda: f.d.logged("event=login_failed dialect=ssh ") == 8)
     s = hello(r)
     f.forward(f"80:{local(s)}")
     r.equal("then its address may come again", r.get(f.d, NAME).status, 200)
@@ -695,6 +763,16 @@ def strangers(r):
             break
     f.d.log("event=logins_failing .*wait=1")
     r.check("who fails again and again has to wait", f.d.logged(late), i)
+    f = Front(r, "--login-failures", "1", name="once")
+    f.run("-N", key=f"{r.tmp}/stranger0")
+    for i in range(2):
+        r.equal("who has shown another key first has not failed", f.run("-T", "-o", "ExitOnForwardFailure=no", "-i", f.key, key=f"{r.tmp}/stranger0")[0], 1)
+    r.equal("has it", (f.d.logged("event=key_refused"), f.d.logged("event=logins_failing")), (3, 0))
+    f = Front(r, "--login-failures", "1", "--trust", "127.0.0.1", name="trusting")
+    for i in range(3):
+        keygen(f"{r.tmp}/other{i}", "-t", "ed25519")
+        f.run("-N", key=f"{r.tmp}/other{i}")
+    r.equal("unless its address is trusted", (f.run("-T", "-o", "ExitOnForwardFailure=no")[0], f.d.logged("event=logins_failing")), (1, 0))
 
 
 main()

@@ -2,6 +2,8 @@
 
 The server is peer/vtgo.py, which is as strict as the original: what would make that one end the session is a violation here.
 """
+import base64
+import hashlib
 import os
 import random
 import re
@@ -14,6 +16,7 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
 from certs import Certs
+import vtssh
 from client import Client, free_port, run_tool
 from rig import BIN, PEER, PYTHON, SANITIZED, WAIT, Caller, Clock, Miss, Plain, echo, main, test
 from tlspeer import TlsService, serving_with
@@ -160,6 +163,11 @@ def pins(r):
     c = forward(r, s.url, to, "--key-file", mine, "--host-key", derived, ready=False)
     c.ends("the derived one is no pin", 2)
     c.says("protect|made of our own")
+    blob = vtssh.blob_of(vtssh.decode_key("vt-pub-", pub))
+    seed = "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    c = forward(r, s.url, to, "--key-file", mine, "--host-key", seed, ready=False)
+    c.ends("nor is our own key, of whose fingerprint that one is made", 2)
+    r.check("which is not repeated", not any(seed[7:] in l for l in c.errs if l), c.errs)
 
 
 @test
@@ -180,6 +188,7 @@ def words(r):
             ("no domain", ["a b=1", "--key-file", key], "is no domain"), ("the same twice", ["a.x=1", "A.x=2", "--key-file", key], "name of two|another tunnel"),
             ("public", ["9000=1", "--key-file", key, "--public"], "has no --public"),
             ("PROXY", ["9000=1", "--key-file", key, "--proxy-protocol", "v1"], "has no --public"),
+            ("shared", ["9000=1", "--key-file", key, "--connections", "2"], "no --share and --connections"),
             ("guards", ["9000=1", "--key-file", key, "--allow", "10.0.0.0/8"], "let any caller in"),
             ("a URL", ["9000=http://a", "--key-file", key], "tls://HOST:PORT"), ("TLS nowhere", ["9000=tls://:443", "--key-file", key], "tls://HOST:PORT"),
             ("TLS without a port", ["9000=tls://a", "--key-file", key], "tls://HOST:PORT"))
@@ -242,6 +251,10 @@ def several(r):
     for port in (a, b):
         c.says(f"{port} is back")
     r.equal("the refused one is asked for no more", len(s.seen(event="listen")), 5)
+    s, a = server(r, "--key", pub, "--open-payload", f'{{"port":{held}}}'), free_port(r)
+    c = forward(r, s.url, f"{held}={service.target}", f"{a}={service.target}", "--key-file", key, ready=False)
+    c.wait_line(c.lines, re.compile(f"^tcp://127.0.0.1:{a} -> ").search, "line")
+    r.equal("nor does anybody come to it", (cut(a), s.event(event="refused")["what"]), (b"", "no forward for port"))
 
 
 @test
@@ -277,6 +290,16 @@ def channels(r):
         r.equal(f"{what}: the caller", cut(c.port), b"")
         got = s.event(event="refused")
         r.equal(f"{more}", (got["reason"], got["what"]), (reason, what))
+
+
+@test
+def requests(r):
+    """What a server asks for and a client does not know is refused where an answer is wanted, and nowhere else."""
+    service = r.keep(Plain(echo))
+    s, c = both(r, service.target, "--evil", "unknown-requests")
+    s.event(event="evil", what="end")
+    answers(r, "it goes on", c.port)
+    r.check("in one session", not s.seen(event="lost"), s.lines)
 
 
 @test
@@ -593,9 +616,10 @@ def strangers(r):
         c = forward(r, s.url, to, "--key-file", key, ready=False)
         c.ends(evil, 1)
         c.says("is no vtunnel server")
-    s = server(r, "--key", pub, "--status", "503 Service Unavailable")
-    c = forward(r, s.url, to, "--key-file", key, ready=False)
-    c.says("503 .*trying again")
+    for status in ("503 Service Unavailable", "429 Too Many Requests", "408 Request Timeout"):
+        s = server(r, "--key", pub, "--status", status)
+        c = forward(r, s.url, to, "--key-file", key, ready=False)
+        c.says(f"{status[:3]} .*trying again")
     c = forward(r, f"ws://127.0.0.1:{free_port(r)}", to, "--key-file", key, ready=False)
     c.says("cannot reach .*trying again")
 
@@ -650,6 +674,10 @@ def own_daemon(r):
         bad = forward(r, url, f"{free_port(r)}={service.target}", "--key-file", key, *(["--host-key", pin] if pin else []), ready=False)
         bad.ends(what, status)
         bad.says(words_)
+    narrow = r.daemon("--vtunnel-key", f"{pub} 9000,in.local", name="narrow")
+    bad = forward(r, f"ws://127.0.0.1:{narrow.port}", f"out.local={service.target}", "--key-file", mine, ready=False)
+    bad.ends("a domain that the key may not have", 3)
+    bad.says("scope does not hold this domain")
     taken = forward(r, url, f"{d.port}={service.target}", "--key-file", mine, ready=False)
     r.check("a port that is not to be had", taken.ends("the daemon's own port", 4) or taken.says("refused"))
     c.kill9()
@@ -678,8 +706,13 @@ def own_keyless(r):
     proxy = int(d.log(r"event=listening proto=proxy addr=127\.0\.0\.1:(\d+)").group(1))
     c = forward(r, f"ws://127.0.0.1:{d.port}/any", f"{port}={service.target}", "--dialect", "vtunnel")
     answers(r, "without any key", port)
-    domain = forward(r, f"ws://127.0.0.1:{d.port}", f"app.local={service.target}", f"{free_port(r)}={service.target}", "--dialect", "vtunnel")
-    domain.wait_line(domain.lines, re.compile("^app.local -> ").search, "domain")
+    domain = forward(r, f"ws://127.0.0.1:{d.port}", f"app.local={service.target}", f"{free_port(r)}={service.target}",
+                     f"dead.local=127.0.0.1:{free_port(r)}", "--dialect", "vtunnel")
+    for name in ("app", "dead"):
+        domain.wait_line(domain.lines, re.compile(f"^{name}.local -> ").search, "domain")
+    with Caller(proxy, "GET http://dead.local/ HTTP/1.1\r\nHost: dead.local\r\n\r\n") as caller:
+        res = caller.response()
+        r.check("one whose service is not there", res.status == 502 and res.body.startswith(b"502 the tunnel's client cannot reach the service "), res)
     with Caller(proxy, "CONNECT app.local:443 HTTP/1.1\r\nHost: app.local:443\r\n\r\n") as caller:
         r.has("a domain, by the daemon's proxy", "^HTTP/1.1 200 ", caller.until(b"\r\n\r\n").decode())
         caller.send(b"hello")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
@@ -75,9 +76,9 @@ def echoes(port, data=b"hello"):
 class Raw(vtgo.Client):
     """A client within this process, that asks for what it is told."""
 
-    def __init__(self, r, d, *more, key=PRIV):
+    def __init__(self, r, d, *more, key=PRIV, path="/"):
         with one:
-            argv, sys.argv = sys.argv, ["vtgo.py", "client", f"ws://127.0.0.1:{d.port}/", *(("--key", key) if key else ()), "--keepalive", "0", *more]
+            argv, sys.argv = sys.argv, ["vtgo.py", "client", f"ws://127.0.0.1:{d.port}{path}", *(("--key", key) if key else ()), "--keepalive", "0", *more]
             try:
                 options = vtgo.arguments()
             finally:
@@ -176,6 +177,12 @@ def keyless(r):
         with r.caller(to, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{to.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: {origin}\r\n"
                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n") as c:
             r.equal(f"{what}", c.response().status, status)
+    path = vtunneld(r, key=f"{PUB} path=/a", name="path")
+    for where, status in (("/a", 101), ("/b", 503)):
+        with r.caller(path, f"GET {where} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n") as c:
+            res = c.response()
+            r.check(f"{where}, where a key has a path of its own", res.status == status and (status == 101 or b"no client serves this name" in res.body), res)
     off = r.daemon(name="off")
     res = r.ask(off, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                 b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
@@ -203,6 +210,10 @@ def own_host_key(r):
         seed = vtssh.decode_key("vt-priv-", f.read().strip())
     blob = vtssh.Key(seed).blob
     r.equal("it is that key", mine, "SHA256:" + vtssh.base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("="))
+    write(path, "nonsense\n")
+    p = subprocess.run([f"{BIN}/tunneld", "--state", d.state, "--listen", "127.0.0.1:0", "--vtunnel-key", PUB], env=ENV, capture_output=True, text=True,
+                       timeout=WAIT, check=False)
+    r.check("a damaged one is named", p.returncode == 1 and "vtunnel-host-key: no key is in it; remove it" in p.stderr, p)
 
 
 # ---- keys in a file ----------------------------------------------------------------------
@@ -213,7 +224,7 @@ def key_file(r):
     one_, two, three = (free_port(r) for _ in range(3))
     path = write(f"{r.tmp}/keys", f"# keys\n{a[1]} {one_}  # alice\n{b[1]} path=/bob\n")
     d = vtunneld(r, "--vtunnel-keys", path, key=None)
-    alice, bob = go(r, d, f"{one_}=127.0.0.1:1", key=a[0]), go(r, d, f"{two}=127.0.0.1:1", key=b[0], path="/bob")
+    alice, bob = go(r, d, f"{one_}=127.0.0.1:1", key=a[0]), go(r, d, f"{two}=127.0.0.1:1", key=b[0], path="/bob?x=1")
     r.check("both in", alice.seen(event="listening") and bob.seen(event="listening"))
     x = go(r, d, f"{three}=127.0.0.1:1", key=a[0], wait=None, more=("--exit-rejected",))
     r.has("the scope holds", "permission denied.*scope", x.event(event="rejected")["what"])
@@ -228,7 +239,15 @@ def key_file(r):
     d.log("event=session_ended reason=revoked", start=mark)
     r.until("its port is free", lambda: refused(two))
     r.check("alice stays", not alice.seen(event="lost"))
-    go(r, d, f"{two}=127.0.0.1:1", key=c[0], path="/carol")
+    carol = go(r, d, f"{two}=127.0.0.1:1", key=c[0], path="/carol")
+    mark = d.marks()
+    d.kill(signal.SIGHUP)
+    d.log("event=vtunnel_keys_read", start=mark)
+    mark = d.marks()
+    write(path, f"{a[1]} {one_}\n{c[1]} {two} path=/carol\n")
+    carol.event(event="lost")
+    d.log("event=session_ended reason=revoked", start=mark)     # its scope is another
+    r.check("alice stays, whose is not", not alice.seen(event="lost"))
     mark = d.marks()
     write(path, "vt-pub-nonsense\n")
     d.log("event=vtunnel_keys_bad .*keys:1.*kept", start=mark)
@@ -302,6 +321,9 @@ def handshakes(r):
                             ("no key", 400, ask(Sec_WebSocket_Key=""))):
         r.equal(what, (res.status, res.get("Sec-WebSocket-Version")), (want, "13"))
     r.equal("the text", ask("POST").body, b"Method Not Allowed\n")
+    behind = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    c = call(r, d.port, b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: %d\r\n\r\n" % len(behind) + behind)
+    r.equal("content is no request", (c.response().status, c.over()), (405, "fin"))
     r.equal("endpoints are not its", (ask(path="/_tunnel").status, r.get(d, "x", "/health").status), (400, 200))
     r.client(d, "default")
     res = ask()
@@ -332,6 +354,9 @@ def listens(r):
         ok, text = raw.want(what)
         r.check(f"listen {what}", not ok, text)
         r.has(f"listen {what}: says why", word, text)
+    for code in ("port_in_use", "bad_port", "forbidden", "bad_listen"):
+        d.log(f"event=listen_refused code={code} reason=.* peer=\\S+ who=key:")
+    raw.mux.send(b"\x50", vtssh.string("listen"), b"\x00", b'{"port":70000}')      # and wants no reply
     r.equal("ping", raw.want(b"", "ping"), (True, "pong"))
     r.equal("ping with anything", raw.want(b"x", "ping"), (True, "pong"))
     r.equal("what nobody knows", raw.want(b"", "no-such@example.com"), (False, ""))
@@ -373,8 +398,9 @@ def owners(r):
 
 @test
 def domains(r):
-    a, b = pair(), pair()
-    d = vtunneld(r, "--vtunnel-keys", write(f"{r.tmp}/keys", f"{a[1]}\n{b[1]} path=/b b.local\n"), key=None)
+    a, b, c = pair(), pair(), pair()
+    keys = write(f"{r.tmp}/keys", f"{a[1]}\n{b[1]} path=/b b.local\n{c[1]} path=/c\n")
+    d = vtunneld(r, "--vtunnel-keys", keys, key=None)
     service = echoer(r)
     p = go(r, d, f"MyAPI.local={service.target}", f"*.wild.local:8080={service.target}", key=a[0])
     port = p.event(event="listening", domain="MyAPI.local")["port"]
@@ -390,11 +416,14 @@ def domains(r):
                                                if e.get("event") == "listening"}, {port, wild})
     r.equal("none has leaked", len(d.status()), 2)
     raw = Raw(r, d, key=a[0])
+    r.check("one more", raw.want({"domain": "first.local"})[0])
+    had = sorted(t["name"] for t in d.status())
     for what, word in (({"domain": "../etc"}, "."), ({"domain": "a b"}, "."), ({"domain": "x" * 300}, "too long"), ({"domain": "a.local:99999"}, "."),
                        ({"domain": "a.local", "headers": {"Host": ["x"]}}, "header"), ({"domain": "a.local", "headers": {"A": ["b\r\nc: d"]}}, "header")):
         ok, text = raw.want(what)
         r.check(f"{what}: refused", not ok, text)
         r.has(f"{what}: says why", word, text)
+    r.equal("what was refused holds no port, and costs none", sorted(t["name"] for t in d.status()), had)
     ok, text = raw.want({"port": 0, "local_addr": "localhost:1", "domain": "head.local", "headers": {"Authorization": ["Bearer t0ken"]}})
     r.check("with headers", ok, text)
     mapped = free_port(r)
@@ -405,6 +434,21 @@ def domains(r):
     for name in ("c.local", "MyAPI.local"):
         x = go(r, d, f"{name}={service.target}", key=b[0], path="/b", wait="rejected")
         r.has(f"{name} is not", "scope", x.event(event="rejected")["what"])
+    x = go(r, d, f"MyAPI.local={service.target}", key=c[0], path="/c", wait="rejected")
+    r.has("nor is it another's, whatever the scope", "held by another credential", x.event(event="rejected")["what"])
+
+
+@test
+def ports_of_domains(r):
+    """The port that a key has had for a domain is not that of another key for the same."""
+    a, c = pair(), pair()
+    d = vtunneld(r, "--vtunnel-keys", write(f"{r.tmp}/keys", f"{a[1]}\n{c[1]} path=/c\n"), "--grace", "0", key=None)
+    first = Raw(r, d, key=a[0])
+    was = first.want({"domain": "x.local"})
+    first.close()
+    d.log("event=session_end ")
+    now = Raw(r, d, key=c[0], path="/c").want({"domain": "x.local"})
+    r.check("another port", was[0] and now[0] and was[1] != now[1], (was, now))
 
 
 def proxyd(r, *args, **more):
@@ -534,7 +578,8 @@ def reconnects(r):
 @test
 def killed(r):
     """The client is killed and started anew: whoever comes meanwhile waits for it. A transfer that it took with it is lost, and no other."""
-    d = vtunneld(r)
+    clock = Clock(r)
+    d = vtunneld(r, program="test/tunneld-clock", env=clock.env)
     service, port, other = echoer(r), free_port(r), free_port(r)
     p, q = go(r, d, f"{port}={service.target}"), go(r, d, f"{other}={service.target}")
     lost, kept = call(r, port, b"x"), call(r, other, b"y")
@@ -545,6 +590,9 @@ def killed(r):
     r.equal("the other goes on", kept.exactly(1), b"z")
     waiting = call(r, port, b"hello")
     r.until("it waits", lambda: d.status() and any(t["lost"] for t in d.status()))
+    clock.move(25)              # as the original's callers wait, longer than --grace
+    time.sleep(0.6)             # a round of the daemon's
+    r.check("its client is still awaited", any(t["lost"] for t in d.status()), d.status())
     go(r, d, f"{port}={service.target}")
     r.equal("the one who waited is served", waiting.exactly(5), b"hello")
     r.check("the other client is still there", not q.seen(event="lost"))
@@ -618,6 +666,7 @@ def silence(r):
                 b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
     mute.response()
     clock.move(29)
+    time.sleep(0.6)             # a round of the daemon's
     r.check("29 s are no time", d.logged("event=login_late") == 0)
     clock.move(2)
     r.check("30 s are", mute.over().split()[0] in ("fin", "reset"))
@@ -672,6 +721,9 @@ def many_logins(r):
     go(r, d)
     go(r, d)                    # who has logged in is none of them
     go(r, d)
+    d = vtunneld(r, "--sessions", "1", name="one")
+    go(r, d)
+    r.equal("a session too many", call(r, d.port, HELLO).response().status, 503)
 
 
 @test
@@ -810,6 +862,21 @@ def endings(r):
     p = go(r, d, f"{gone}=127.0.0.1:{free_port(r)}")
     r.check("a target that refuses closes the visitor", call(r, gone).over() in ("fin", "reset"))
     r.check("and nothing else", not p.seen(event="lost"))
+
+
+@test
+def few_streams(r):
+    """A session has no more of them than it may; who comes then is sent away."""
+    d = vtunneld(r, "--streams", "2")
+    port = free_port(r)
+    p = go(r, d, f"{port}={echoer(r).target}")
+    held = [call(r, port, b"x") for _ in range(2)]
+    r.equal("two", [c.exactly(1) for c in held], [b"x", b"x"])
+    r.equal("a third", call(r, port, b"x").over(), "reset")
+    held[0].half_close()
+    r.equal("until one has ended", held[0].over(), "fin")
+    r.until("there is room", lambda: echoes(port))
+    r.check("one session", not p.seen(event="lost"))
 
 
 @test

@@ -114,6 +114,24 @@ test_parse(struct vtunnel_msg *m)
 	check(strcmp(why, "invalid payload") == 0, "what is said of it", 0);
 }
 
+/* What frames a message, or is for one hop, is no client's to set. */
+static void
+test_frames(struct vtunnel_msg *m)
+{
+	static const char *const names[] = {
+		"Connection", "Content-Length", "Expect", "Host", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "upgrade"
+	};
+	char text[100];
+	const char *why;
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(text, sizeof(text), "{\"headers\":{\"%s\":[\"1\"]}}", names[i]);
+		check(vtunnel_parse(m, text, strlen(text), &why) == -1, names[i], i);
+	}
+}
+
 static void
 test_long(struct vtunnel_msg *m)
 {
@@ -218,6 +236,27 @@ test_lines(void)
 			check(strcmp(k.scope, rows[i].scope) == 0 && strcmp(k.path, rows[i].path) == 0, "what it grants", i);
 		free(copy);
 	}
+	check(vtunnel_key_line(&k, PUB " 9000\0,1", strlen(PUB) + 8, &why) == -1, "a NUL in the scope", 0);
+}
+
+static void
+test_many(void)
+{
+	uint8_t raw[VTUNNEL_KEY] = { 0 };
+	struct vtunnel_keys l = { NULL, 0 };
+	char text[VTUNNEL_PUB_LEN + 1];
+	const char *why;
+	size_t i, line;
+	int rc = 0;
+
+	for (i = 0; rc == 0 && i <= VTUNNEL_KEYS_MAX; i++) {
+		raw[0] = (uint8_t)i;
+		raw[1] = (uint8_t)(i >> 8);
+		vtunnel_pub_format(text, raw);
+		rc = vtunnel_keys_add(&l, text, strlen(text), &line, &why);
+	}
+	check(rc == -1 && i == VTUNNEL_KEYS_MAX + 1 && l.n == VTUNNEL_KEYS_MAX && strcmp(why, "too many keys") == 0, "no more than may be", i);
+	vtunnel_keys_free(&l);
 }
 
 static void
@@ -259,11 +298,13 @@ main(void)
 		abort();
 	test_keys();
 	test_parse(m);
+	test_frames(m);
 	test_long(m);
 	test_put();
 	test_maps();
 	free(m);
 	test_lines();
 	test_file();
+	test_many();
 	return test_end();
 }

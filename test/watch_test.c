@@ -1,4 +1,5 @@
 /* Connections that wait without a thread each: watch.h. A system without that has nothing to check but that it says so. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +12,7 @@
 #include "../watch.h"
 #include "test.h"
 
-enum { WATCHED = 8, LONG_MS = 20000, STACK = STACK_SIZE };
+enum { WATCHED = 8, MANY = 40, LONG_MS = 20000, STACK = STACK_SIZE };
 
 static struct one {
 	struct watched watched;
@@ -19,12 +20,12 @@ static struct one {
 	void (*fn)(struct one *);	/* what its call does; NULL: read, and be idle again */
 	int64_t until;
 	int calls, laters, bytes, ended, left;
-} ones[WATCHED];
+} ones[MANY];
 
 static pthread_mutex_t mtx = PTHREAD_MUTEX_INITIALIZER;	/* guards the counts, and: */
 static pthread_cond_t change;
 static int gate;		/* open: who waits for it may go on */
-static char order[64];		/* of calls and laters */
+static char order[128];		/* of calls and laters */
 
 static struct one *
 one_of(struct watched *w)
@@ -182,15 +183,6 @@ events(struct watch *w)
 }
 
 static void
-forget(struct one *o)
-{
-	watch_forget(&o->watched);
-	close(o->fd[0]);
-	close(o->fd[1]);
-	note(&o->calls, 'f');
-}
-
-static void
 wait_at_gate(struct one *o)
 {
 	note(&o->calls, 'w');
@@ -204,6 +196,27 @@ wait_at_gate(struct one *o)
 	o->left = !o->watched.joined;
 	pthread_mutex_unlock(&mtx);
 	note(&o->laters, 'g');
+}
+
+static void
+forget(struct one *o)
+{
+	watch_forget(&o->watched);
+	close(o->fd[0]);
+	close(o->fd[1]);
+	note(&o->calls, 'f');
+}
+
+/* Those of long patience are looked at together: a little late, and not too early. */
+static void
+far(struct watch *w)
+{
+	int64_t until = clock_ms(CLOCK_STEADY) + 1050;
+
+	add(w, 1);
+	ones[1].fn = forget;
+	watch_idle(&ones[1].watched, until);
+	check(reached(&ones[1].calls, 1) && clock_ms(CLOCK_STEADY) >= until, "a time that is far", 0);
 }
 
 /* Who waits holds nobody up: each has its thread then. */
@@ -248,13 +261,16 @@ block(struct one *o)
 	idle(o);
 }
 
+/* n of them, the lead's own among them; they are called in this order, c, and called later, l. */
 static void
-behind_others(struct watch *w)
+behind_others(struct watch *w, int n, const char *want)
 {
 	int i;
 
 	open_gate(0);
-	for (i = 1; i < 5; i++) {
+	for (i = 1; i < n; i++) {
+		if (i == WATCHED - 1)	/* which is there already */
+			continue;
 		add(w, i);
 		ones[i].fn = i == 1 ? block : put_off;
 		watch_idle(&ones[i].watched, CONN_FOREVER);
@@ -264,14 +280,18 @@ behind_others(struct watch *w)
 	pthread_mutex_lock(&mtx);
 	memset(order, 0, sizeof(order));
 	pthread_mutex_unlock(&mtx);
-	for (i = 2; i < 5; i++)
-		say(i);
+	for (i = 2; i < n; i++)
+		if (i != WATCHED - 1)
+			say(i);
 	open_gate(1);
-	check(reached(&ones[4].laters, 1) && reached(&ones[2].laters, 1) && reached(&ones[3].laters, 1), "later, all of them", 0);
+	for (i = 2; i < n; i++)
+		check(i == WATCHED - 1 || reached(&ones[i].laters, 1), "later, all of them", (size_t)i);
 	pthread_mutex_lock(&mtx);
-	check(strcmp(order, "ccclll") == 0, "behind those that are ready", 0);
+	check(strcmp(order, want) == 0, "behind those that are ready", strlen(order));
 	pthread_mutex_unlock(&mtx);
-	for (i = 1; i < 5; i++) {
+	for (i = 1; i < n; i++) {
+		if (i == WATCHED - 1)
+			continue;
 		pthread_mutex_lock(&mtx);
 		ones[i].fn = forget;
 		ones[i].calls = 0;
@@ -281,9 +301,76 @@ behind_others(struct watch *w)
 	}
 }
 
+/* What comes for one that is being called is not lost. */
+static void
+meanwhile(struct watch *w)
+{
+	open_gate(0);
+	add(w, 1);
+	ones[1].fn = block;
+	watch_idle(&ones[1].watched, CONN_FOREVER);
+	say(1);
+	check(reached(&ones[1].calls, 1), "it is called", 0);
+	watch_post(&ones[1].watched);
+	pthread_mutex_lock(&mtx);
+	ones[1].fn = forget;
+	pthread_mutex_unlock(&mtx);
+	open_gate(1);
+	check(reached(&ones[1].calls, 2), "and again", 0);
+}
+
+/* What the system does not watch is looked at now and then. */
+static void
+blind(struct watch *w)
+{
+	struct one *o = &ones[1];
+
+	memset(o, 0, sizeof(*o));
+	if ((o->fd[0] = open("/", O_RDONLY)) == -1 || (o->fd[1] = dup(o->fd[0])) == -1)
+		abort();
+	o->until = CONN_FOREVER;
+	watch_join(&o->watched, w, o->fd[0], called, later);
+	watch_idle(&o->watched, CONN_FOREVER);
+	check(reached(&o->calls, 2), "a folder, again and again", 0);
+	pthread_mutex_lock(&mtx);
+	o->fn = forget;
+	pthread_mutex_unlock(&mtx);
+	while (value(&o->watched.joined))
+		watch_post(&o->watched);
+}
+
+static void
+let_go(struct one *o)
+{
+	watch_forget(&o->watched);
+	note(&o->calls, 'f');
+}
+
+/* Whoever has been forgotten is nobody's concern, though its descriptor is open. */
+static void
+forgotten(struct watch *w)
+{
+	int i;
+
+	for (i = 1; i < 3; i++) {
+		add(w, i);
+		ones[i].fn = i == 1 ? let_go : forget;
+		watch_idle(&ones[i].watched, CONN_FOREVER);
+	}
+	say(1);
+	check(reached(&ones[1].calls, 1), "forgotten", 1);
+	say(1);
+	say(2);
+	check(reached(&ones[2].calls, 1), "forgotten", 2);
+	check(!ones[1].watched.again, "for good", 0);
+	close(ones[1].fd[0]);
+	close(ones[1].fd[1]);
+}
+
 int
 main(void)
 {
+	struct timespec tick = { 0, 100000000 };
 	struct workers *workers = workers_new(STACK, WATCHED);
 	struct watch *w;
 
@@ -297,14 +384,25 @@ main(void)
 	}
 	check(!watch_leading(w) && !watch_leading(NULL), "another thread leads", 0);
 	events(w);
+	far(w);
 	leave(w);
-	behind_others(w);
+	behind_others(w, 5, "ccclll");
+	behind_others(w, MANY, "cccccccccccccccccccccccccccccccc" "llllllllllllllllllllllllllllllll" "ccccclllll");	/* not for ever */
+	meanwhile(w);
+	blind(w);
+	forgotten(w);
+	add(w, 1);		/* one that comes, and goes at last without having waited */
 	watch_end(w);
 	pthread_mutex_lock(&mtx);
 	ones[0].fn = ones[WATCHED - 1].fn = forget;
 	pthread_mutex_unlock(&mtx);
 	watch_post(&ones[0].watched);
 	watch_post(&ones[WATCHED - 1].watched);
+	check(reached(&ones[WATCHED - 1].calls, 1), "all but one have gone", 0);
+	nanosleep(&tick, NULL);	/* the lead sleeps by now */
+	watch_forget(&ones[1].watched);
+	close(ones[1].fd[0]);
+	close(ones[1].fd[1]);
 	check(workers_end(workers, LONG_MS), "the lead ends with the last", 0);
 	watch_free(w);
 	return test_end();
