@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "auth.h"
+#include "file.h"
 
 static const char token_prefix[] = "token:";	/* of identities */
 
@@ -37,9 +38,7 @@ changed(const struct auth *a, const struct watched *w, struct watched *now)
 		return -errno;	/* unseen is not missing */
 	if (now->missing || w->missing)
 		return now->missing != w->missing;
-	return now->seen.st_ino != w->seen.st_ino || now->seen.st_size != w->seen.st_size ||
-	    now->seen.st_mtim.tv_sec != w->seen.st_mtim.tv_sec ||
-	    now->seen.st_mtim.tv_nsec != w->seen.st_mtim.tv_nsec;
+	return !file_same(&now->seen, &w->seen);
 }
 
 /* A failure: 0 if it is the one told last. */

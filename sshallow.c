@@ -325,9 +325,7 @@ changed(const struct sshallow *a)
 {
 	struct stat now;
 
-	return stat(a->path, &now) == -1 || now.st_ino != a->seen.st_ino || now.st_size != a->seen.st_size ||
-	    now.st_mode != a->seen.st_mode || now.st_mtim.tv_sec != a->seen.st_mtim.tv_sec ||
-	    now.st_mtim.tv_nsec != a->seen.st_mtim.tv_nsec;
+	return stat(a->path, &now) == -1 || !file_same(&now, &a->seen);
 }
 
 void

@@ -294,14 +294,6 @@ vtunnel_tell(struct vtunnel *v)
 	pthread_mutex_unlock(&v->reload);
 }
 
-static int
-same(const struct stat *a, const struct stat *b)
-{
-	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size && a->st_mode == b->st_mode &&
-	    a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	    a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
 static void
 reload(struct vtunnel *v, int force)
 {
@@ -313,7 +305,7 @@ reload(struct vtunnel *v, int force)
 	memset(&now, 0, sizeof(now));	/* as a file that is not there */
 	if (stat(v->conf.file, &now) == -1)
 		memset(&now, 0, sizeof(now));
-	if (same(&now, &v->seen) && !force)
+	if (file_same(&now, &v->seen) && !force)
 		return;
 	v->seen = now;
 	if ((rc = take_keys(&v->conf, &fresh, &now, why, sizeof(why))) == -1) {
