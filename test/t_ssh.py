@@ -17,7 +17,7 @@ from rig import BIN, ENV, ROOT, SANITIZED, WAIT, Listener, Miss, Proc, main, tes
 # pylint: enable=wrong-import-position
 
 PEER = f"{BIN}/test/sshpeer"
-SOME = (2 if SANITIZED else 8) << 20
+SOME = (1 if SANITIZED else 4) << 20
 BULK = int(os.environ.get("TUNNEL_TEST_BYTES") or (8 if SANITIZED else 64) << 20)      # 1073741824 is the full number
 SHORT = int(os.environ.get("TUNNEL_TEST_CALLS") or (200 if SANITIZED else 2000))        # 10000 is the full number
 RUN_SSHD = "/run/sshd"
