@@ -147,7 +147,7 @@ needs_apk() {
 		need openssl command -v openssl
 		need openssh program sshd
 		need dropbear-dbclient program dbclient
-		need dropbear-convert program dropbearkey
+		need dropbear program dropbearkey
 		need putty program plink
 		need nginx program nginx
 		need haproxy program haproxy
