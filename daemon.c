@@ -26,6 +26,7 @@
 
 enum {
 	TICK_MS = 250,		/* the janitor's round: grace, expiry, the token store */
+	LEAVING = 16,		/* threads of callers and sessions that count no more, and are just ending */
 	PART_MS = 1000,		/* after a takeover: sessions that cannot be in two places stay so long with the old callers */
 	LAST_MS = 1000		/* for the sessions to close */
 };
@@ -362,7 +363,7 @@ daemon_init(struct daemon *d, const struct daemon_conf *conf, int dir, char *why
 	rc.sessions = (int)conf->sessions;
 	d->registry = registry_new(&rc);
 	d->pending = pending_new((int)conf->slots);
-	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions) + 1);
+	d->workers = workers_new(STACK_SIZE, (int)(conf->callers + conf->sessions) + 1 + LEAVING);	/* 1: the watch's */
 	d->handshakes = limit_new(conf->handshakes);
 	d->conns_addr = limit_new(conf->conns_per_ip);
 	d->conns_user = limit_new(conf->conns_per_user);
