@@ -107,8 +107,8 @@ class Background:
             os.kill(self.pid, 0)
         except (ProcessLookupError, TypeError):
             return False
-        try:        # a zombie that nobody reaps is dead
-            return read(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[0] != "Z"
+        try:        # a zombie that nobody reaps is dead, once its last thread has let go of what they have in common
+            return read(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[0] != "Z" or len(os.listdir(f"/proc/{self.pid}/task")) > 1
         except (OSError, IndexError):
             return True
 

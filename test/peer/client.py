@@ -215,10 +215,10 @@ def read(path):
 
 
 def alive(pid):
-    """It runs, and is no zombie."""
+    """It runs, and is no zombie, whose last thread has let go of what they have in common."""
     try:
         with open(f"/proc/{pid}/stat", encoding="latin-1") as f:
-            return f.read().rpartition(")")[2].split()[0] != "Z"
+            return f.read().rpartition(")")[2].split()[0] != "Z" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
 
