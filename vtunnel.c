@@ -442,7 +442,8 @@ on_regain(struct sshsess *e)
 	uint32_t id;
 	int more = 0;
 
-	pthread_mutex_lock(&v->order);
+	if (pthread_mutex_trylock(&v->order) != 0)
+		return 1;	/* its reader listens: the janitor does not wait for that */
 	for (g = v->grants; g < v->grants + v->ngrants; g++) {
 		use = use_of(e, g->port, &id);
 		more |= use == USE_OTHERS;

@@ -116,7 +116,6 @@ test_asked(void)
 static void
 test_endings(void)
 {
-	uint64_t tally[2] = { 0, 0 };
 	struct user u;
 
 	begin(SSH_WINDOW);
@@ -152,7 +151,17 @@ test_endings(void)
 	ask(&u, "");
 	stream_leave(u.s);
 	check(say_hex("5c00000000000000020000000000000000") == 0 && ngot == 0 && ssh_channels(ssh) == 0, "or refused", ngot);
+	end();
+}
 
+/* What comes and goes behind EOF, and behind whoever counts. */
+static void
+test_behind_the_end(void)
+{
+	uint64_t tally[2] = { 0, 0 };
+	struct user u;
+
+	begin(SSH_WINDOW);
 	opened(&u, CONFIRM);
 	check(ssh_ask(u.s, "tunnel", NULL, 0) == -1, "a channel is asked for once", 0);
 	check(say_hex("6000000000") == 0 && u.fins == 1 && say_hex("5e000000000000000178") == 0 && u.bytes == 0, "nothing comes behind EOF", u.bytes);
@@ -405,6 +414,7 @@ main(void)
 	test_published();
 	test_asked();
 	test_endings();
+	test_behind_the_end();
 	test_rekey();
 	test_budget();
 	test_bad();
