@@ -1,5 +1,6 @@
 /* proxymap.c: which tunnel answers for a host and port; see proxymap.h. */
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum kind { EXACT, LEADING, TRAILING };	/* in the order of precedence */
 
 struct entry {
 	struct entry *next;
+	uint64_t id;		/* nobody else's, nor the same key's when it is set anew */
 	enum kind kind;
 	unsigned port;
 	size_t len;		/* of host */
@@ -29,6 +31,7 @@ struct proxymap {
 	pthread_mutex_t mtx;	/* guards what follows; alone */
 	struct entry *first;
 	int n;
+	uint64_t last_id;
 };
 
 struct proxymap *
@@ -237,6 +240,7 @@ put_locked(struct proxymap *m, struct entry *e, const char *gone, char name[size
 	}
 	if ((old == NULL || others) && (*why = room_locked(m, e->who, old == NULL)) != NULL)
 		return 1;
+	e->id = ++m->last_id;
 	e->next = old != NULL ? old->next : NULL;
 	*at = e;
 	m->n += old == NULL;
@@ -251,14 +255,14 @@ is_of(const struct entry *e, const char *who)
 	return who == NULL || strcmp(e->who, who) == 0;
 }
 
-/* Remove the first that has this name. */
+/* Remove this one, if it is there still and has not been set anew. */
 static void
-remove_named(struct proxymap *m, const char *who, const char *name)
+remove_id(struct proxymap *m, uint64_t id)
 {
 	struct entry **at = &m->first, *e;
 
 	pthread_mutex_lock(&m->mtx);
-	while ((e = *at) != NULL && !(is_of(e, who) && strcmp(e->name, name) == 0))
+	while ((e = *at) != NULL && e->id != id)
 		at = &e->next;
 	if (e != NULL) {
 		*at = e->next;
@@ -272,22 +276,27 @@ remove_named(struct proxymap *m, const char *who, const char *name)
 static int
 make_room(struct proxymap *m, const char *who, int (*held)(void *, const char *), void *arg)
 {
-	char (*name)[sizeof(((struct entry *)0)->name)] = malloc(PROXYMAP_MAX * sizeof(*name));
+	struct seen {
+		uint64_t id;
+		char name[sizeof(((struct entry *)0)->name)];
+	} *seen = malloc(PROXYMAP_MAX * sizeof(*seen));
 	const struct entry *e;
 	int i = 0, n = 0;
 
-	if (name == NULL)
+	if (seen == NULL)
 		return -1;
 	pthread_mutex_lock(&m->mtx);
 	for (e = m->first; e != NULL && n < PROXYMAP_MAX; e = e->next)
-		if (is_of(e, who))
-			memcpy(name[n++], e->name, sizeof(e->name));
+		if (is_of(e, who)) {
+			seen[n].id = e->id;
+			memcpy(seen[n++].name, e->name, sizeof(e->name));
+		}
 	pthread_mutex_unlock(&m->mtx);
-	while (i < n && held(arg, name[i]))
+	while (i < n && held(arg, seen[i].name))
 		i++;
 	if (i < n)
-		remove_named(m, who, name[i]);
-	free(name);
+		remove_id(m, seen[i].id);
+	free(seen);
 	return i < n ? 0 : -1;
 }
 

@@ -206,6 +206,35 @@ test_moved(void)
 	proxymap_free(m);
 }
 
+/* A client that comes back while it is looked whether it has gone. */
+static int
+comes_back(void *arg, const char *name)
+{
+	static int back;
+
+	(void)name;
+	if (back++ > 0)
+		return 1;	/* as all the others are held */
+	check(set(arg, "h0.test:80", "n", "a", "", NULL) == NULL, "it comes back", 0);
+	return 0;
+}
+
+static void
+test_comes_back(void)
+{
+	struct proxymap_set s = { "one-more:80", "n", "a", "", { "", 0 } };
+	struct proxymap *m = proxymap_new();
+	char key[32], name[16];
+	int i;
+
+	for (i = 0; i < PROXYMAP_OWNER_MAX; i++) {
+		snprintf(key, sizeof(key), "h%d.test:80", i);
+		check(set(m, key, "n", "a", "", NULL) == NULL, key, 0);
+	}
+	check(proxymap_set(m, &s, comes_back, m) != NULL && strcmp(find(m, "h0.test", 80, name), "n") == 0, "what is set anew is not what had gone", 0);
+	proxymap_free(m);
+}
+
 static void
 test_limits(void)
 {
@@ -249,5 +278,6 @@ main(void)
 	test_at();
 	test_moved();
 	test_limits();
+	test_comes_back();
 	return test_end();
 }
