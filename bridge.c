@@ -189,7 +189,6 @@ bridge_run(struct bridge *b)
 	if (b->stop != NULL && b->stop(b->arg))
 		return BRIDGE_STOPPED;
 	for (;;) {
-		until = tick(b);
 		if ((moved = inward(b)) == -1 || (rc = outward(b)) == -1) {
 			b->err = errno;
 			return BRIDGE_FAR;
@@ -197,6 +196,7 @@ bridge_run(struct bridge *b)
 		wspipe_flush(b->ws);
 		if (b->far != NULL)
 			wspipe_flush(b->far);
+		until = tick(b);	/* judges what has come, so after it was read */
 		if (ended(b, &end))
 			return end;
 		if (moved + rc == 0 && !sleep_until(b, until, &end))

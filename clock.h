@@ -19,4 +19,14 @@ clock_ms(enum clock_kind kind)
 	return clock_us(kind) / 1000;
 }
 
+/*
+ * A deadline at the end of an interval (ms), met so late that we stood still ourselves, as on a paused machine:
+ * what others did not do by then says nothing about them.
+ */
+static inline int
+clock_overslept(int64_t now, int64_t deadline, int64_t interval)
+{
+	return now - deadline >= interval / 4;
+}
+
 #endif

@@ -339,6 +339,10 @@ ping(struct link *l, int64_t now)
 	if (l->conf.ping_ms == 0 || now < l->next_ping)
 		return;
 	if (l->next_ping != 0 && (!l->heard || (l->in_message && !l->moved))) {
+		if (clock_overslept(now, l->next_ping, l->conf.ping_ms)) {
+			l->next_ping = now + l->conf.ping_ms;
+			return;
+		}
 		give_up(l, l->heard ? "half a message, and no more of it" : "no answer to ping");
 		return;
 	}

@@ -329,6 +329,23 @@ wspipe_events(struct wspipe *w)
 	return events != 0 ? events : POLLERR;
 }
 
+/* Ping; nothing heard since the last one is the end. */
+static void
+ping(struct wspipe *w, int64_t now)
+{
+	int deaf = w->pinged && !w->heard && !w->paused && !w->blocked;
+	int overslept = clock_overslept(now, w->next_ping, w->ping_ms);
+
+	w->next_ping = now + w->ping_ms;
+	if (deaf && overslept)
+		return;
+	if (deaf)
+		lose(w, "no answer to ping");
+	w->pinged = w->heard = w->paused = 0;
+	w->ping = 1;
+	wspipe_flush(w);
+}
+
 int64_t
 wspipe_tick(struct wspipe *w, int64_t now)
 {
@@ -343,13 +360,7 @@ wspipe_tick(struct wspipe *w, int64_t now)
 		return until;
 	if (w->next_ping == 0)
 		w->next_ping = now + w->ping_ms;
-	if (now >= w->next_ping) {
-		if (w->pinged && !w->heard && !w->paused && !w->blocked)
-			lose(w, "no answer to ping");
-		w->next_ping = now + w->ping_ms;
-		w->pinged = w->heard = w->paused = 0;
-		w->ping = 1;
-		wspipe_flush(w);
-	}
+	if (now >= w->next_ping)
+		ping(w, now);
 	return w->next_ping < until ? w->next_ping : until;
 }

@@ -438,6 +438,24 @@ pings(void)
 	check(raw_end(r) == WS_ABNORMAL, "pings: code of a silent peer", 0);
 }
 
+/* A reader that stood still for longer than a ping's interval, its ping unsent, does not blame its peer. */
+static void
+overslept(void)
+{
+	uint8_t p[WS_CONTROL_MAX];
+	struct ws_hdr h;
+	struct raw *r = raw_new(0, 150);
+	int i;
+
+	r->s.stands_still = 400;
+	start(&r->s.reader, reader, &r->s);
+	for (i = 0; i < 3; i++) {
+		check(raw_frame(r, &h, p) == WS_PING, "overslept: a ping", (size_t)i);
+		raw_send(r, WS_PONG, p, (size_t)h.len);
+	}
+	check(!side_returned(&r->s, 0) && raw_end(r) == WS_ABNORMAL, "overslept: still there", 0);
+}
+
 int
 main(void)
 {
@@ -456,5 +474,6 @@ main(void)
 	endings();
 	endings_unread();
 	pings();
+	overslept();
 	return test_end();
 }

@@ -46,6 +46,7 @@ struct side {
 	int held;		/* the reader waits for 0 */
 	size_t in_cap;		/* of the link's buffer at the last piece of text */
 	int rests, reads_into;	/* how often the reader was about to sleep; it had a buffer then */
+	int stands_still;	/* ms, the next time it is; a ping that is due has not been sent then */
 };
 
 static inline size_t
@@ -197,6 +198,8 @@ idle(void *arg)
 	s->reads_into = s->l->in != NULL;
 	pthread_cond_broadcast(&s->news);
 	pthread_mutex_unlock(&s->mtx);
+	poll(NULL, 0, s->stands_still);
+	s->stands_still = 0;
 }
 
 static const struct link_ops ops = { data, owed, idle };

@@ -399,6 +399,25 @@ def silent(r):
     r.check("a slow reader is no dead one", slow.ended is None, slow.ended)
 
 
+@test
+def overslept(r):
+    """A daemon that was stopped itself blames nobody: an answer that waits is read, and one that is late has its time."""
+    d, t = r.daemon(*HERE, "--ping", "1"), service(r)
+    for answered in (True, False):
+        c = raw(r, d, t.port)
+        op, data = c.next()
+        r.equal("a ping", op, 9)
+        d.kill(signal.SIGSTOP)
+        if answered:
+            c.frame(10, data)
+        time.sleep(2.5)         # longer than two pings
+        d.kill(signal.SIGCONT)
+        if not answered:
+            c.frame(10, data)
+        c.frame(2, b"x")
+        r.equal("still there", next(f for f in iter(c.next, None) if f[0] != 9), (2, b"x"))
+
+
 def rss(d):
     with open(f"/proc/{d.p.pid}/status", encoding="ascii") as f:
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
