@@ -2,7 +2,8 @@
 # run.sh [NAME...]: run the test programs and scripts, or those named, and end
 # with "N passed, N failed". Two run at a time: each has its own daemons, ports
 # and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree; SSH=no, TLS=none, READY=none, that
-# they were built without.
+# they were built without. AGAIN=1: if one or two of many fail, they are run once more, alone, and that counts; both
+# are shown. It tells a machine that was too busy from a defect. What a sanitizer has found is not asked again.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 BIN=${TUNNEL_BIN_DIR:-$(dirname "$here")}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/tunnel-run.XXXXXX") || exit 1
@@ -29,13 +30,15 @@ all() {
 	every | grep -Ev "$but"
 }
 
+long="t_deb t_tls t_vtunnel t_msgclient t_client t_wsproxy t_takeover t_bifrost t_vtforward t_pipegate t_several t_http"
 every() {
-	for name in t_pass t_tls t_deb t_ssh t_client t_msgclient t_native t_http t_bifrost t_daemon; do
+	for name in $long; do
 		[ ! -f "$here/$name.sh" ] || echo "$here/$name.sh"
 	done
 	for path in "$here"/t_*.sh; do
-		case ${path##*/} in
-		t_pass.sh|t_tls.sh|t_deb.sh|t_ssh.sh|t_client.sh|t_msgclient.sh|t_native.sh|t_http.sh|t_bifrost.sh|t_daemon.sh) ;;
+		name=${path##*/}
+		case " $long " in
+		*" ${name%.sh} "*) ;;
 		*) [ ! -f "$path" ] || echo "$path" ;;
 		esac
 	done
@@ -70,8 +73,8 @@ report() {
 	echo "$count" >"$tmp/$name.count"
 }
 
-# Take what no other lane has taken, until nothing is left.
-lane() {
+# Take what no other lane has taken of a list, until nothing is left.
+lane() {	# LIST
 	child=
 	trap '[ -z "$child" ] || kill "$child" 2>/dev/null; wait; exit 1' TERM
 	while read -r path; do
@@ -87,6 +90,34 @@ lane() {
 		child=
 		report "$name" "$status" "$tmp/$name.out" >"$tmp/$name.said"
 		cat "$tmp/$name.said"
+	done <"$1"
+}
+
+# Run those of list, so many at a time.
+lanes() {	# NUMBER LIST
+	left=$1
+	while [ "$left" -gt 0 ]; do
+		lane "$2" & lanes="$lanes $!"
+		left=$((left - 1))
+	done
+	for pid in $lanes; do
+		wait "$pid"
+	done
+	lanes=
+}
+
+# Has a sanitizer said anything?
+found() {
+	while read -r path; do
+		! grep -qE 'Sanitizer|FAIL sanitizer|runtime error:' "$tmp/${path##*/}.out" || return 0
+	done <"$tmp/again"
+	return 1
+}
+
+# Those of the list that failed.
+failed() {
+	while read -r path; do
+		grep -q ' 0 failed$' "$tmp/${path##*/}.count" || echo "$path"
 	done <"$tmp/list"
 }
 
@@ -97,15 +128,16 @@ else
 		all | grep "/$name\(\.sh\)\{0,1\}\$" || { echo "run.sh: no test is called $name" >&2; exit 2; }
 	done >"$tmp/list"
 fi
-left=${LANES:-$((2 * $(getconf _NPROCESSORS_ONLN || echo 1)))}
-while [ "$left" -gt 0 ]; do
-	lane & lanes="$lanes $!"
-	left=$((left - 1))
-done
-for pid in $lanes; do
-	wait "$pid"
-done
-lanes=
+lanes "${LANES:-$((2 * $(getconf _NPROCESSORS_ONLN || echo 1)))}" "$tmp/list"
+failed >"$tmp/again"
+few=$(wc -l <"$tmp/again")
+if [ -n "${AGAIN-}" ] && [ "$few" -gt 0 ] && [ "$few" -le 2 ] && ! found; then
+	echo "AGAIN, with nothing beside it:"
+	while read -r path; do
+		rm -r "$tmp/${path##*/}.taken" "$tmp/${path##*/}.count"
+	done <"$tmp/again"
+	lanes 1 "$tmp/again"
+fi
 
 passed=0 failed=0 missing=0
 while read -r path; do
