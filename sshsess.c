@@ -403,7 +403,7 @@ sshsess_open_tcp(struct sshsess *e, struct daemon *d, const struct conn *conn, c
 static const char *
 look(struct sshsess *e, int64_t now)
 {
-	int64_t interval = e->d->conf.ping_ms;
+	int64_t interval = e->d->conf.ping_ms, deadline = e->pinged + LATE * interval;
 	int late;
 
 	if (e->ended != 0 && now >= e->ended + END_MS)
@@ -415,7 +415,9 @@ look(struct sshsess *e, int64_t now)
 	if (!e->ready)
 		return NULL;
 	late = is_late(e);
-	if (late && now >= e->pinged + LATE * interval) {
+	if (late && now >= deadline && clock_overslept(now, deadline, LATE * interval))
+		e->pinged = now - (LATE - 1) * interval;
+	else if (late && now >= deadline) {
 		e->deaf = 1;
 		cut(e);
 	}

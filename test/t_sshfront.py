@@ -608,6 +608,21 @@ def stopped(r):
 
 
 @test
+def overslept(r):
+    """A daemon that was stopped itself reads the answers that wait before it says that none came."""
+    f, s = Front(r, "--ping", "1", "--grace", "0"), hello(r)
+    p = f.forward(f"80:{local(s)}")
+    p.kill(signal.SIGSTOP)
+    time.sleep(1.5)         # it is asked
+    f.d.kill(signal.SIGSTOP)
+    p.kill(signal.SIGCONT)
+    time.sleep(4)           # longer than three pings
+    f.d.kill(signal.SIGCONT)
+    time.sleep(1)           # it has looked at them
+    r.equal("it is still there", (r.get(f.d, NAME).status, f.d.logged("event=session_end ")), (200, 0))
+
+
+@test
 def other_clients(r):
     """Dropbear's and PuTTY's, who have an SSH of their own."""
     f, s = Front(r), hello(r)
