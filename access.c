@@ -128,22 +128,37 @@ has_secrets(const struct http_head *h)
 	return ws_is_upgrade(h) || http_is(path, "relay") || http_is(path, "tunnel") || http_is(path, "health");
 }
 
-/* The same in the first line of a bad request, where a user and password may stand, too, before the host: they are why it is bad. */
+static int
+is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Where a user and password may stand in the first line of a bad request, of which they may be why. NULL: nowhere, but in a path. */
+static const char *
+user_in(struct str line)
+{
+	const char *at = line.len > 0 ? memchr(line.p, '@', line.len) : NULL, *p;
+
+	if (at == NULL)
+		return NULL;
+	for (p = line.p; p + 3 <= at; p++)
+		if (memcmp(p, "://", 3) == 0)
+			return p + 3;
+	for (p = line.p; p < at && !is_blank(*p); p++)	/* the method */
+		;
+	while (p < at && is_blank(*p))
+		p++;
+	return p == at ? line.p : *p == '/' ? NULL : p;
+}
+
+/* The first secret of either kind in such a line, however it is cut. NULL: there is none. */
 static const char *
 secret_in_line(struct str line)
 {
-	struct str target, rest;
-	size_t n;
+	const char *user = user_in(line), *key = secret_in(line);
 
-	str_split(line, ' ', &target);
-	target = str_split(target, ' ', &rest);
-	if (target.len == 0)
-		return NULL;
-	if (target.p[0] == '/' || memchr(target.p, '@', target.len) == NULL)
-		return secret_in(target);
-	for (n = 0; n < target.len && ((target.p[n] | 0x20) >= 'a' && (target.p[n] | 0x20) <= 'z'); n++)
-		;
-	return target.p + (target.len - n > 3 && memcmp(target.p + n, "://", 3) == 0 ? n + 3 : 0);
+	return user == NULL || (key != NULL && key < user) ? key : user;
 }
 
 /* The request line as it came, but for a secret and what follows; of a bad request its first bytes. */

@@ -591,6 +591,24 @@ def secrets(r):
     r.has("what stands before it is there", r"GET /relay\?host=h&port=1&token=\"", log)
 
 
+@test
+def bad_secrets(r):
+    """Of a bad request the log has no secret either, wherever it may stand."""
+    d = r.daemon("--access-log", f"{r.tmp}/access", scope="a")
+    lines = ("GET http://ann:SeCrEt@h/x HTTP/1.1", "GET  http://ann:SeCrEt@h/x HTTP/1.1", "GET http://ann:my SeCrEt@h/ HTTP/1.1", "http://ann:SeCrEt@h/", "ann:SeCrEt@h",
+             "GET\thttp://ann:SeCrEt@h/ HTTP/1.1", "CONNECT ann:SeCrEt@h:443 HTTP/1.1", "CONNECT  ann:SeCrEt@h:443 HTTP/1.1", "CONNECT\tann:SeCrEt@h:443 HTTP/1.1",
+             "GET /?token=SeCrEt x HTTP/1.1", "GET  /relay?token=SeCrEt HTTP/1.1", "GET a?token=SeCrEt HTTP/9", "GET http://h/?token=SeCrEt&x=@ HTTP/9",
+             "GET /a?token=SeCrEt&to=http://x@y HTTP/9", "GET ht+2://ann:SeCrEt@h/ HTTP/1.1", "GET  SeCrEt@h/ HTTP/1.1", "GET @SeCrEt HTTP/1.1",
+             "GET /@scope/page HTTP/9", "GET /?to=http://h/ HTTP/9", "@")
+    for line in lines:
+        r.equal(line, r.ask(d, f"{line}\r\nHost: h\r\n\r\n").status, 400)
+    r.until("the lines are there", lambda: read(f"{r.tmp}/access").count("\n") == len(lines))
+    log = read(f"{r.tmp}/access") + "\n".join(l for l in d.errs if l)
+    r.check("no log has it", "SeCrEt" not in log, re.findall(".*SeCrEt.*", log))
+    for text in ("GET http://", "GET  http://", "CONNECT ", "GET  /relay?token=", "GET /@scope/page HTTP/9", "GET /?to=http://h/ HTTP/9"):
+        r.check(f"what stands before it is there: {text}", f'"{text}"' in log, log)
+
+
 def check_conf(*args):
     p = subprocess.run([f"{BIN}/tunneld", "--check", *args], env=ENV, capture_output=True, text=True, timeout=WAIT, check=False)
     return p.returncode, p.stderr
