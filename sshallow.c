@@ -368,14 +368,15 @@ sshallow_find(struct sshallow *a, struct str blob, int64_t now, struct identity 
 }
 
 const char *
-sshallow_lost(struct sshallow *a, struct str blob, const struct identity *who)
+sshallow_lost(struct sshallow *a, struct str blob, int64_t now, const struct identity *who)
 {
 	const struct sshkeys_key *k;
 	const char *code;
 
 	pthread_mutex_lock(&a->mtx);
 	k = find(&a->set, blob.p, blob.len);
-	code = k == NULL || strcmp(k->scope, who->scope) != 0 ? "revoked" : NULL;	/* when it expires, identity tells */
+	code = k == NULL || strcmp(k->scope, who->scope) != 0 ? "revoked" :
+	    k->expires != 0 && now >= k->expires ? "expired" : NULL;
 	pthread_mutex_unlock(&a->mtx);
 	return code;
 }

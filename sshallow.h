@@ -28,7 +28,7 @@ void sshallow_reload(struct sshallow *, int force);
 /* Whose key is this? 1, and who's scope and expiry; 0: it may not come in. now: seconds since 1970. */
 int sshallow_find(struct sshallow *, struct str blob, int64_t now, struct identity *who);
 
-/* Is what was found good still? NULL, or the reason code: "revoked" (another scope, too). That it has expired who tells. */
-const char *sshallow_lost(struct sshallow *, struct str blob, const struct identity *who);
+/* Is what was found good still? NULL, or the reason code: "revoked" (another scope, too), "expired" (by what stands there now). */
+const char *sshallow_lost(struct sshallow *, struct str blob, int64_t now, const struct identity *who);
 
 #endif

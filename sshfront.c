@@ -148,7 +148,7 @@ lost(struct sshsess *e)
 	pthread_mutex_unlock(&f->mtx);
 	if (since != 0 && clock_ms(CLOCK_STEADY) - since >= LEAVE_MS)
 		return "left";
-	return sshallow_lost(f->files->allow, blob_of(f), &e->session.identity);
+	return sshallow_lost(f->files->allow, blob_of(f), clock_ms(CLOCK_WALL) / 1000, &e->session.identity);
 }
 
 /* Channels. */

@@ -574,6 +574,11 @@ def expiry(r):
         t.write(f"{3 * day * 1000}\n")
     r.equal("one that expires ends its session", p.exit(), 255)
     f.d.log("event=session_ended reason=expired")
+    f = Front(r, name="edited")
+    p = f.forward(f"80:{local(hello(r))}")
+    write(f.keys, 'scope="a,b,1024-65535",expiry-time="20200101Z" ' + f.line)
+    r.equal("so does one that has expired by what stands there now", p.exit(), 255)
+    f.d.log("event=session_ended reason=expired")
 
 
 @test
