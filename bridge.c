@@ -142,10 +142,13 @@ static int64_t
 tick(struct bridge *b)
 {
 	int64_t now = clock_ms(CLOCK_STEADY), until = wspipe_tick(b->ws, now), far;
+	int there = b->far != NULL && b->far->end == WSPIPE_OPEN;
 
 	if (b->far == NULL)
 		return until;
 	far = wspipe_tick(b->far, now);
+	if (there && b->far->end != WSPIPE_OPEN)
+		return now;	/* outward() has to see it first */
 	return far < until ? far : until;
 }
 
