@@ -24,7 +24,7 @@ struct entry {
 	struct str fields;
 };
 
-static const char nowhere[] = "tcp:0";	/* no tunnel has this name */
+const char proxymap_nowhere[] = "tcp:0";
 static const char owner_full[] = "the credential has as many domains as it may", full[] = "the proxy's map has as many domains as it may";
 
 struct proxymap {
@@ -336,7 +336,7 @@ proxymap_moved(struct proxymap *m, const char *name, const char *who, const char
 	pthread_mutex_lock(&m->mtx);
 	for (e = m->first; e != NULL; e = e->next)
 		if (strcmp(e->name, name) == 0 && strcmp(e->who, who) == 0 && strcmp(e->to, to) != 0)
-			memcpy(e->name, nowhere, sizeof(nowhere));
+			memcpy(e->name, proxymap_nowhere, sizeof(proxymap_nowhere));
 	pthread_mutex_unlock(&m->mtx);
 }
 
@@ -387,6 +387,22 @@ proxymap_find(struct proxymap *m, struct str host, unsigned port, struct proxyma
 			best = e;
 	if (best != NULL)
 		rc = copy_hit(hit, best);
+	pthread_mutex_unlock(&m->mtx);
+	return rc;
+}
+
+int
+proxymap_get(struct proxymap *m, const char *key, struct proxymap_hit *hit)
+{
+	const struct entry *e;
+	struct entry want;
+	int rc = 0;
+
+	if (take_key(&want, key) == -1)
+		return 0;
+	pthread_mutex_lock(&m->mtx);
+	if ((e = *find_locked(m, &want)) != NULL)
+		rc = copy_hit(hit, e);
 	pthread_mutex_unlock(&m->mtx);
 	return rc;
 }

@@ -18,6 +18,8 @@ enum {
 
 struct proxymap;
 
+extern const char proxymap_nowhere[];	/* in place of a tunnel's name, which it is none of: see proxymap_moved */
+
 /* Returns an empty map, or NULL without memory. */
 struct proxymap *proxymap_new(void);
 
@@ -73,6 +75,9 @@ struct proxymap_hit {
  */
 int proxymap_find(struct proxymap *, struct str host, unsigned port,
     struct proxymap_hit *);
+
+/* The entry of this very key, as in proxymap_set; the same answers. */
+int proxymap_get(struct proxymap *, const char *key, struct proxymap_hit *);
 
 /*
  * For a takeover: the entry at this place, with its key and *to, from malloc

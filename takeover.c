@@ -316,16 +316,16 @@ give_map(struct daemon *d, struct takeover *t)
 	char text[TAKEOVER_LINE], key[PROXYMAP_TEXT_MAX], *to;
 	struct proxymap_hit hit;
 	struct buf b;
-	int i, rc = 0;
+	int i, rc = 0, there = 1;
 
-	for (i = 0; rc == 0 && proxymap_at(d->proxymap, i, key, &hit, &to) == 1; i++) {
+	for (i = 0; rc == 0 && (there = proxymap_at(d->proxymap, i, key, &hit, &to)) == 1; i++) {
 		if (put_map(&b, text, key, &hit, to, hit.fields.len) || put_map(&b, text, key, &hit, to, 0) || put_map(&b, text, key, &hit, "", 0))
 			rc = say(t, &b, -1);
 		free((char *)(uintptr_t)hit.fields.p);
 		free(hit.who);
 		free(to);
 	}
-	return rc;
+	return there == -1 ? -1 : rc;
 }
 
 /* Everything up to the moment when the other accepts. 1 and its process id; 0: it is no more; -1 with errno. */
@@ -619,7 +619,8 @@ take_map(struct daemon *d, const struct line *l)
 
 	if (json_get_str(&l->j, 0, "key", key, sizeof(key)) != 1 || json_get_str(&l->j, 0, "name", name, sizeof(name)) != 1 ||
 	    json_get_str(&l->j, 0, "who", who, sizeof(who)) != 1 || json_get_str(&l->j, 0, "to", to, sizeof(to)) != 1 ||
-	    json_get_str(&l->j, 0, "fields", fields, sizeof(fields)) != 1 || !port_name(name, &number))
+	    json_get_str(&l->j, 0, "fields", fields, sizeof(fields)) != 1 ||
+	    (!port_name(name, &number) && strcmp(name, proxymap_nowhere) != 0))
 		return;
 	s.fields.len = strlen(fields);
 	proxymap_set(d->proxymap, &s, is_nobodys, NULL);

@@ -218,6 +218,8 @@ map(struct sshsess *e, const struct lead *l, const char *key, const char *name)
 	return why;
 }
 
+static const char *const usual[] = { ":80", ":443" };	/* ports of domains that say none */
+
 /* Has domain a port of its own? */
 static int
 has_port(const char *domain)
@@ -231,7 +233,6 @@ has_port(const char *domain)
 static const char *
 map_domain(struct sshsess *e, const struct lead *l, const char *name)
 {
-	static const char *const usual[] = { ":80", ":443" };
 	char key[VTUNNEL_ADDR_MAX + 8];
 	const char *why = NULL;
 	size_t i;
@@ -336,6 +337,15 @@ use_of(struct sshsess *e, unsigned port, uint32_t *id)
 	return registry_use(e->d->registry, &e->session, name, id);
 }
 
+/* Is it one of those that are chosen for domains? */
+static int
+is_chosen(const struct sshsess *e, unsigned port)
+{
+	const char *pool = e->d->conf.ports;
+
+	return pool[0] != '\0' ? scope_has_port(pool, port) : port >= CHOSEN_MIN;
+}
+
 /*
  * What a client that has come back asks for, the number that it has learnt for a domain with that one's target, is the domain's port still. This
  * process may be another than the one that has chosen it. had: the one it had in this one. 0: there is none.
@@ -343,17 +353,52 @@ use_of(struct sshsess *e, unsigned port, uint32_t *id)
 static unsigned
 learnt(struct sshsess *e, const char *to, unsigned had)
 {
-	const char *pool = e->d->conf.ports;
 	struct vsess *v = vsess_of(e);
 	const struct grant *g;
 	uint32_t id;
 
 	for (g = v->grants; g < v->grants + v->ngrants; g++)
 		if (g->to != NULL && strcmp(g->to, to) == 0 &&
-		    (g->port == had || (pool[0] != '\0' ? scope_has_port(pool, g->port) : g->port >= CHOSEN_MIN)) &&
-		    use_of(e, g->port, &id) == USE_OWN && id == g->port)
+		    (g->port == had || is_chosen(e, g->port)) && use_of(e, g->port, &id) == USE_OWN && id == g->port)
 			return g->port;
 	return 0;
+}
+
+/* The port that the proxy leads the domain's callers to, if the domain is this credential's. 0: there is none. */
+static unsigned
+led_to(struct sshsess *e, const char *domain)
+{
+	char key[VTUNNEL_ADDR_MAX + 8];
+	struct proxymap_hit hit;
+	unsigned port = 0;
+
+	snprintf(key, sizeof(key), "%s%s", domain, has_port(domain) ? "" : usual[0]);
+	if (proxymap_get(e->d->proxymap, key, &hit) != 1)
+		return 0;
+	if (strcmp(hit.who, e->session.identity.who) != 0 || !port_name(hit.name, &port))
+		port = 0;
+	free(hit.who);
+	free((char *)(uintptr_t)hit.fields.p);
+	return port;
+}
+
+/*
+ * Is this the domain's port, with which nobody does anything else? A client that has come back may have said the number last; of those a
+ * predecessor has told no id is known.
+ */
+static int
+is_for(struct sshsess *e, unsigned port, const char *domain, uint32_t id)
+{
+	uint32_t now;
+
+	switch (use_of(e, port, &now)) {
+	case USE_NONE:
+		return 1;
+	case USE_OTHERS:
+		return now == id || ((now == port || now == 0) && led_to(e, domain) == port);
+	default:
+		return now == id;
+	}
 }
 
 /* The port for a domain: that which it has had, if nothing else has it now. 0: any. */
@@ -364,7 +409,9 @@ again(struct sshsess *e, const struct vtunnel_msg *m, uint32_t id)
 	uint16_t any;
 	uint32_t now;
 
-	if (port != 0 && (use_of(e, port, &now) == USE_NONE || now == id))
+	if (port == 0 && !is_chosen(e, port = led_to(e, m->domain)))
+		port = 0;
+	if (port != 0 && is_for(e, port, m->domain, id))
 		return port;
 	if ((port = learnt(e, m->local_addr, port)) != 0 || e->d->conf.ports[0] != '\0')
 		return port;
@@ -376,6 +423,23 @@ again(struct sshsess *e, const struct vtunnel_msg *m, uint32_t id)
 	return 0;
 }
 
+/* A domain is refused, and its listen no more. had: the one that this session had the port by, which is as it was; 0: there was none. */
+static void
+take_away(struct sshsess *e, const struct port_want *w, unsigned port, uint32_t had)
+{
+	char message[PORT_MESSAGE_MAX];
+	struct port_want want;
+	struct port_got got;
+
+	if (had == 0)
+		registry_unlisten(e->d->registry, &e->session, w->id);
+	if (had == 0 || had == w->id)	/* the same domain's: once more, and in vain */
+		return;
+	memset(&want, 0, sizeof(want));
+	want.id = want.number = port;	/* as what the client has listened for */
+	port_listen(e->d, &e->session, &want, &got, message);
+}
+
 static void
 listen_domain(struct sshsess *e, const struct vtunnel_msg *m)
 {
@@ -385,6 +449,8 @@ listen_domain(struct sshsess *e, const struct vtunnel_msg *m)
 	const char *who = e->session.identity.who, *code, *why;
 	struct port_want want;
 	struct port_got got;
+	unsigned port;
+	uint32_t had = 0;
 
 	if (strlen(m->domain) >= PROXYMAP_KEY_MAX - 6) {
 		refuse(e, "bad_name", "the domain is too long");
@@ -392,14 +458,16 @@ listen_domain(struct sshsess *e, const struct vtunnel_msg *m)
 	}
 	memset(&want, 0, sizeof(want));
 	want.id = domain_id(m->domain);
-	want.again = again(e, m, want.id);
+	want.again = port = again(e, m, want.id);
 	want.any = 1;
+	if (port == 0 || use_of(e, port, &had) != USE_OWN)
+		had = 0;
 	if ((code = port_listen(e->d, &e->session, &want, &got, message)) != NULL) {
 		refuse_port(e, 0, code, message);
 		return;
 	}
 	if ((why = lead(e, &there, got.name)) != NULL) {
-		registry_unlisten(e->d->registry, &e->session, want.id);
+		take_away(e, &want, got.number, got.number == port ? had : 0);
 		snprintf(text, sizeof(text), "%.300s: %s", m->domain, why);
 		refuse(e, "forbidden", text);
 		return;

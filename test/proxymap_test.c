@@ -161,6 +161,11 @@ test_owners(void)
 	check(set(m, "h:80", "tcp:2", "b", "", yours) == NULL, "another's, whose tunnel has gone", 0);
 	check(strcmp(find(m, "h", 80, name), "tcp:2") == 0, "is taken over", 0);
 	check(set(m, "*.h:80", "tcp:4", "a", "", NULL) == NULL && set(m, "h:81", "tcp:4", "a", "", NULL) == NULL, "others are others", 0);
+	check(strcmp(find(m, "b.h", 80, name), "tcp:4") == 0 && proxymap_get(m, "b.h:80", &hit) == 0, "what is below a key has none of its own", 0);
+	check(proxymap_get(m, "*.H:81", &hit) == 0 && proxymap_get(m, "*.H", &hit) == 0, "another port, and none", 0);
+	check(proxymap_get(m, "*.H:80", &hit) == 1 && strcmp(hit.name, "tcp:4") == 0 && strcmp(hit.who, "a") == 0, "the key itself", 0);
+	free(hit.who);
+	free((char *)(uintptr_t)hit.fields.p);
 	proxymap_free(m);
 }
 

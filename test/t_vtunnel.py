@@ -491,6 +491,48 @@ def same_ports(r):
 
 
 @test
+def domains_first(r):
+    """The domain's port is the same one, too, for a client that says the numbers it has learnt behind its domains, or none."""
+    d, (service, _) = proxyd(r), services(r)
+    ports = []
+    for _ in range(3):
+        mark, raw = d.marks(), Raw(r, d)
+        ok, text = raw.want({"domain": "a.local", "local_addr": service})
+        r.check("the domain", ok, text)
+        ports += {json.loads(text)["port"]} - set(ports)
+        r.check("its numbers", all(raw.want({"port": n, "local_addr": service})[0] for n in ports))
+        raw.close()
+        d.log("event=session_end ", start=mark)
+    r.equal("one port", (len(ports), len(d.status())), (1, 1))
+    for _ in range(2):          # the number was said last, and the domain
+        new = Daemon(r, ["--takeover", "--proxy", str(d.proxy_port), "--vtunnel-key", PUB, "--listen", f"127.0.0.1:{d.port}"], scope=None)
+        r.procs.append(new)
+        new.log("event=takeover ")
+        raw = Raw(r, new)
+        r.equal("after a takeover", raw.want({"domain": "a.local", "local_addr": service}), (True, '{"port":%d}' % ports[0]))
+        raw.close()
+        d.exit()
+        d.ended, new.proxy_port, d = True, d.proxy_port, new
+    wild, below = Raw(r, d), Raw(r, d)
+    port = json.loads(wild.want({"domain": "*.wild.local", "local_addr": service})[1])["port"]
+    r.check("its number", wild.want({"port": port, "local_addr": service})[0])
+    got = below.want({"domain": "b.wild.local", "local_addr": service})
+    r.check("what is below a domain has another", got[0] and json.loads(got[1])["port"] != port, (got, port))
+
+
+@test
+def refused_domain(r):
+    """A domain that is refused does not take the port with it that it would have shared."""
+    private, public = pair()
+    port, service = free_port(r), echoer(r)
+    d = vtunneld(r, "--ports", str(port), "--vtunnel-keys", write(f"{r.tmp}/keys", f"{public} {port}\n"), key=None)
+    p = go(r, d, f"{port}={service.target}", f"a.local={service.target}", key=private)
+    r.has("the scope has no domain", "scope", p.event(event="rejected")["what"])
+    r.equal("the port is there still", [(t["name"], t["lost"]) for t in d.status()], [(f"tcp:{port}", False)])
+    r.check("and leads to its service", echoes(port))
+
+
+@test
 def other_use(r):
     """A port that is a domain's no more, but another's of the same key: the domain does not lead there, and its client does not take it."""
     pool, (one_, two) = free_port(r), services(r)
@@ -649,6 +691,26 @@ def map_taken_over(r):
     for c in waiting:
         c.until(b"200 Connection Established\r\n\r\n")
         r.equal("served", c.exactly(3), b"one")
+    d.exit()
+    d.ended = True
+
+
+@test
+def nowhere_taken_over(r):
+    """A domain whose port leads to another target by now leads nowhere at the new daemon, too."""
+    d, (one_, two) = proxyd(r), services(r)
+    raw = Raw(r, d)
+    port = json.loads(raw.want({"domain": "a.local", "local_addr": one_})[1])["port"]
+    raw.ports[port] = one_
+    r.equal("it leads there", led(r, d, "a.local:443"), "one")
+    raw.want({"port": port, "local_addr": two})
+    r.equal("and nowhere", led(r, d, "a.local:443"), "503")
+    new = Daemon(r, ["--takeover", "--proxy", str(d.proxy_port), "--vtunnel-key", PUB, "--listen", f"127.0.0.1:{d.port}"], scope=None)
+    r.procs.append(new)
+    new.log("event=takeover ")
+    new.proxy_port = d.proxy_port
+    r.equal("at the new one, too", led(r, new, "a.local:443"), "503")
+    raw.close()
     d.exit()
     d.ended = True
 
