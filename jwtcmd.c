@@ -274,7 +274,7 @@ end_token(int argc, char **argv)
 	} else if (text[0] == '\0' || opt_copy(jti, sizeof(jti), text) != NULL)
 		die(EXIT_USAGE, "jwt revoke is followed by a token, its jti, or - for standard input");
 	dir = open_state(&c, 0);
-	if (revoked_add(dir, jti, expires) == -1)
+	if (revoked_add(dir, jti, expires, clock_ms(CLOCK_WALL) / 1000) == -1)
 		die(1, "%s/%s: %s", c.state, revoked_name, strerror(errno));
 	fputs("revoked: ", stdout);
 	print_safe(jti, strlen(jti));

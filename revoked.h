@@ -2,7 +2,7 @@
  * revoked.h: the JWTs that are not to be believed any more, though they are signed: a text file "jwt-revoked" in the state folder.
  *
  * One line a token, "HASH EXPIRES": SHA-256 of its jti in lower-case hex, and when it would have expired, seconds since 1970,
- * "-" if that is not known. Lines are only ever added; empty ones and those beginning with '#' are ignored.
+ * "-" if that is not known. Empty ones and those beginning with '#' are ignored.
  */
 #ifndef REVOKED_H
 #define REVOKED_H
@@ -25,8 +25,11 @@ int revoked_parse(struct revoked *r, const char *text, size_t len, size_t *line)
 /* Read dir/jwt-revoked (dir: an open folder); none is an empty set. 0; or -1 with errno (EINVAL: a damaged line) and why, *r untouched. */
 int revoked_load(struct revoked *r, int dir, char *why, size_t whylen);
 
-/* Add one, expires 0: not known. With the folder's owner, if we are root. 0, or -1 with errno. */
-int revoked_add(int dir, const char *jti, int64_t expires);
+/*
+ * Add one, expires 0: not known; and leave those out that have expired more than 30 days before now (seconds since 1970). With the folder's
+ * owner, if we are root. 0; or -1 with errno, and nothing has changed.
+ */
+int revoked_add(int dir, const char *jti, int64_t expires, int64_t now);
 
 int revoked_has(const struct revoked *r, const uint8_t hash[SHA256_LEN]);
 

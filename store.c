@@ -230,20 +230,19 @@ open_lock(int dir)
 	return fd;
 }
 
-static int
-lock_store(int dir, const struct why *why)
+int
+store_lock(int dir)
 {
 	struct flock whole;
 	int fd, saved;
 
 	if ((fd = open_lock(dir)) == -1)
-		return fail_errno(why, lock_name);
+		return -1;
 	memset(&whole, 0, sizeof(whole));
 	whole.l_type = F_WRLCK;
 	whole.l_whence = SEEK_SET;
 	while (fcntl(fd, F_SETLKW, &whole) == -1)
 		if (errno != EINTR) {
-			(void)fail_errno(why, lock_name);
 			saved = errno;
 			close(fd);
 			errno = saved;
@@ -268,8 +267,8 @@ edit_begin(struct edit *e, int dir, const struct why *why)
 {
 	memset(e, 0, sizeof(*e));
 	e->dir = dir;
-	if ((e->lock = lock_store(dir, why)) == -1)
-		return -1;
+	if ((e->lock = store_lock(dir)) == -1)
+		return fail_errno(why, lock_name);
 	if (read_text(&e->text, dir, why) == 0 && parse_text(&e->set, &e->text, why) == 0)
 		return 0;
 	edit_end(e);

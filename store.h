@@ -48,4 +48,7 @@ int store_revoke(int dir, const char *id, char *why, size_t whylen);
  */
 int store_replace(int dir, const char *name, const void *buf, size_t len);
 
+/* Wait for the lock on the folder's files, under which one is read, changed and replaced: a descriptor, which unlocks it when it is closed; or -1 with errno. */
+int store_lock(int dir);
+
 #endif

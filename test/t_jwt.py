@@ -363,6 +363,29 @@ def revoked(r):
 
 
 @test
+def revoked_and_over(r):
+    """Lines of tokens that have expired long ago go with the next command; no other, and none of two commands at once is lost."""
+    d = r.daemon(env={"TUNNELD_JWT_SECRET": SECRET})
+    now, day, path = int(time.time()), 86400, f"{d.state}/jwt-revoked"
+    hashed = {n: hashlib.sha256(n.encode()).hexdigest() for n in ("old", "lately", "later", "ever", "huge", "last", "new")}
+    kept = [f"{hashed['lately']} {now - 29 * day}", "# a comment", "", f"{hashed['later']} {now + day}", f"{hashed['ever']} -", f"{hashed['huge']} {'9' * 30}",
+            f"{hashed['last']} {now}"]
+    with open(path, "w", encoding="ascii") as f:
+        f.write("\n".join([f"{hashed['old']} 1000000000", *kept[:3], f"{hashed['old']} {now - 31 * day}", *kept[3:]]))      # the last line has no end
+    r.equal("jwt revoke", run("jwt", "revoke", "new", "--state", d.state)[:2], (0, "revoked: new\n"))
+    with open(path, encoding="ascii") as f:
+        r.equal("what is of use stays", f.read().split("\n"), [*kept, f"{hashed['new']} -", ""])
+    for jti in ("ever", "last", "new"):
+        refused(r, d, jti, hs256(claims("a", jti=jti)), "jti is revoked")
+    many = [subprocess.Popen([f"{BIN}/tunneld", "jwt", "revoke", f"at once {i}", "--state", d.state], env=ENV, stdout=subprocess.DEVNULL) for i in range(4)]
+    r.equal("several at once", [p.wait(WAIT) for p in many], [0] * len(many))
+    with open(path, encoding="ascii") as f:
+        lines = f.read().split("\n")
+    r.equal("are all there", sorted(lines[len(kept) + 1:-1]), sorted(hashlib.sha256(f"at once {i}".encode()).hexdigest() + " -" for i in range(4)))
+    r.equal("the mode", oct(os.stat(path).st_mode & 0o777), "0o600")
+
+
+@test
 def pem(r):
     if TLS == "none":
         code, _, err = run("--check", "--jwt-key", write(f"{r.tmp}/pub.pem", Key("p256", 1).pem))
