@@ -102,7 +102,7 @@ struct daemon {
 	struct vtunnel *vtunnel;	/* NULL: off. The program's to set, as jwt */
 	struct relays *relays;		/* NULL: /relay is off */
 	struct tls_client *relay_tls;	/* whom Cloudflare's variant of it trusts; NULL: nobody */
-	const struct sink *access;	/* the access log; NULL: none */
+	struct sink *access;		/* the access log; NULL: none */
 	char boot[9];			/* first half of request ids: random hex */
 	char addr[NET_ADDR_MAX];	/* of the first listener that speaks TLS, or the first */
 	int addr_tls;

@@ -171,22 +171,24 @@ privileges_listen(int dir, const char *path)
 int
 privileges_log(const struct conf *c, struct sink *s, const char *where)
 {
-	const char *slash = strrchr(where, '/');
+	const char *slash = strrchr(where, '/'), *name;
 	char folder[FILE_PATH_MAX];
 	struct was w;
 	int dir, rc;
 
 	if (c->user[0] == '\0' || !sink_is_file(where))
-		return sink_open(s, where);
+		return s != NULL ? sink_open(s, where) : sink_check(where);
 	opt_copy(folder, sizeof(folder), where);
 	folder[slash == NULL ? 0 : slash == where ? 1 : slash - where] = '\0';
 	if ((dir = open(slash == NULL ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
 		return -1;
 	owner_begin(&w, dir);
-	rc = sink_open(s, w.home != -1 && slash != NULL ? slash + 1 : where);
+	name = w.home != -1 && slash != NULL ? slash + 1 : where;
+	rc = s != NULL ? sink_open(s, name) : sink_check(name);
 	owner_end(&w);
 	close(dir);
-	s->path = where;
+	if (s != NULL)
+		s->path = where;
 	return rc;
 }
 

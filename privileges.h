@@ -20,7 +20,7 @@ void privileges_own(const struct conf *, int dir);
  */
 int privileges_listen(int dir, const char *path);
 
-/* sink_open for --log and --access-log; with --user, likewise as the owner of the file's folder. */
+/* sink_open for --log and --access-log, or with NULL sink_check; with --user, likewise as the owner of the file's folder. */
 int privileges_log(const struct conf *, struct sink *, const char *where);
 
 /*

@@ -1,8 +1,11 @@
 /* sink.c: where lines go; see sink.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -41,9 +44,36 @@ sink_is_file(const char *where)
 }
 
 int
+sink_check(const char *where)
+{
+	const char *slash = strrchr(where, '/');
+	size_t len = slash != NULL ? (size_t)(slash - where) + 1 : 0;
+	char folder[PATH_MAX];
+	struct stat st;
+
+	if (!sink_is_file(where))
+		return 0;
+	errno = EISDIR;
+	if (stat(where, &st) == 0 && S_ISDIR(st.st_mode))
+		return -1;
+	if (faccessat(AT_FDCWD, where, W_OK, AT_EACCESS) == 0)
+		return 0;
+	if (errno != ENOENT || lstat(where, &st) == 0)	/* a link to nowhere is no place for a file */
+		return -1;
+	errno = ENAMETOOLONG;
+	if (len + 2 > sizeof(folder))
+		return -1;
+	memcpy(folder, where, len);
+	memcpy(folder + len, ".", 2);
+	return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS);
+}
+
+int
 sink_open(struct sink *s, const char *where)
 {
 	s->path = NULL;
+	s->cut = 0;
+	pthread_mutex_init(&s->mtx, NULL);
 	if (strcmp(where, "stderr") == 0) {
 		s->fd = STDERR_FILENO;
 		return 0;
@@ -74,8 +104,34 @@ sink_reopen(const struct sink *s)
 	return rc;
 }
 
+/* Behind a line without an end this one begins with it. */
+static void
+put(struct sink *s, const char *line, size_t len)
+{
+	struct iovec iov[2];
+	char end = '\n';
+	ssize_t n;
+	int cut, is_cut;
+
+	iov[0].iov_base = &end;
+	iov[0].iov_len = 1;
+	iov[1].iov_base = (void *)(uintptr_t)line;
+	iov[1].iov_len = len;
+	pthread_mutex_lock(&s->mtx);
+	cut = s->cut;
+	pthread_mutex_unlock(&s->mtx);
+	while ((n = writev(s->fd, iov + !cut, 1 + cut)) == -1 && errno == EINTR)
+		;		/* otherwise there is nowhere left to complain */
+	is_cut = n > 0 ? n != cut && (size_t)n < len + (size_t)cut : cut;
+	if (is_cut == cut)
+		return;
+	pthread_mutex_lock(&s->mtx);
+	s->cut = is_cut;
+	pthread_mutex_unlock(&s->mtx);
+}
+
 void
-sink_write(const struct sink *s, int level, const char *line, size_t len)
+sink_write(struct sink *s, int level, const char *line, size_t len)
 {
 	if (s->fd == -1)
 		watch_leave();
@@ -84,8 +140,7 @@ sink_write(const struct sink *s, int level, const char *line, size_t len)
 	if (s->fd == -1)
 		syslog(priority[level], "%.*s", (int)len - 1, line);
 	else
-		while (write(s->fd, line, len) == -1 && errno == EINTR)
-			;	/* otherwise there is nowhere left to complain */
+		put(s, line, len);
 }
 
 void

@@ -75,11 +75,31 @@ supervise_start(struct supervise *s, const struct conf *c)
 		detach(s);
 }
 
+/* s NULL: only see whether it could be. */
 static void
 open_sink(const struct conf *c, struct sink *s, const char *option, const char *where)
 {
 	if (privileges_log(c, s, where) == -1)
 		die(1, "%s %s: %s", option, where, strerror(errno));
+}
+
+/* Is the access log in the state folder, which --daemon makes before it is opened? */
+static int
+comes_later(const struct conf *c)
+{
+	size_t n = strlen(c->state);
+
+	return c->background && c->log[0] == '\0' && access(c->state, F_OK) == -1 &&
+	    strncmp(c->access_log, c->state, n) == 0 && c->access_log[n] == '/';
+}
+
+void
+supervise_check(const struct conf *c)
+{
+	if (c->log[0] != '\0')
+		open_sink(c, NULL, "--log", c->log);
+	if (c->access_log[0] != '\0' && !comes_later(c))
+		open_sink(c, NULL, "--access-log", c->access_log);
 }
 
 void

@@ -27,6 +27,7 @@ struct supervise {
 void supervise_start(struct supervise *, const struct conf *);
 
 void supervise_logs(struct supervise *, const struct conf *);	/* open them, and the way to the supervisor; dies */
+void supervise_check(const struct conf *);	/* could they be opened? dies */
 
 /*
  * All listeners accept. dir: the state folder, whose control socket is ours. Dies without a pid file, but not when

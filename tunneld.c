@@ -541,7 +541,7 @@ serve(void)
 static void
 start_log(void)
 {
-	static struct sink to_stderr = { STDERR_FILENO, NULL };
+	static struct sink to_stderr = SINK_STDERR;
 	struct log *l = log_new(sink_log, &to_stderr);
 
 	if (l == NULL)
@@ -586,6 +586,7 @@ main(int argc, char **argv)
 		find_bind();
 		if ((vtunnel = load_vtunnel(-1)) != NULL)
 			vtunnel_free(vtunnel);
+		supervise_check(&conf);
 		printf("tunneld: the configuration is sound\n");
 		return 0;
 	}

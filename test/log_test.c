@@ -2,9 +2,11 @@
  * Log lines. A socket that keeps messages apart stands in for stderr, so
  * that one line must be one write.
  */
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -229,10 +231,50 @@ test_threads(void)
 	log_free(l);
 }
 
+/* The file may grow to so many bytes: as on a full disk, a line that does not fit is cut. */
+static void
+room(rlim_t bytes)
+{
+	struct rlimit rl;
+
+	getrlimit(RLIMIT_FSIZE, &rl);
+	rl.rlim_cur = bytes == RLIM_INFINITY ? rl.rlim_max : bytes;
+	check(setrlimit(RLIMIT_FSIZE, &rl) == 0, "room", (size_t)bytes);
+}
+
+/* A line that was cut is not glued to the next. */
+static void
+test_cut(void)
+{
+	static const struct { rlim_t room; const char *line; } steps[] = {
+		{ 16, "whole line\n" }, { 16, "cut behind five\n" }, { 16, "lost\n" }, { 17, "lost but for an end\n" },
+		{ 20, "cut behind three\n" }, { 23, "cut behind two\n" }, { RLIM_INFINITY, "end\n" }, { RLIM_INFINITY, "more\n" }
+	};
+	static const char want[] = "whole line\n" "cut b\n" "cut\n" "cu\n" "end\n" "more\n";
+	char path[] = "/tmp/log_test.XXXXXX", got[256];
+	int fd = mkstemp(path);
+	struct sink s;
+	ssize_t n;
+	size_t i;
+
+	signal(SIGXFSZ, SIG_IGN);
+	check(fd != -1 && sink_open(&s, path) == 0, "a file", 0);
+	for (i = 0; i < LEN(steps); i++) {
+		room(steps[i].room);
+		sink_write(&s, LOG_INFO, steps[i].line, strlen(steps[i].line));
+	}
+	n = read(fd, got, sizeof(got) - 1);
+	got[n > 0 ? n : 0] = '\0';
+	check(strcmp(got, want) == 0, got, 0);
+	close(s.fd);
+	close(fd);
+	unlink(path);
+}
+
 int
 main(void)
 {
-	static struct sink to_stderr = { 2, NULL };
+	static struct sink to_stderr = SINK_STDERR;
 	int fds[2], saved;
 
 	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, fds) == -1 || (saved = dup(2)) == -1 ||
@@ -247,6 +289,7 @@ main(void)
 	test_levels();
 	test_stamp();
 	test_threads();
+	test_cut();
 	log_free(log_use(NULL));
 	dup2(saved, 2);		/* for what a sanitizer has to say */
 	return test_end();

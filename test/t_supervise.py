@@ -459,6 +459,28 @@ def background_elsewhere(r):
         r.has("and the message", f"^tunneld: {word}", done.stderr)
 
 
+@test
+def checked_logs(r):
+    """--check sees what is wrong with the logs' files, and makes none."""
+    def check(*args):
+        p = subprocess.run([f"{BIN}/tunneld", "--check", *args], env=ENV, cwd=r.tmp, capture_output=True, text=True, timeout=WAIT, check=False)
+        return p.returncode, p.stderr
+    old, nowhere = f"{r.tmp}/old", f"{r.tmp}/nowhere"
+    with open(old, "w", encoding="ascii") as f:
+        f.write("a line\n")
+    os.symlink(f"{nowhere}/log", f"{r.tmp}/link")
+    os.mkfifo(f"{r.tmp}/fifo")
+    for option in ("--log", "--access-log"):
+        for path, word in ((f"{nowhere}/log", "No such file or directory"), ("nowhere/log", "No such file or directory"), (r.tmp, "Is a directory"),
+                           (f"{old}/log", "Not a directory"), (f"{r.tmp}/link", "No such file or directory")):
+            r.equal(f"{option} {path}", check(option, path), (1, f"tunneld: {option} {path}: {word}\n"))
+        for path in (old, "old", f"{r.tmp}/new", "new", f"{r.tmp}/fifo", "stderr", "syslog"):
+            r.equal(f"{option} {path}", check(option, path), (0, ""))
+    there = ("--state", nowhere, "--access-log", f"{nowhere}/log")
+    r.equal("a state folder that is made first", [check("--daemon", *there), check(*there)[0]], [(0, ""), 1])
+    r.equal("nothing is made, or written", (sorted(os.listdir(r.tmp)), read(old)), (["fifo", "link", "old"], "a line\n"))
+
+
 # ---- logs ----------------------------------------------------------------------
 
 @test
