@@ -104,6 +104,67 @@ early(void)
 	close(fd[1]);
 }
 
+struct jam {			/* sessions that have ended, and whose last line does not get out; guarded by mtx */
+	pthread_cond_t cond;
+	int n, open;
+};
+
+static void
+hold(void *arg, int level, const char *line)
+{
+	struct jam *j = arg;
+
+	(void)level;
+	if (strstr(line, "event=session_end ") == NULL)
+		return;
+	pthread_mutex_lock(&mtx);
+	j->n++;
+	while (!j->open)
+		pthread_cond_wait(&j->cond, &mtx);
+	pthread_mutex_unlock(&mtx);
+}
+
+/* Whose place is free again may have its thread for a moment more. */
+static void
+leaving(void)
+{
+	enum { ALL = 1 + 1 + 1 };	/* sessions, callers, and who waits for all of them */
+	struct jam j = { PTHREAD_COND_INITIALIZER, 0, 0 };
+	struct tunnel_server_options o;
+	struct tunnel_server *s;
+	struct tunnel_handover h;
+	int fd[2], i, k;
+
+	memset(&o, 0, sizeof(o));
+	o.sessions = o.callers = 1;
+	o.log = hold;
+	o.arg = &j;
+	s = tunnel_server_new(&o, why, sizeof(why));
+	memset(&h, 0, sizeof(h));
+	h.websocket = 1;
+	h.who = "ann";
+	h.scope = "preview";
+	for (i = 1; i <= ALL; i++) {
+		if (s == NULL || socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
+			abort();
+		fact(tunnel_server_handle_fd(s, fd[0], &h) == 0, "a session, when the one before has ended", strerror(errno));
+		close(fd[1]);
+		for (k = 0; k < WAIT_MS / 20 && heard(&j.n) < i; k++)
+			nap();
+	}
+	fact(heard(&j.n) == ALL, "all have ended, and their threads are still there", "not so");
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
+		abort();
+	fact(tunnel_server_handle_fd(s, fd[0], NULL) == 0 && talk(fd[1], "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "ok\n"), "there is one for a caller",
+	    strerror(errno));
+	pthread_mutex_lock(&mtx);
+	j.open = 1;
+	pthread_cond_broadcast(&j.cond);
+	pthread_mutex_unlock(&mtx);
+	tunnel_server_free(s);
+	close(fd[1]);
+}
+
 /* keys KEY PORT DOMAIN: vtunnel's clients, of which one comes with a port and a domain, and another that says nothing. */
 static void
 with_keys(const char *key, int port, const char *domain)
@@ -187,6 +248,8 @@ main(int argc, char **argv)
 		upgraded(argv[2]);
 	else if (strcmp(what, "early") == 0)
 		early();
+	else if (strcmp(what, "leaving") == 0)
+		leaving();
 	else if (strcmp(what, "keys") == 0 && argc == 5)
 		with_keys(argv[2], (int)strtol(argv[3], NULL, 10), argv[4]);
 	else

@@ -168,6 +168,7 @@ def ends(r):
 def small(r):
     program(r, "libpeer", "options").facts(36)
     program(r, "libserver", "early").facts(7)
+    program(r, "libserver", "leaving").facts(5)
     program(r, "libpeer", "signals").facts(4)
 
 
