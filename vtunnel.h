@@ -30,7 +30,8 @@ int vtunnel_configured(const struct vtunnel_conf *);
 
 /*
  * Read the keys, and the daemon's own from dir, the open state folder (made if there is none; dir -1: what is there is only looked at, and without any
- * there is one that lasts as long as this). NULL, and why in one line; with errno EINVAL if the keys are no good, another if something cannot be had.
+ * there is one that lasts as long as this). NULL, and why in one line; with errno EINVAL if it is what the options say, another if a file is no good or
+ * something cannot be had.
  */
 struct vtunnel *vtunnel_new(const struct vtunnel_conf *, int dir, char *why, size_t whylen);
 void vtunnel_free(struct vtunnel *);	/* nobody uses it any more */

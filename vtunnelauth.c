@@ -98,28 +98,34 @@ take_file(const struct vtunnel_conf *c, struct vtunnel_keys *l, struct stat *st,
 	return rc;
 }
 
+/* 0; or why, and EINVAL: it is what the options say, or EIO: it is the file. */
 static int
 take_keys(const struct vtunnel_conf *c, struct vtunnel_keys *l, struct stat *st, char *why, size_t whylen)
 {
+	int err = 0;
+
 	l->key = NULL;
 	l->n = 0;
 	memset(st, 0, sizeof(*st));
-	if (take_options(c, l, why, whylen) == 0 && (c->file == NULL || take_file(c, l, st, why, whylen) == 0))
-		return 0;
-	vtunnel_keys_free(l);
-	return -1;
+	if (take_options(c, l, why, whylen) == -1)
+		err = EINVAL;
+	else if (c->file != NULL && take_file(c, l, st, why, whylen) == -1)
+		err = EIO;
+	if (err != 0)
+		vtunnel_keys_free(l);
+	return err;
 }
 
-/* The clients' at the start. 0, or -1 and why. */
+/* The clients' at the start, likewise. */
 static int
 first_keys(struct vtunnel *v, char *why, size_t whylen)
 {
-	if (take_keys(&v->conf, &v->keys, &v->seen, why, whylen) == -1)
-		return -1;
-	if (!v->conf.open || vtunnel_keys_first(&v->keys, "", 0) == NULL)	/* no path is empty */
-		return 0;
+	int err = take_keys(&v->conf, &v->keys, &v->seen, why, whylen);
+
+	if (err != 0 || !v->conf.open || vtunnel_keys_first(&v->keys, "", 0) == NULL)	/* no path is empty */
+		return err;
 	snprintf(why, whylen, "--open vtunnel is for paths without keys, and a key without path= is for all");
-	return -1;
+	return EINVAL;
 }
 
 /* What is wrong with the daemon's own key. */
@@ -217,7 +223,7 @@ struct vtunnel *
 vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 {
 	struct vtunnel *v = calloc(1, sizeof(*v));
-	int err = EIO;
+	int err = EIO, wrong;
 
 	if (v == NULL) {
 		snprintf(why, whylen, "no memory");
@@ -228,8 +234,8 @@ vtunnel_new(const struct vtunnel_conf *c, int dir, char *why, size_t whylen)
 	pthread_mutex_init(&v->mtx, NULL);
 	if (sshcrypt_init() == -1)	/* now, while what it needs can still be opened */
 		snprintf(why, whylen, "libsodium cannot be used");
-	else if (first_keys(v, why, whylen) == -1)
-		err = EINVAL;
+	else if ((wrong = first_keys(v, why, whylen)) != 0)
+		err = wrong;
 	else if (make_fresh(&v->fresh) == -1)
 		snprintf(why, whylen, "no random numbers are to be had");
 	else if (load_own(c, &v->own, dir, why, whylen) == 0)
@@ -300,7 +306,6 @@ reload(struct vtunnel *v, int force)
 	struct vtunnel_keys fresh, old;
 	struct stat now;
 	char why[300];
-	int rc;
 
 	memset(&now, 0, sizeof(now));	/* as a file that is not there */
 	if (stat(v->conf.file, &now) == -1)
@@ -308,7 +313,7 @@ reload(struct vtunnel *v, int force)
 	if (file_same(&now, &v->seen) && !force)
 		return;
 	v->seen = now;
-	if ((rc = take_keys(&v->conf, &fresh, &now, why, sizeof(why))) == -1) {
+	if (take_keys(&v->conf, &fresh, &now, why, sizeof(why)) != 0) {
 		log_line(LOG_ERROR, "vtunnel_keys_bad", "reason", why, "kept", "the last good set", (char *)NULL);
 		return;
 	}

@@ -97,7 +97,7 @@ static int
 is_frame(struct str name)
 {
 	static const char *const table[] = {
-		"Connection", "Content-Length", "Expect", "Host", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate",
+		"Connection", "Content-Length", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate",
 		"Proxy-Authorization", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"
 	};
 	size_t i;
@@ -157,7 +157,7 @@ take_headers(struct vtunnel_msg *m, const struct json *j, size_t obj, const char
 	char name[JSON_NAME_MAX + 1];
 	struct str s = { name, 0 };
 	struct buf b;
-	size_t i;
+	size_t i, had;
 	long n;
 
 	if (j->node[obj].type == JSON_NULL)
@@ -173,8 +173,11 @@ take_headers(struct vtunnel_msg *m, const struct json *j, size_t obj, const char
 			*why = "a header of this name cannot be set";
 			return -1;
 		}
+		had = b.len;
 		if (add_values(j, i + 1, s, &b, why) == -1)
 			return -1;
+		if (http_is(s, "Host"))
+			b.len = had;	/* as vtunnel does, whose library keeps it elsewhere: it takes it, and nothing comes of it */
 	}
 	m->headers.len = b.len;
 	return 0;

@@ -41,7 +41,7 @@ struct vtunnel_msg {		/* a listen, a reply to it, what a channel says of itself 
 /*
  * Read one: members of other names are ignored, names are taken in either case, a value of another type is an error. 0; or -1 and
  * *why, a constant string: "invalid payload", or which header cannot be. Only msg->headers of names and values that may stand in a
- * request, and that do not frame it, come through.
+ * request, and that do not frame it, come through; a Host is taken, and left out.
  */
 int vtunnel_parse(struct vtunnel_msg *msg, const char *text, size_t len, const char **why);
 

@@ -784,7 +784,7 @@ def domains(r):
         return
     d, t, e = mapped(r, "--access-log", "stderr"), r.origin(), plain(r)
     go(r, d, f"myapi.local={t.target}", f"*.wild.test:7={e.target}", f"gitlab.example.com:443={e.target}",
-       more=("--header", "Authorization: Bearer t0ken", "--header", "X-Two: a"))
+       more=("--header", "Authorization: Bearer t0ken", "--header", "Host: another.test", "--header", "X-Two: a"))
     res = get(d, "myapi.local", "/echo", "Authorization: Basic mine\r\nX-Keep: 1\r\n")
     fields = [(n.lower(), v) for n, v in res.json()["headers"]]
     r.equal("V9: plain HTTP, with the fields that were registered", (res.status, [f for f in fields if f[0] != "via"]),

@@ -92,7 +92,9 @@ test_parse(struct vtunnel_msg *m)
 		{ "{\"headers\":{\"A\":[\" 1\"]}}", 0, NULL, NULL, NULL },
 		{ "{\"headers\":{\"content-length\":[\"1\"]}}", 0, NULL, NULL, NULL },
 		{ "{\"headers\":{\"Transfer-Encoding\":[\"chunked\"]}}", 0, NULL, NULL, NULL },
-		{ "{\"headers\":{\"Host\":[\"a\"]}}", 0, NULL, NULL, NULL },
+		{ "{\"headers\":{\"Host\":[\"a\"]}}", 0, "", "", "" },
+		{ "{\"headers\":{\"A\":[\"1\"],\"host\":[\"a\",\"b\"],\"C\":[\"2\"]}}", 0, "", "", "A: 1\r\nC: 2\r\n" },
+		{ "{\"headers\":{\"Host\":\"a\"}}", 0, NULL, NULL, NULL },
 		{ "", 0, NULL, NULL, NULL }, { "null", 0, NULL, NULL, NULL }, { "[]", 0, NULL, NULL, NULL },
 		{ "{\"port\":1", 0, NULL, NULL, NULL }, { "{\"port\":1} x", 0, NULL, NULL, NULL }
 	};
@@ -119,7 +121,7 @@ static void
 test_frames(struct vtunnel_msg *m)
 {
 	static const char *const names[] = {
-		"Connection", "Content-Length", "Expect", "Host", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Connection", "Content-Length", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 		"Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "upgrade"
 	};
 	char text[100];
