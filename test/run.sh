@@ -2,8 +2,8 @@
 # run.sh [NAME...]: run the test programs and scripts, or those named, and end
 # with "N passed, N failed". Two run at a time: each has its own daemons, ports
 # and folder. TUNNEL_BIN_DIR tells where the programs are, when not in the tree; SSH=no, TLS=none, READY=none, that
-# they were built without. AGAIN=1: if one or two of many fail, they are run once more, alone, and that counts; both
-# are shown. It tells a machine that was too busy from a defect. What a sanitizer has found is not asked again.
+# they were built without. AGAIN=1: if no more fail than run at a time, they are run once more, each alone, and that
+# counts; both are shown. It tells a machine that was too busy from a defect. What a sanitizer has found stays.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 BIN=${TUNNEL_BIN_DIR:-$(dirname "$here")}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/tunnel-run.XXXXXX") || exit 1
@@ -128,10 +128,11 @@ else
 		all | grep "/$name\(\.sh\)\{0,1\}\$" || { echo "run.sh: no test is called $name" >&2; exit 2; }
 	done >"$tmp/list"
 fi
-lanes "${LANES:-$((2 * $(getconf _NPROCESSORS_ONLN || echo 1)))}" "$tmp/list"
+at_once=${LANES:-$((2 * $(getconf _NPROCESSORS_ONLN || echo 1)))}
+lanes "$at_once" "$tmp/list"
 failed >"$tmp/again"
 few=$(wc -l <"$tmp/again")
-if [ -n "${AGAIN-}" ] && [ "$few" -gt 0 ] && [ "$few" -le 2 ] && ! found; then
+if [ -n "${AGAIN-}" ] && [ "$few" -gt 0 ] && [ "$few" -le "$at_once" ] && ! found; then
 	echo "AGAIN, with nothing beside it:"
 	while read -r path; do
 		rm -r "$tmp/${path##*/}.taken" "$tmp/${path##*/}.count"
