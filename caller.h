@@ -15,7 +15,7 @@
 enum {
 	CALLER_HEAD_MAX = 32768,	/* a request head, bytes; rewriting may add to it */
 	CALLER_FIELDS_MAX = 128,
-	CALLER_IN = 65536	/* read at once, bytes: a head, or a bulk frame of content */
+	CALLER_IN = 65536	/* bytes: a head, or content, of which no more than a STREAM_PIECE is read at once */
 };
 
 struct caller {			/* its own thread's, but for what exchange.h says */

@@ -22,7 +22,7 @@ enum {
 	DIAL_MS = 10000,
 	WRITE_MS = 30000,
 	PREFACE_MAX = 4096,
-	IN_SIZE = 65536,		/* a head, or a bulk frame of content */
+	IN_SIZE = STREAM_PIECE,	/* a head, or a bulk frame of content */
 	BACK_MAX = 1024,
 	EARLY_MS = 30000	/* for the rest of a request that has been answered */
 };

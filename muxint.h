@@ -11,7 +11,7 @@ enum {
 	TABLE = 64,		/* hash chains; ids are handed out in turn, so they spread */
 	FIRST_BYTES = 16384,	/* of a stream, sent ahead of bulk */
 	FRAME_URGENT = 16384,	/* payload of a frame, bytes */
-	FRAME_BULK = 65536,
+	FRAME_BULK = STREAM_PIECE,
 	ACKS_LATE = 64,		/* acknowledge alone only when this many wait */
 	RESETS = 64,		/* refused streams to be told, at most */
 	RTT_FLOOR_US = 2000	/* below this the clock and the scheduler are measured */

@@ -237,7 +237,7 @@ request_more(struct exchange *x)
 	ssize_t n;
 
 	c->at = c->len = 0;
-	n = conn_read(&c->conn, c->in, sizeof(c->in));
+	n = conn_read(&c->conn, c->in, STREAM_PIECE);
 	if (n > 0) {
 		c->len = (size_t)n;
 		x->read = clock_ms(CLOCK_STEADY);

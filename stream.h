@@ -13,7 +13,14 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-enum { STREAM_IOV_MAX = 40 };	/* pieces in one stream_write */
+enum {
+	STREAM_IOV_MAX = 40,	/* pieces in one stream_write */
+	/*
+	 * Read and written at once when there is much, bytes. With the headers of frame, message and packet it fits in one packet of
+	 * 64 KiB, the largest that systems make: of 64 KiB the rest would be a packet of its own, which costs as much as a long one.
+	 */
+	STREAM_PIECE = 65024
+};
 
 struct stream;
 

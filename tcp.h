@@ -16,7 +16,7 @@
 #include "stream.h"
 #include "wake.h"
 
-enum { TCP_IN = 65536 };	/* read at once, bytes */
+enum { TCP_IN = STREAM_PIECE };	/* read at once, bytes */
 
 struct tcp {			/* [s] guarded by the stream's mutex, else the owner's */
 	struct conn conn;

@@ -984,7 +984,7 @@ def content_of_any_size(r):
     d = r.daemon()
     o = r.origin()
     r.client(d, "a", "--target", o.target)
-    for n in (0, 1, 16383, 16384, 16385, 65536, 262143, 262144, 262145, 1 << 20, 5000003):
+    for n in (0, 1, 16383, 16384, 16385, 65023, 65024, 65025, 65536, 130049, 262143, 262144, 262145, 1 << 20, 5000003):
         res = r.get(d, path=f"/bytes?n={n}")
         r.check(f"{n} bytes down", res.end == "length" and len(res.body) == n)
         res = r.get(d, path="/upload", method="POST", fields=f"Content-Length: {n}\r\n", body=b"z" * n)

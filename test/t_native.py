@@ -470,13 +470,17 @@ def windows(r):
         r.check(f"{' '.join(args)}: down", res.end == "length" and len(res.body) == up, (res.end, len(res.body)))
         res = r.get(d, f"w{i}.localhost", "/upload", method="POST", fields=f"Content-Length: {up}\r\n", body=b"u" * up)
         r.equal(f"{' '.join(args)}: up", res.json().get("body_length"), up)
-    r.client(d, "n", "--target", o.target)
+    client = r.client(d, "n", "--target", o.target)
     for n in list(range(261500, 262300, 97)) + [size]:
         res = r.get(d, "n.localhost", "/upload", method="POST", fields=f"Content-Length: {n}\r\n", body=b"u" * n)
         r.equal(f"an upload of {n} bytes around the first window", res.json().get("body_length"), n)
         chunks = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (b"u" * (n // 2), b"v" * (n - n // 2))) + b"0\r\nX-T: 1\r\n\r\n"
         res = r.get(d, "n.localhost", "/upload", method="POST", fields="Transfer-Encoding: chunked\r\n", body=chunks)
         r.check(f"in chunks, {n}", res.json().get("body_length") == n and res.json().get("trailers") == ["X-T: 1"], res)
+    client.kill(signal.SIGTERM)
+    client.exit()
+    longest = client.event(event="closed")["longest"]    # behind headers of IPv6, TCP with its timestamps, and the frame
+    r.check("a message fits in a packet of 64 KiB", longest <= 65536 - 40 - 32 - 4, longest)
 
 
 @test

@@ -264,6 +264,7 @@ class Session:
         self.out, self.queued = deque(), 0
         self.wake, self.drain = asyncio.Event(), asyncio.Event()
         self.pings, self.serial = {}, 0
+        self.longest = 0    # message that came, bytes
         self.over = asyncio.get_running_loop().create_future()
         self.violated, self.go_away = None, None
         self.on_stream, self.on_go_away = lambda stream: None, lambda: None
@@ -375,6 +376,7 @@ class Session:
         try:
             while True:
                 message = await self.ws.recv()
+                self.longest = max(self.longest, len(message))
                 if self.violated:
                     continue
                 if isinstance(message, str):
@@ -602,7 +604,7 @@ class Client:
         sess.spawn(self.talk(sess))
         code, reason = await sess.run()
         await asyncio.wait(sess.tasks, timeout=1) if sess.tasks else None
-        say(event="closed", code=code, reason=reason)
+        say(event="closed", code=code, reason=reason, longest=sess.longest)
         return 1 if sess.violated else 0
 
     async def talk(self, sess):
