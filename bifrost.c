@@ -14,8 +14,7 @@
 
 enum {
 	ANSWER_MAX = 104857600,	/* a message, bytes */
-	PROBE_MS = 3000,	/* for a name's holder to answer a ping */
-	WRITE_MS = 5000
+	PROBE_MS = 3000		/* for a name's holder to answer a ping */
 };
 
 static const char unauthorized[] = "unauthorized", in_use[] = "name already in use";
@@ -182,6 +181,7 @@ holder_lives(struct bifrost *b)
 
 	if (other == NULL)
 		return 0;
+	link_owe(b->ml.link);	/* the 101, for this may take its time */
 	alive = strcmp(other->identity.who, b->ml.session.identity.who) != 0 ||
 	    other->dialect->alive(other, clock_ms(CLOCK_STEADY) + PROBE_MS);
 	if (!alive)	/* a ghost: its connection has broken without a word */
@@ -226,10 +226,12 @@ admit(struct bifrost *b, struct caller *c, int *code)
 }
 
 static struct bifrost *
-bifrost_new(struct caller *c)
+bifrost_new(struct caller *c, const char *accept)
 {
 	struct bifrost *b = calloc(1, sizeof(*b));
 	struct link_conf conf;
+	struct buf answer;
+	char text[256];
 
 	if (b == NULL)
 		return NULL;
@@ -247,8 +249,10 @@ bifrost_new(struct caller *c)
 	conf.message_max = ANSWER_MAX;
 	conf.stall_ms = c->d->conf.timeout_ms;
 	conf.utf8 = 1;
+	buf_init(&answer, text, sizeof(text));
+	ws_server_answer(&answer, accept, NULL);
 	if (msglink_open(&b->ml, &ml_ops, b, &c->conn, &conf, (int)c->d->conf.streams, &c->d->bodies,
-	    c->in + c->at, c->len - c->at) == 0)
+	    c->in + c->at, c->len - c->at) == 0 && link_greet(b->ml.link, answer.p, answer.len) == 0)
 		return b;
 	d_free(&b->ml.session);
 	return NULL;
@@ -257,11 +261,10 @@ bifrost_new(struct caller *c)
 struct session *
 bifrost_accept(struct caller *c)
 {
-	char accept[WS_ACCEPT_LEN + 1], text[256], name[NAME_LEN_MAX + 1];
+	char accept[WS_ACCEPT_LEN + 1], name[NAME_LEN_MAX + 1];
 	const char *why = "";
 	struct bifrost *b = NULL;
 	struct identity who;
-	struct buf out;
 	int code, status = ws_server_check(&c->head, NULL, accept, &why);
 
 	if (status == 101 && take_name(c->head.target, name) == -1) {
@@ -272,7 +275,7 @@ bifrost_accept(struct caller *c)
 		why = login_later;
 		status = 429;
 	}
-	if (status == 101 && (b = bifrost_new(c)) == NULL) {
+	if (status == 101 && (b = bifrost_new(c, accept)) == NULL) {
 		why = "no memory or descriptors are left";
 		status = 503;
 	}
@@ -282,9 +285,6 @@ bifrost_accept(struct caller *c)
 		return NULL;
 	}
 	memcpy(b->name, name, sizeof(name));
-	buf_init(&out, text, sizeof(text));
-	ws_server_answer(&out, accept, NULL);
-	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
 	if (daemon_draining(c->d)) {
 		b->ml.session.refused = 1;
 		link_close(b->ml.link, WS_GOING_AWAY, "shutting down");

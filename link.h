@@ -62,6 +62,13 @@ struct link *link_new(const struct conn *c, const struct link_conf *, const stru
     void *arg, const void *early, size_t nearly);
 
 /*
+ * Bytes that stand before all else that is sent, as they are: the answer to the opening handshake. They go out with whatever is
+ * sent first, so whoever learns of the link behind this call may send at once. Before any other thread knows the link. 0, or -1
+ * with ENOMEM.
+ */
+int link_greet(struct link *, const void *buf, size_t len);
+
+/*
  * Read until the connection ends; then it is closed, and every writer has returned or will at once. The
  * status code that ended it: received, sent, or WS_ABNORMAL. *why: a constant string for the log.
  */

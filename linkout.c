@@ -183,6 +183,23 @@ out_room_locked(struct link *l)
 	return l->out != NULL;
 }
 
+int
+link_greet(struct link *l, const void *buf, size_t len)
+{
+	int rc = -1;
+
+	pthread_mutex_lock(&l->mtx);
+	if (len <= out_small(l) && out_room_locked(l)) {
+		memcpy(l->out, buf, len);
+		l->nout = len;
+		rc = 0;
+	}
+	pthread_mutex_unlock(&l->mtx);
+	if (rc == -1)
+		errno = ENOMEM;
+	return rc;
+}
+
 static void
 drop_out_locked(struct link *l)
 {

@@ -17,8 +17,7 @@ enum {
 	ANSWER_MAX = 104857600,	/* a message from a client, bytes */
 	REQUEST_MAX = 1048576,	/* a message that every client takes; a byte more ends it for good */
 	HEAD_ROOM = 512,	/* bytes of a message that are neither fields nor content, at least */
-	PING_MS = 20000,	/* or the daemon's own interval, if that is shorter */
-	WRITE_MS = 5000
+	PING_MS = 20000		/* or the daemon's own interval, if that is shorter */
 };
 
 struct pipegate {
@@ -159,7 +158,7 @@ identify(struct caller *c, struct identity *who, char name[1 + PIPEGATE_ID_MAX +
 }
 
 static struct pipegate *
-pipegate_new(struct caller *c, const struct identity *who)
+pipegate_new(struct caller *c, const struct identity *who, const struct buf *answer)
 {
 	struct pipegate *p = calloc(1, sizeof(*p));
 	const struct daemon_conf *d = &c->d->conf;
@@ -186,7 +185,7 @@ pipegate_new(struct caller *c, const struct identity *who)
 	conf.stall_ms = d->stall_ms;
 	conf.utf8 = 1;
 	if (msglink_open(&p->ml, &ml_ops, p, &c->conn, &conf, (int)d->streams, &c->d->bodies,
-	    c->in + c->at, c->len - c->at) == 0)
+	    c->in + c->at, c->len - c->at) == 0 && link_greet(p->ml.link, answer->p, answer->len) == 0)
 		return p;
 	d_free(&p->ml.session);
 	return NULL;
@@ -233,7 +232,7 @@ put_url(struct buf *b, const struct caller *c, const char *name)
 	buf_char(b, '\0');
 }
 
-/* Into the registry, behind the 101. NULL, or why it cannot be, although that was looked at before. */
+/* Into the registry, before the 101 is out: the client is told no more. NULL, or why it cannot be, although that was looked at before. */
 static const char *
 admit(struct pipegate *p, const struct caller *c)
 {
@@ -282,16 +281,15 @@ pipegate_accept(struct caller *c)
 	memset(&who, 0, sizeof(who));
 	if ((status = refuse(c, &who, name, accept, &why)) != 101)
 		return refused(c, status, why);
-	if ((p = pipegate_new(c, &who)) == NULL)
-		return refused(c, 503, "no memory or descriptors are left");
-	memcpy(p->name, name, sizeof(name));
 	buf_init(&out, text, sizeof(text));
 	ws_server_answer(&out, accept, NULL);
 	out.len -= 2;		/* the empty line: a client of ours is told what it may answer, by which it knows us, too */
 	buf_str(&out, "X-PipeGate-Max-Message: ");
 	buf_u64(&out, ANSWER_MAX);
 	buf_str(&out, "\r\n\r\n");
-	conn_write_all(&c->conn, text, out.len, clock_ms(CLOCK_STEADY) + WRITE_MS);
+	if ((p = pipegate_new(c, &who, &out)) == NULL)
+		return refused(c, 503, "no memory or descriptors are left");
+	memcpy(p->name, name, sizeof(name));
 	if ((why = admit(p, c)) == NULL)
 		log_line(LOG_INFO, "tunnel_open", "name", p->name, "who", p->ml.session.identity.who,
 		    "peer", p->ml.session.peer, (char *)NULL);

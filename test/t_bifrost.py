@@ -262,6 +262,18 @@ def endpoints(r):
 
 
 @test
+def there_from_the_101_on(r):
+    """Silence behind the 101 means accepted: whoever has seen it can be called."""
+    d = r.daemon()
+    n = 0
+    for n in range(1, 101):
+        with after_101(r, d, d.token, f"/_bifrost/at-once-{n}") as c, \
+                r.caller(d, f"GET / HTTP/1.1\r\nHost: at-once-{n}.tunnel.x\r\n\r\n"):
+            c.until(b'"method"')
+    r.equal("all of them were called", n, 100)
+
+
+@test
 def with_domain(r):
     """Bifrost's rule beside --domain: for its clients alone, and never for the daemon's own hosts."""
     d = r.daemon("--domain", "t.test", "--url", "https://relay.tunnel.corp", scope="a,n,relay,t,default,shop.tunnel.example")

@@ -244,6 +244,19 @@ def routing(r):
 
 
 @test
+def there_from_the_101_on(r):
+    """The 101 is all that such a client is told: whoever has seen it can be called."""
+    d = relay(r)
+    n = 0
+    for n in range(1, 101):
+        with r.caller(d, handshake("?token=" + token(f"at-once-{n}"))) as c:
+            c.interim()
+            with r.caller(d, f"GET /at-once-{n}/x HTTP/1.1\r\nHost: a\r\n\r\n"):
+                c.until(b'"correlation_id"')
+    r.equal("all of them were called", n, 100)
+
+
+@test
 def name_spaces(r):
     """An id is no name of a Host, and has its path alone."""
     d = relay(r, "--grace", "0")
