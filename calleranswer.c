@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "json.h"
 #include "log.h"
+#include "rewrite.h"
 
 enum { WRITE_MS = 5000 };
 
@@ -31,6 +32,7 @@ caller_answer(struct caller *c, int status, const char *type, const char *fields
 		buf_u64(&b, content.len);
 		buf_str(&b, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
 	}
+	rewrite_date(&b, clock_ms(CLOCK_WALL) / 1000);
 	if (c->request_id[0] != '\0') {
 		buf_str(&b, "X-Request-Id: ");
 		buf_str(&b, c->request_id);
@@ -106,7 +108,7 @@ const char *
 caller_fields(struct caller *c, int status)
 {
 	if (status == 426)
-		return "Sec-WebSocket-Version: 13\r\n";
+		return "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
 	if (status == 401)
 		return "WWW-Authenticate: Bearer\r\n";
 	if (status != 429 && status != 503)

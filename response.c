@@ -115,6 +115,7 @@ head_locked(struct exchange *x, const char *p, size_t len, size_t taken)
 
 	memset(&to, 0, sizeof(to));
 	to.minor = c->minor;
+	to.date = clock_ms(CLOCK_WALL) / 1000;
 	to.fields = x->cors;
 	to.proxy = x->to->proxy;
 	to.request_id.p = c->request_id;

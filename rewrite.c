@@ -1,5 +1,7 @@
 /* rewrite.c: heads as an intermediary passes them on; see rewrite.h. */
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "rewrite.h"
 
@@ -391,6 +393,24 @@ put_back(struct buf *out, const struct http_field *f, const struct reverse *back
 }
 
 void
+rewrite_date(struct buf *out, int64_t t)
+{
+	/* not the locale's */
+	static const char day[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }, month[12][4] = {
+		"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+	};
+	time_t when = (time_t)t;
+	char text[64];
+	struct tm tm;
+
+	if (gmtime_r(&when, &tm) == NULL)
+		return;
+	snprintf(text, sizeof(text), "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", day[tm.tm_wday], tm.tm_mday, month[tm.tm_mon],
+	    tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	buf_str(out, text);
+}
+
+void
 rewrite_response(struct buf *out, const struct http_head *h, const struct rewrite_to *to)
 {
 	char named[HTTP_FIELDS_MAX];
@@ -412,12 +432,14 @@ rewrite_response(struct buf *out, const struct http_head *h, const struct rewrit
 	if ((h->status >= 200 || h->status == 101) && to->request_id.len > 0 &&
 	    http_field(h, "X-Request-Id") == NULL)
 		put_field(out, "X-Request-Id", to->request_id);
+	if (h->status >= 200 && to->date != 0 && http_field(h, "Date") == NULL)
+		rewrite_date(out, to->date);
 	put_via(out, h, to->proxy);
 	if (h->status >= 200 && to->fields != NULL)
 		buf_str(out, to->fields);
-	if (h->status == 101 && h->upgrade.len > 0)
-		put_upgrade(out, h->upgrade);
-	else if (h->status >= 200)
+	if ((h->status == 101 || (h->status == 426 && !http_is(h->upgrade, "h2c"))) && h->upgrade.len > 0)
+		put_upgrade(out, h->upgrade);	/* a 426 must say to what (section 15.5.22) */
+	if (h->status >= 200)
 		put_final(out, h, to);
 	buf_str(out, "\r\n");
 }

@@ -51,6 +51,7 @@ struct rewrite_to {
 	int minor;		/* the caller's HTTP/1.minor */
 	int close;		/* Connection: close; else keep-alive is said to HTTP/1.0 */
 	struct str request_id;	/* X-Request-Id, unless the response has one; empty: none */
+	int64_t date;		/* Date, in a final response that has none: seconds since 1970; 0: none */
 	const char *fields;	/* more of ours, in a final response; NULL: none */
 	const char *proxy;	/* as above: Via is added */
 	const struct reverse *back;	/* Location, Content-Location and Set-Cookie as the caller needs them; NULL: as they are */
@@ -60,9 +61,11 @@ struct rewrite_to {
  * Response head for the caller: HTTP/1.1, status, reason, fields kept,
  * framing anew (a body that runs to EOF becomes chunked for an HTTP/1.1
  * caller, and is bare with Connection: close for an HTTP/1.0 one, as is a
- * chunked one). A 101 keeps one Upgrade token; other 1xx add nothing of ours.
+ * chunked one). A 101 keeps one Upgrade token, and so does a 426; other 1xx add nothing of ours.
  */
 void rewrite_response(struct buf *out, const struct http_head *h, const struct rewrite_to *to);
+
+void rewrite_date(struct buf *out, int64_t t);	/* the field line Date; t: seconds since 1970 */
 
 /* 1 if a trailer field of this name may pass (RFC 9110 section 6.5.1): no
  * framing, routing, authentication, control or payload field. */

@@ -93,6 +93,10 @@ static const struct {
 	    "Proxy-Authenticate: x\r\nAlt-Svc: h3=\":443\"\r\nTrailer: Y\r\nSet-Cookie: a\r\n"
 	    "Set-Cookie: b\r\nContent-Length: 5, 5\r\nContent-Length: 05\r\n\r\n", 0, 1, 0, "",
 	    RES "Trailer: Y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 5\r\n\r\n" },
+	{ "what an upgrade is required to", "HTTP/1.1 426 a\r\nConnection: upgrade\r\nUpgrade: websocket, x\r\nContent-Length: 0\r\n\r\n", 0, 1, 1, "",
+	    "HTTP/1.1 426 a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" },
+	{ "one that nobody gets here", "HTTP/1.1 426 a\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n", 0, 1, 0, "",
+	    "HTTP/1.1 426 a\r\nContent-Length: 0\r\n\r\n" },
 	{ "chunked", RES "Transfer-Encoding: chunked\r\n\r\n", 0, 1, 0, "",
 	    RES "Transfer-Encoding: chunked\r\n\r\n" },
 	{ "to EOF", RES "\r\n", 0, 1, 0, "", RES "Transfer-Encoding: chunked\r\n\r\n" },
@@ -286,6 +290,37 @@ test_responses(void)
 	}
 }
 
+/* RFC 9110 section 6.6.1: who passes a response on gives it a Date; times by date(1). */
+static void
+test_date(void)
+{
+	static const struct { const char *name, *in, *want; int64_t at; } rows[] = {
+		{ "none", RES "Content-Length: 0\r\n\r\n", RES "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n", 784111777 },
+		{ "a leap day", RES "Content-Length: 0\r\n\r\n", RES "Date: Thu, 29 Feb 2024 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n", 1709251199 },
+		{ "past 2038", RES "Content-Length: 0\r\n\r\n", RES "Date: Tue, 19 Jan 2038 03:14:08 GMT\r\nContent-Length: 0\r\n\r\n", 2147483648 },
+		{ "one of its own", RES "date: x\r\nContent-Length: 0\r\n\r\n", RES "date: x\r\nContent-Length: 0\r\n\r\n", 784111777 },
+		{ "not in an interim response", "HTTP/1.1 103 a\r\n\r\n", "HTTP/1.1 103 a\r\n\r\n", 784111777 },
+		{ "no clock", RES "Content-Length: 0\r\n\r\n", RES "Content-Length: 0\r\n\r\n", 0 },
+	};
+	static struct http_head h;
+	static char out[1024];
+	struct rewrite_to to;
+	const char *why;
+	struct buf b;
+	size_t i;
+
+	for (i = 0; i < LEN(rows); i++) {
+		h.scanned = 0;
+		check(http_res_parse(&h, rows[i].in, strlen(rows[i].in), 0, &why) > 0, rows[i].name, i);
+		memset(&to, 0, sizeof(to));
+		to.minor = 1;
+		to.date = rows[i].at;
+		buf_init(&b, out, sizeof(out));
+		rewrite_response(&b, &h, &to);
+		check(holds(&b, rows[i].want), rows[i].name, i);
+	}
+}
+
 static void
 test_local(void)
 {
@@ -325,6 +360,7 @@ main(void)
 	test_requests();
 	test_proxied();
 	test_responses();
+	test_date();
 	test_local();
 	test_trailers();
 	return test_end();

@@ -1,5 +1,8 @@
 """The public side: statuses, strictness, fields, framing, routing, callers that leave."""
+import calendar
+import email.utils
 import os
+import re
 import signal
 import sys
 import threading
@@ -435,6 +438,25 @@ def fields_to_the_caller(r):
         res = c.response()
         r.check(f"status {code}", res.status == code and res.body == (b"" if code in (204, 304) else b"status %d\n" % code), res)
         r.equal(f"after {code} the connection goes on", c.response().body, b"origin\n")
+
+
+@test
+def dates(r):
+    """RFC 9110 section 6.6.1: on what the daemon says itself, and on what it passes on without one."""
+    form = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT"
+    d = r.daemon()
+    given = {"/none": "", "/own": "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"}
+    s = r.service(lambda conn, head: conn.send(f"HTTP/1.1 200 OK\r\n{given[head.split()[1]]}Content-Length: 0\r\nConnection: close\r\n\r\n"))
+    r.client(d, "a", "--target", s.target)
+    for what, host, path, status in (("an endpoint", "x", "/health", 200), ("the page", "x", "/", 200), ("an error", "no.localhost", "/", 503),
+                                     ("a request that is none", "a b", "/", 400), ("a service without a clock", "a.localhost", "/none", 200)):
+        before = int(time.time())
+        res = r.get(d, host, path)
+        after = time.time()
+        date = (res.all("Date") or [""])[0]
+        r.check(f"{what}: one Date", res.status == status and len(res.all("Date")) == 1 and re.fullmatch(form, date), res)
+        r.check(f"{what}: which is now", before <= calendar.timegm(email.utils.parsedate(date)) <= after, (before, date, after))
+    r.equal("a service's own is kept", r.get(d, "a.localhost", "/own").all("Date"), ["Sun, 06 Nov 1994 08:49:37 GMT"])
 
 
 # ---- framing ---------------------------------------------------------------

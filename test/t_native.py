@@ -66,6 +66,8 @@ def handshakes(r):
         res = r.ask(d, handshake(d, **changed))
         r.equal(f"{what}", res.status, want)
         r.check(f"{what}: Sec-WebSocket-Version", want != 426 or res.get("Sec-WebSocket-Version") == "13", res)
+        r.check(f"{what}: Upgrade (RFC 9110, 15.5.22)", want != 426 or
+                (res.get("Upgrade"), res.all("Connection")[:1]) == ("websocket", ["Upgrade"]), res)
         r.check(f"{what}: WWW-Authenticate", want != 401 or (res.get("WWW-Authenticate") or "").startswith("Bearer"), res)
         r.check(f"{what}: the token is not repeated", d.token.encode() not in res.body and "x" * 50 not in str(res))
     for what, changed in (("a name in scope", {}), ("upper case", {"path": "/_tunnel/A"}), ("no name", {"path": "/_tunnel"}),
