@@ -10,7 +10,7 @@ BIN=${TUNNEL_BIN_DIR:-$(dirname "$here")}
 PYTHON=${PYTHON:-/usr/bin/python3}
 PEER=$here/peer
 SANITIZED=${SANITIZED:-}
-WAIT=20
+WAIT=60
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/tunnel-test.XXXXXX") || exit 1
 passed=0 failed=0 started='' token='' id='' port='' pid=''
 # nothing of the user's own may leak in

@@ -1,6 +1,8 @@
 /* A WebSocket connection with many writers: link.h, over socket pairs and TCP. */
 #include "linkrig.h"
 
+enum { PING_MS = 600 };		/* time enough for a peer to answer, whatever else runs */
+
 /* The crowd: every writer of both sides at once. */
 
 struct crowd_writer {
@@ -183,6 +185,8 @@ half_a_message(void)
 	check(raw_frame(r, &h, p) == WS_BINARY && !h.fin, "half a message: first frame", 0);
 	link_cancel(r->s.l, &w);
 	raw_send(r, WS_PING, "b", 1);
+	raw_send(r, WS_TEXT, "", 0);
+	side_text(&r->s);	/* the ping has been read, too */
 	link_owe(r->s.l);
 	while (r->in_message != 0 && (op = raw_frame(r, &h, p)) != -1)
 		pongs += op == WS_PONG;
@@ -292,7 +296,7 @@ parcels(void)
 static void
 half_received(void)
 {
-	struct raw *r = raw_new(0, 150);
+	struct raw *r = raw_new(0, PING_MS);
 	uint8_t p[WS_CONTROL_MAX], begun[] = { 0x01, 0x80, 0, 0, 0, 0 };
 	struct ws_hdr h;
 	int pings = 0;
@@ -416,7 +420,7 @@ pings(void)
 {
 	uint8_t p[WS_CONTROL_MAX];
 	struct ws_hdr h;
-	struct raw *r = raw_new(0, 150);
+	struct raw *r = raw_new(0, PING_MS);
 	int i, err;
 
 	start(&r->s.reader, reader, &r->s);
@@ -430,7 +434,7 @@ pings(void)
 	check(side_returned(&r->s, 5000) && strcmp(r->s.why, "no answer to ping") == 0, "pings: why", 0);
 	check(raw_end(r) == WS_ABNORMAL, "pings: code", 0);
 
-	r = raw_new(0, 150);	/* a blocked writer ends with a silent peer */
+	r = raw_new(0, PING_MS);	/* a blocked writer ends with a silent peer */
 	start(&r->s.reader, reader, &r->s);
 	while ((err = send_bytes(r->s.l, LINK_BULK, h.key, sizeof(h.key), NULL, -1)) == 0)
 		;
@@ -444,10 +448,10 @@ overslept(void)
 {
 	uint8_t p[WS_CONTROL_MAX];
 	struct ws_hdr h;
-	struct raw *r = raw_new(0, 150);
+	struct raw *r = raw_new(0, PING_MS);
 	int i;
 
-	r->s.stands_still = 400;
+	r->s.stands_still = 3 * PING_MS;
 	start(&r->s.reader, reader, &r->s);
 	for (i = 0; i < 3; i++) {
 		check(raw_frame(r, &h, p) == WS_PING, "overslept: a ping", (size_t)i);
@@ -460,7 +464,7 @@ int
 main(void)
 {
 	signal(SIGPIPE, SIG_IGN);	/* the raw peers write to what may be gone */
-	alarm(60);
+	alarm(300);
 	crowd(0);
 	crowd(1);
 	deaf_peer(0);

@@ -77,7 +77,7 @@ shared_bell(void)
 	uint8_t p[WS_CONTROL_MAX];
 	struct ws_hdr h;
 	int64_t from;
-	int i, taken;
+	int i, taken, late;
 
 	for (i = 0; i < 3; i++)
 		r[i] = raw_start(0);
@@ -88,10 +88,11 @@ shared_bell(void)
 	from = clock_ms(CLOCK_STEADY);	/* the reader has to be told, or would wait for its peer for ever */
 	link_close(r[0]->s.l, 4001, "");
 	check(raw_frame(r[0], &h, p) == WS_CLOSE, "bell: close is sent", 0);
+	late = clock_ms(CLOCK_STEADY) - from > 1000;	/* on a machine that stood still it may have given up */
+	check(late || until_own(r[0]->s.l, 1), "bell: one that is to close has its own", 0);
 
 	taken = raw_fill(r[1]);		/* the reader is to wait for the socket in the writers' place */
-	check(until_own(r[1]->s.l, 1), "bell: a busy one has its own", 0);
-	check(until_own(r[0]->s.l, 1), "bell: and one that is to close", 0);
+	check(until_own(r[1]->s.l, 1), "bell: and a busy one", 0);
 	check(!held(r[2]->s.l).own && works(r[2]), "bell: the third was not meant", 0);
 	waiter_start(&w, r[1], 5000);
 	while (taken-- > 0)
@@ -225,9 +226,8 @@ given_back(void)
 		abort();
 	memset(text, 'a', LONG);
 	raw_write(r, b, raw_put(r, b, WS_TEXT, text, LONG));
+	side_text(&r->s);
 	pthread_mutex_lock(&r->s.mtx);
-	while (r->s.texts == 0)
-		pthread_cond_wait(&r->s.news, &r->s.mtx);
 	grown = r->s.in_cap >= LONG;
 	pthread_mutex_unlock(&r->s.mtx);
 	check(grown, "given back: much comes, the buffer grows", 0);
@@ -356,7 +356,7 @@ main(void)
 	int i;
 
 	signal(SIGPIPE, SIG_IGN);	/* the raw peers write to what may be gone */
-	alarm(60);
+	alarm(300);
 	shared_bell();
 	rung_together();
 	silent_after_the_end();

@@ -532,7 +532,7 @@ crowd(void)
 int
 main(void)
 {
-	alarm(60);
+	alarm(300);
 	half();
 	beyond_half();
 	last_eighth();

@@ -62,6 +62,7 @@ report() {
 		count="0 passed, 1 failed" ;;
 	*' 0 failed')
 		if [ "$status" -ne 0 ]; then
+			tail -n 60 "$out"
 			echo "FAIL $name ended with status $status"
 			count="${count% 0 failed} 1 failed"
 		fi ;;

@@ -661,12 +661,12 @@ def windows(r):
         r.equal(f"{' '.join(args)}: kept to", f.exit(), 0)
         if "--window" in args:
             r.equal(f"{' '.join(args)}: it was used up", len(f.seen(event="window_full")), 1)
-    f = fake_daemon(r, "--request", "POST /upload", "--body-size", str(8 << 20), "--streams", "3", "--stay")
+    f = fake_daemon(r, "--request", "POST /upload", "--body-size", str(8 << 20), "--streams", "3", "--stay", "--timeout", "300")
     client(r, f, o.target)
-    r.until("uploads past the first window", lambda: len(f.seen(event="response", status=200, end="fin")) == 3, 60)
-    f = fake_daemon(r, "--request", "GET /bytes?n=300000&chunked", "--streams", "200", "--stay")
+    r.until("uploads past the first window", lambda: len(f.seen(event="response", status=200, end="fin")) == 3, 300)
+    f = fake_daemon(r, "--request", "GET /bytes?n=300000&chunked", "--streams", "200", "--stay", "--timeout", "300")
     client(r, f, o.target)
-    r.until("200 streams at once", lambda: len(f.seen(event="response", status=200, end="fin", body_length=300000)) == 200, 60)
+    r.until("200 streams at once", lambda: len(f.seen(event="response", status=200, end="fin", body_length=300000)) == 200, 300)
 
 
 @test
@@ -716,7 +716,7 @@ def stopped_daemon(r):
         c.says("trying again", start=mark)
         times.append(time.monotonic() - start)
         f.kill(signal.SIGCONT)
-        c.says("is back", wait=30, start=mark)
+        c.says("is back", start=mark)
         r.until("it returns", lambda: len(f.seen(op="hello")) == 1 + len(times))
         return times[-1]
     r.soon("a daemon that is stopped is noticed by its silence", 3 + SHORT, stopped, tries=3)
@@ -1048,7 +1048,7 @@ def proxy_is_silent(r):
     for word, p, c in clients:
         c.says(rf"the proxy 127\.0\.0\.1:{p.port}: no answer in time; trying again")
         t = p.event(event="left")["at"] - p.event(event="connect")["at"]
-        r.check(f"{word}: after its deadline", 9.5 < t < 10 + 2 * SHORT, t)
+        r.check(f"{word}: after its deadline", 9.5 < t < 25, t)
         hidden(r, word, said(c))
 
     def stopped():

@@ -33,6 +33,7 @@ OK = serving(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 PRIV = "vt-priv-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 PUB = "vt-pub-A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
 SSH = os.environ.get("SSH") != "no"         # without it there are no clients that register domains
+PATIENT = ("--half-close", "300", "--timeout", "300")       # with many, all of whose other ends are threads of this process
 MANY = int(os.environ.get("TUNNEL_TEST_CALLS") or (20 if SANITIZED else 100))
 BULK = int(os.environ.get("TUNNEL_TEST_BYTES") or (16 if SANITIZED else 64) << 20)
 C = Certs(f"{ROOT}/certs")
@@ -174,9 +175,9 @@ def whole(d, target, data):
 
 @test
 def many(r):
-    d, t = proxyd(r, *HERE, "--access-log", "stderr"), plain(r)
+    d, t = proxyd(r, *HERE, "--access-log", "stderr", *PATIENT), plain(r)
     data = os.urandom(1 << 20)
-    got = in_parallel([lambda i=i: whole(d, f"localhost:{t.port}", data[i:]) for i in range(MANY)], WAIT * 3)
+    got = in_parallel([lambda i=i: whole(d, f"localhost:{t.port}", data[i:]) for i in range(MANY)], WAIT * 5)
     r.equal(f"{MANY} at once, each byte-exact", [g for g in got if g is not True], [])
     r.until("and each in the access log", lambda: d.logged(r'^127\.0\.0\.1 - - \[.*\] "CONNECT localhost:\d+ HTTP/1\.1" 200 \d+ ') == MANY)
 
@@ -248,12 +249,12 @@ def slow_readers(r):
 
 @test
 def idle(r):
-    d = proxyd(r, *HERE, "--proxy-idle", "1")
+    d = proxyd(r, *HERE, "--proxy-idle", "4")
 
     def tick(conn):
         for _ in range(30):
             conn.send(b".")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     t = plain(r, tick)
     c = connected(r, d, t.port)
@@ -923,10 +924,10 @@ def ends_mapped(r):
 def many_mapped(r):
     if not SSH:
         return
-    d, t = mapped(r), plain(r)
+    d, t = mapped(r, "--half-close", "15", "--timeout", "300"), plain(r)
     go(r, d, f"echo.test={t.target}")
     data = os.urandom(200000)
-    got = in_parallel([lambda i=i: whole(d, "echo.test", data[i:]) for i in range(MANY)], WAIT * 3)
+    got = in_parallel([lambda i=i: whole(d, "echo.test", data[i:]) for i in range(MANY)], WAIT * 5)
     r.equal(f"{MANY} at once through a client, each byte-exact", [g for g in got if g is not True], [])
 
 

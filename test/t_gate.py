@@ -478,8 +478,15 @@ def failures(r):
     for n, (what, path, fields) in enumerate(ways):
         address = f"192.0.2.{n}"
         r.equal(f"{what}: three are free", {ask(i, address, path, fields).status for i in range(4)}, {401})
-        res = ask(9, address, path, fields)
-        r.equal(f"{what}: then there is a wait", (res.status, res.get("Retry-After")), (429, "1"))
+        tried = [ask(9, address, path, fields)]
+        while tried[-1].status == 401 and len(tried) < 7:       # the second was over already
+            tried.append(ask(9 + len(tried), address, path, fields))
+        r.equal(f"{what}: then there is a wait", tried[-1].status, 429)
+        waits = range(1, 1 + 2 ** (len(tried) - 1))
+        r.check(f"{what}: which is short", int(tried[-1].get("Retry-After")) in waits, tried)
+    for i in range(4):          # a longer one, for all that follows
+        clock.move(2 ** i + 0.5)
+        r.equal("and fails again", ask(20 + i, "192.0.2.0").status, 401)
     good, jwt = f"/tunnel?token={d.token}", f"/tunnel?token={hs256('x')}"
     for path, fields in ((good, ""), ("/_tunnel", native + f"Authorization: Bearer {d.token}\r\n"),
                          ("/_bifrost/a", f"Authorization: Bearer {d.token}\r\n")):
@@ -490,13 +497,16 @@ def failures(r):
     for path, fields in (("/_tunnel", native + f"Authorization: Bearer {hs256('x')}\r\n"), ("/_bifrost/a", "Authorization: Bearer bad77\r\n"),
                          (f"/?token={hs256('x', aud='pipegate', iss='pipegate')}", "")):
         res = ask(0, "192.0.2.0", path, fields)
-        r.check(f"nor may it go by {path[:10]}", res.status == 429 and int(res.get("Retry-After")) >= 1, res)
-    clock.move(1.5)
+        r.check(f"nor may it go by {path[:10]}", res.status == 429 and int(res.get("Retry-After")) >= 4, res)
+    clock.move(17)
     r.equal("after that it is good", ask(0, "192.0.2.0", jwt).status, 101)
     waits = []
+    for i in range(4):
+        ask(i, "192.0.2.99")
+    clock.move(1.5)
     for i in range(100, 110):
-        r.equal("each failure more", ask(i, "192.0.2.1").status, 401)
-        waits.append(int(ask(0, "192.0.2.1").get("Retry-After")))
+        r.equal("each failure more", ask(i, "192.0.2.99").status, 401)
+        waits.append(int(ask(0, "192.0.2.99").get("Retry-After")))
         clock.move(waits[-1] + 0.5)
     r.check("means a longer wait, up to a bound", waits[:4] == [2, 4, 8, 16] or (sorted(waits[:4]) == waits[:4] and max(waits) <= 60), waits)
     # one that is left behind with an old token guesses nothing

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer"))
 # pylint: disable=wrong-import-position
-from client import cpu, parked, refused
+from client import cpu, direct, parked, refused
 from frames import FIN, RST, FrameClient
 from rig import Caller, Miss, READY, SANITIZED, WAIT, main, serving, test
 # pylint: enable=wrong-import-position
@@ -531,7 +531,7 @@ def connections(r):
     got = [(o["request_line"][:7], o["body_length"]) for o in (c.response().json() for _ in range(3))]
     r.equal("pipelined requests with content", got, [("POST /1", 5), ("POST /2", 3), ("GET /3 ", 0)])
     r.equal("an idle connection is closed", c.over(), "fin")
-    r.check("after --keep-alive", 0.3 < time.monotonic() - started < 5, time.monotonic() - started)
+    r.check("after --keep-alive", 0.3 < time.monotonic() - started < 30, time.monotonic() - started)
     for what, text, kept in (
             ("HTTP/1.1", "HTTP/1.1\r\n", True), ("HTTP/1.1 with close", "HTTP/1.1\r\nConnection: close\r\n", False),
             ("HTTP/1.1 with Close among others", "HTTP/1.1\r\nConnection: x, Close\r\n", False),
@@ -670,7 +670,7 @@ def time_outs(r):
     c = r.caller(d, "GET / HT")
     res = c.response()
     r.check("408 for half a head", res.status == 408 and res.get("Connection") == "close", res)
-    r.check("after --head-timeout", 0.3 < time.monotonic() - started < 5)
+    r.check("after --head-timeout", 0.3 < time.monotonic() - started < 8)
     r.equal("a connection without a byte is closed silently", silent.over(), "fin")
     c = r.caller(d, "GET / HTTP/1.1\r\n")
     end = time.monotonic() + 3
@@ -822,11 +822,11 @@ def early_responses(r):
             and res.get("Connection") == "close", res)
     started = time.monotonic()
     try:
-        while time.monotonic() - started < 10:
+        while time.monotonic() - started < 40:
             c.send(b"x" * 65536)
     except ConnectionError:
         pass
-    r.check("the rest of the body is not read for ever", time.monotonic() - started < 8)
+    r.check("the rest of the body is not read for ever", time.monotonic() - started < 30)
     # a body that a service reads on is forwarded to its end
     def reader(conn, _):
         conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
@@ -860,7 +860,7 @@ def half_close(r):
     started = time.monotonic()
     c.half_close()
     r.equal("no answer in time: the caller has left", c.over(), "fin")
-    r.check("after --half-close", 3.8 < time.monotonic() - started < 7, time.monotonic() - started)
+    r.check("after --half-close", 3.8 < time.monotonic() - started < 10, time.monotonic() - started)
     n.wait_line(n.lines, lambda _: len(n.seen(event="reset")) > resets, "reset")
     # a body that goes on, slower than half-close in all, but not in any pause
     def drip(conn, _):
@@ -998,7 +998,7 @@ def draining(r):
     started = time.monotonic()
     d.kill(signal.SIGTERM)
     d.exit()
-    r.check("a second SIGTERM ends it now", time.monotonic() - started < (20 if SANITIZED else 2))
+    r.check("a second SIGTERM ends it now", time.monotonic() - started < 20)
 
 
 @test
@@ -1086,9 +1086,9 @@ def leaves_behind_a_byte(r):
         c.until(event)
         c.send("x")
         end(c)
-        n.wait_line(n.lines, lambda _, i=i: len(n.seen(event="reset")) > i, "reset", wait=5)
+        n.wait_line(n.lines, lambda _, i=i: len(n.seen(event="reset")) > i, "reset")
         s.wait(lambda i=i: len(s.ends) > i, "the end")
-    r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0], wait=5)
+    r.until("nothing runs any more", lambda: [t["running"] for t in d.status()] == [0])
 
 
 # ---- the client's side frame by frame ------------------------------------------
@@ -1336,8 +1336,8 @@ def idle_without_threads(r):
     """Callers that wait for their next request, or for the answer to one, have no thread each."""
     if READY == "none":
         return
-    d = r.daemon()
-    o = r.origin("--wait", "60")
+    d = r.daemon("--head-timeout", "300", "--keep-alive", "300", "--timeout", "300")
+    o = r.origin("--wait", "300")
     n = r.client(d, "a", "--target", o.target)
     cs = [r.caller(d) for _ in range(64)]
 
@@ -1350,8 +1350,10 @@ def idle_without_threads(r):
             r.equal(f"request {k}", c.response().status, 200)
     r.until("their threads end", lambda: threads() < 40)
     for c in cs:
-        c.send(f"GET /slow?ms=500 HTTP/1.1\r\n{HOST}\r\n")
-    r.check("nor while they wait for answers", threads() < 40, threads())
+        c.send(f"GET /held HTTP/1.1\r\n{HOST}\r\n")
+    r.until("all wait for their answers", lambda: [t["running"] for t in d.status()] == [64])
+    r.until("without a thread each", lambda: threads() < 40)
+    direct(o, "/release")
     r.equal("which come", [c.response().status for c in cs].count(200), 64)
     for c in cs[:32]:
         c.close()

@@ -195,7 +195,7 @@ def methods(r):
             res = c.response().json()
         r.equal(f"{dialect}: a chunked upload", (res.get("body_length"), [v for k, v in res["headers"] if k.lower() == "transfer-encoding"]), (3, []))
         body = os.urandom(10 * MIB)
-        res = s.get("/echo", method="PUT", body=body, wait=60).json()
+        res = s.get("/echo", method="PUT", body=body, wait=180).json()
         r.equal(f"{dialect}: 10 MiB up", res.get("body_length"), len(body))
 
 
@@ -291,7 +291,7 @@ def service_fails(r):
         elif path == "/drip":
             conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
             conn.over()
-    patience = 3        # time enough for answers that do come
+    patience = 5        # time enough for answers that do come
     for dialect in BOTH:
         s = Where(r, dialect)
         c = s.connect(r.service(answer).target, "--timeout", str(patience))
@@ -302,7 +302,7 @@ def service_fails(r):
         start = time.monotonic()
         res = s.get("/slow")
         r.equal(f"{dialect}: it takes too long", (res.status, res.get("x-tunnel-error")), (504, "timeout"))
-        r.check(f"{dialect}: after --timeout", patience <= time.monotonic() - start < patience + 5, time.monotonic() - start)
+        r.check(f"{dialect}: after --timeout", patience <= time.monotonic() - start < patience + 20, time.monotonic() - start)
         r.equal(f"{dialect}: in the middle of its answer", s.get("/drip").status, 502)
         c.says(r" /slow 504 .* timeout")
         s2 = Where(r, dialect)
@@ -322,9 +322,9 @@ def too_large(r):
             n -= min(n, 65536)
     s = Where(r, "pipegate")
     c = s.connect(r.service(answer).target)
-    r.equal("as much as goes into it", len(s.get(f"/{12 * MIB - 300}", wait=60).body), 12 * MIB - 300)
+    r.equal("as much as goes into it", len(s.get(f"/{12 * MIB - 300}", wait=180).body), 12 * MIB - 300)
     for n in (12 * MIB - 3, 12 * MIB, 20 * MIB):
-        res = s.get(f"/{n}", wait=60)
+        res = s.get(f"/{n}", wait=180)
         r.equal(f"{n} bytes", (res.status, res.get("x-tunnel-error")), (502, "too large"))
     c.says("too large")
     r.equal("the tunnel lives", len(s.get("/1000").body), 1000)
@@ -515,7 +515,7 @@ def silent_server(r):
     s.p.kill(signal.SIGSTOP)
     clock.move(61)      # the next ping is due; the one after it comes in its own time
     try:
-        c.says("no answer to ping", wait=60)
+        c.says("no answer to ping", wait=180)
     finally:
         os.kill(s.p.p.pid, signal.SIGCONT)
 
@@ -595,12 +595,12 @@ def own_daemon_pipegate(r):
     r.equal("the URL", c.url, f"http://127.0.0.1:{d.port}/demo/")
     r.equal("escapes and query", res.get("target"), "/echo/a%2Fb%3F?x=1&x=2")
     body = os.urandom(9 * MIB)
-    res = r.get(d, "x", "/demo/echo", f"Content-Length: {len(body)}\r\n", "POST", body, wait=60)
-    r.equal("9 MiB up: the daemon knows that the client takes them", (res.status, res.json().get("body_length")), (200, len(body)))
+    res = r.get(d, "x", "/demo/echo", f"Content-Length: {len(body)}\r\n", "POST", body, wait=180)
+    r.check("9 MiB up: the daemon knows that the client takes them", (res.status, res.json().get("body_length")) == (200, len(body)), (res, c.errs, d.errs))
     big = r.service(ok(b"y" * 20 * MIB))
     c.stop()
     client(r, f"ws://127.0.0.1:{d.port}", big.target, "--dialect", "pipegate", token=token())
-    res = r.get(d, "x", "/demo/", wait=60)
+    res = r.get(d, "x", "/demo/", wait=180)
     r.equal("20 MiB down: the client knows that the daemon takes them", (res.status, len(res.body)), (200, 20 * MIB))
     r.check("no token in the log", not d.logged("eyJ"))
 
@@ -614,7 +614,8 @@ def own_daemon_rewrite(r):
     r.equal("--rewrite", (res.get("location"), res.get("set-cookie")), ("/demo/next", "a=1; Path=/demo/x"))
     w = Where(r, "pipegate")
     w.connect(s.target, "--rewrite")
-    r.equal("--rewrite at an original server", w.get("/a").get("location"), "/demo/next")
+    res = w.get("/a")
+    r.check("--rewrite at an original server", res.get("location") == "/demo/next", res)
 
 
 @test
@@ -624,7 +625,7 @@ def own_daemon_bifrost(r):
     res = r.get(d, "preview.tunnel.x", "/echo?x=1").json()
     r.equal("bifrost with our daemon", res.get("target"), "/echo?x=1")
     body = os.urandom(10 * MIB)
-    res = r.get(d, "preview.tunnel.x", "/echo", f"Content-Length: {len(body)}\r\n", "POST", body, wait=60).json()
+    res = r.get(d, "preview.tunnel.x", "/echo", f"Content-Length: {len(body)}\r\n", "POST", body, wait=180).json()
     r.equal("10 MiB", res.get("body_length"), len(body))
     other = client(r, d, o.target, "--dialect", "bifrost", "--name", "other", token=d.token, ready=False)
     other.ends("a name out of scope", 3)

@@ -144,11 +144,11 @@ def trailers(r):
 def expect(r):
     d, _, _ = pair(r)
     body = os.urandom(200000)
-    c = Curl(d, "/continue", "-H", "Expect: 100-continue", "--expect100-timeout", "15", "--data-binary", "@-", stdin=body)
+    c = Curl(d, "/continue", "-H", "Expect: 100-continue", "--expect100-timeout", "50", "--data-binary", "@-", stdin=body)
     r.equal("Expect: 100-continue reaches the service, and its 100 the caller",
             (c.status, c.json().get("asked"), c.json().get("body_before_100"), c.json().get("body_length")),
             (200, True, False, len(body)))
-    c = Curl(d, "/expect-reject", "-H", "Expect: 100-continue", "--expect100-timeout", "15", "--data-binary", "@-", stdin=body)
+    c = Curl(d, "/expect-reject", "-H", "Expect: 100-continue", "--expect100-timeout", "50", "--data-binary", "@-", stdin=body)
     r.equal("a 417 comes without the content having been sent", (c.status, c.sent, c.body), (417, 0, b"rejected\n"))
     c = Curl(d, "/interim")
     r.equal("a response after a 103", (c.status, c.body), (200, b"final\n"))
@@ -485,7 +485,7 @@ def spread(r, d, what, sessions, each):
 
 @test
 def connections(r):
-    d = r.daemon()
+    d = r.daemon("--timeout", "300")
     o, relay = r.origin(), r.keep(Relay(d.port))
     c = client(r, relay.url, o.target, "--name", "a", "--connections", "4", token=d.token)
     r.until("four sessions come", lambda: len(status(d)) == 4)
@@ -505,7 +505,7 @@ def connections(r):
 
 @test
 def share(r):
-    d = r.daemon()
+    d = r.daemon("--timeout", "300")
     o = [r.origin() for _ in range(3)]
     c = [client(r, d, p.target, "--name", "a", "--share") for p in o]
     r.equal("three share a name", len(status(d)), 3)

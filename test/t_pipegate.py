@@ -473,7 +473,7 @@ def checklist(r):
     start(r, d, "gone", f"http://{gone.target}")
     began = time.monotonic()
     res = ask(r, d, "/gone/")
-    r.check("none: 504 soon", (res.status, res.body) == (504, b"") and time.monotonic() - began < (30 if SANITIZED else 5), res)
+    r.check("none: 504 soon", (res.status, res.body) == (504, b"") and time.monotonic() - began < 30, res)
     harmless(r, p)
 
 
@@ -536,7 +536,7 @@ def leaving(r):
     began = time.monotonic()
     p.kill(signal.SIGKILL)
     r.equal("502 at once", c.response().status, 502)
-    r.check("at once", time.monotonic() - began < 10)
+    r.check("at once", time.monotonic() - began < 30)
     first, path = queued(r, d)
     new = start(r, d)
     r.equal("in the grace period it has waited", first.response().json().get("url_path"), path)
@@ -609,7 +609,7 @@ def two_of_one_id(r):
 
 @test
 def pings(r):
-    d = relay(r, "--ping", "2", "--grace", "0")
+    d = relay(r, "--ping", "4", "--grace", "0")
     p = start(r, d)
     p.event(event="ping", n=3)
     r.check("it is pinged, and stays", not p.seen(event="closed") and ask(r, d).status == 200)
@@ -692,7 +692,7 @@ def shutdown(r):
     r.equal("then 1012", p.event(event="closed")["code"], 1012)
     d.ended = True
     r.equal("it exits", d.exit(), 0)
-    r.check("in time", time.monotonic() - began < (40 if SANITIZED else 8), time.monotonic() - began)
+    r.check("in time", time.monotonic() - began < (40 if SANITIZED else 15), time.monotonic() - began)
     harmless(r, p)
 
 

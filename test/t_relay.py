@@ -27,6 +27,7 @@ from sshd import Sshd
 
 HERE = ("--relay", "allow 127.0.0.0/8", "--relay", "allow localhost")
 C = Certs(f"{ROOT}/certs") if TLS != "none" else None
+BUSY = threading.Lock()     # a hundred relays take all of this process's time; who must answer pings has it to himself
 
 
 def service(r, handle=echo):
@@ -76,13 +77,14 @@ def examples(r):
     b.send(bytes.fromhex("888037fa213d"))
     r.equal("E1: then it ends", b.over(), "fin")
     d.log("event=relay_failed target=127.0.0.1:[0-9]+ addr=127.0.0.1:[0-9]+ reason=refused who=token:")
-    e = r.daemon(*HERE, "--ping", "2", name="pings")
-    b = raw(r, e, t.port)
-    r.equal("E2: ping", b.exactly(3).hex(), "890131")
-    b.send(bytes.fromhex("8a8137fa213d06"))
-    r.equal("E2: the next one follows the pong", b.exactly(3).hex(), "890132")
-    b.send(bytes.fromhex("888037fa213d"))
-    r.equal("E2: an empty Close is echoed empty", (b.wait(8), b.over()), ((b"", b""), "fin"))
+    e = r.daemon(*HERE, "--ping", "3", name="pings")
+    with BUSY:
+        b = raw(r, e, t.port)
+        r.equal("E2: ping", b.exactly(3).hex(), "890131")
+        b.send(bytes.fromhex("8a8137fa213d06"))
+        r.equal("E2: the next one follows the pong", b.exactly(3).hex(), "890132")
+        b.send(bytes.fromhex("888037fa213d"))
+        r.equal("E2: an empty Close is echoed empty", (b.wait(8), b.over()), ((b"", b""), "fin"))
     b = raw(r, d, t.port)
     b.send(bytes.fromhex("8182000000006869"))
     r.equal("E3: text", b.exactly(68), bytes.fromhex("884203eb") + b"unexpected frame type read (expected MessageBinary): MessageText")
@@ -217,15 +219,16 @@ BASE = os.urandom((1 << 20) if SANITIZED else 10 << 20)
 @test
 def hundred(r):
     """100 relays at once, 10 MiB each way, every byte."""
-    d, t = r.daemon(*HERE, "--conns-per-ip", "200", "--conns-per-user", "200"), service(r, quick_echo)
+    d, t = r.daemon(*HERE, "--conns-per-ip", "200", "--conns-per-user", "200", "--ping", "600"), service(r, quick_echo)
     failures, together = [], threading.Barrier(101)
     threads = [threading.Thread(target=one_of_many, args=(d, t, i, len(BASE), together, failures), daemon=True) for i in range(100)]
-    for th in threads:
-        th.start()
-    r.until("100 at once", lambda: running(d) == 100, MANY_WAIT)
-    together.wait(MANY_WAIT)
-    for th in threads:
-        th.join(MANY_WAIT)
+    with BUSY:
+        for th in threads:
+            th.start()
+        r.until("100 at once", lambda: running(d) == 100, MANY_WAIT)
+        together.wait(MANY_WAIT)
+        for th in threads:
+            th.join(MANY_WAIT)
     r.equal("all bytes came back", failures, [])
     idle(r, d)
     r.until("each had its end", lambda: d.logged(rf'event=relay_close .* reason="closed by the caller" in={len(BASE)} out={len(BASE)} ') == 100)
@@ -379,43 +382,44 @@ def stopping(r):
 @test
 def silent(r):
     """Who does not answer pings is gone; who is slow is not."""
-    d, t = r.daemon(*HERE, "--ping", "2"), service(r)
-    c, b = raw(r, d, t.port), browser(r, d, t.port)
-    r.equal("two pings and the end", (c.next()[0], c.over()), (9, "reset"))
-    d.log('event=relay_close .* reason="no answer to ping"')
-    r.check("another answers", (b.send(b"x"), b.read(1)) == (None, b"x"))
-
+    ping = 3
+    d, t = r.daemon(*HERE, "--ping", str(ping)), service(r)
     big = bytes(1 << 20)
 
     def flood(conn):
         for _ in range(8):
             conn.send(big)
-    slow = raw(r, d, service(r, flood).port, rcvbuf=8192)
-    total = 0
-    end = time.monotonic() + 5      # two pings and some
-    while time.monotonic() < end:       # reads little, and no ping comes through
-        total += len(slow.exactly(4096))
-        time.sleep(0.02)
-    r.check("a slow reader is no dead one", slow.ended is None, slow.ended)
+    with BUSY:
+        c, b = raw(r, d, t.port), browser(r, d, t.port)
+        r.equal("two pings and the end", (c.next()[0], c.over()), (9, "reset"))
+        d.log('event=relay_close .* reason="no answer to ping"')
+        r.check("another answers", (b.send(b"x"), b.read(1)) == (None, b"x"))
+        slow = raw(r, d, service(r, flood).port, rcvbuf=8192)
+        end = time.monotonic() + 2.5 * ping     # two pings and some
+        while time.monotonic() < end:       # reads little, and no ping comes through
+            slow.exactly(4096)
+            time.sleep(0.02)
+        r.check("a slow reader is no dead one", slow.ended is None, slow.ended)
 
 
 @test
 def overslept(r):
     """A daemon that was stopped itself blames nobody: an answer that waits is read, and one that is late has its time."""
-    d, t = r.daemon(*HERE, "--ping", "1"), service(r)
+    d, t = r.daemon(*HERE, "--ping", "2"), service(r)
     for answered in (True, False):
-        c = raw(r, d, t.port)
-        op, data = c.next()
-        r.equal("a ping", op, 9)
-        d.kill(signal.SIGSTOP)
-        if answered:
-            c.frame(10, data)
-        time.sleep(2.5)         # longer than two pings
-        d.kill(signal.SIGCONT)
-        if not answered:
-            c.frame(10, data)
-        c.frame(2, b"x")
-        r.equal("still there", next(f for f in iter(c.next, None) if f[0] != 9), (2, b"x"))
+        with BUSY:
+            c = raw(r, d, t.port)
+            op, data = c.next()
+            r.equal("a ping", op, 9)
+            d.kill(signal.SIGSTOP)
+            if answered:
+                c.frame(10, data)
+            time.sleep(4.5)         # longer than two pings
+            d.kill(signal.SIGCONT)
+            if not answered:
+                c.frame(10, data)
+            c.frame(2, b"x")
+            r.equal("still there", next(f for f in iter(c.next, None) if f[0] != 9), (2, b"x"))
 
 
 def rss(d):
@@ -573,20 +577,21 @@ def cloudflare(r):
     env = dns(r, ["ssh.cf.test 127.0.0.1", "old.cf.test 127.0.0.1", "other.cf.test 127.0.0.1", "in.cf.test 10.0.0.1"], DNS_HTTPS=str(s.port))
     if env is None:
         return
-    d = r.daemon("--relay", "allow 127.0.0.1:443", "--relay-ca", f"{C.dir}/cf-ca.crt", "--ping", "2", "--access-log", "stderr", env=env)
+    d = r.daemon("--relay", "allow 127.0.0.1:443", "--relay-ca", f"{C.dir}/cf-ca.crt", "--ping", "3", "--access-log", "stderr", env=env)
 
     def cf(domain="ssh.cf.test", cid="the-id.access", secret="s3cr%2Bt", **more):
         return browser(r, d, "", host="", query=f"&cf_domain={domain}&cf_id={cid}&cf_secret={secret}", **more)
-    b = cf()
-    fields = dict(s.event(event="request")["fields"])
-    r.equal("the two fields", (fields.get("CF-Access-Client-Id"), fields.get("CF-Access-Client-Secret"), fields.get("Host")),
-            ("the-id.access", "s3cr+t", "ssh.cf.test"))
-    data = os.urandom(500000)
-    b.send(data)
-    r.check("bytes both ways", b.read(len(data)) == data)
-    time.sleep(5)       # two pings each way, which must be answered
-    b.send(b"bye")
-    r.equal("pings go to both; the end", (b.read(), b.end()), (b"bye", (1000, "relay ended")))
+    with BUSY:
+        b = cf()
+        fields = dict(s.event(event="request")["fields"])
+        r.equal("the two fields", (fields.get("CF-Access-Client-Id"), fields.get("CF-Access-Client-Secret"), fields.get("Host")),
+                ("the-id.access", "s3cr+t", "ssh.cf.test"))
+        data = os.urandom(500000)
+        b.send(data)
+        r.check("bytes both ways", b.read(len(data)) == data)
+        time.sleep(7)       # two pings each way, which must be answered
+        b.send(b"bye")
+        r.equal("pings go to both; the end", (b.read(), b.end()), (b"bye", (1000, "relay ended")))
     b = cf()
     b.send(b"x")
     b.read(1)

@@ -339,7 +339,7 @@ def replayed(r):
     c.says("trying again")
     again = r.daemon("--listen", f"127.0.0.1:{port}", scope=None)
     for name in "acd":
-        c.says(f"http://{name}.tunnel.localhost:{port} is back", wait=40)
+        c.says(f"http://{name}.tunnel.localhost:{port} is back")
         r.equal(f"{name}: serves", Curl(again, "/echo", host=f"{name}.localhost").status, 200)
     r.equal("what was lost is not asked for again", sorted(t["name"] for t in again.status()), list("acd"))
     again.log("event=session_start")

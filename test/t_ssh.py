@@ -161,7 +161,7 @@ def server_rekeys(r):
 @test
 def server_refuses(r):
     s = Server(r)
-    keygen(f"{r.tmp}/stranger")
+    keygen(f"{r.tmp}/stranger", "-t", "ed25519")
     status, _, log = run(*[a.replace(s.base + ".user", f"{r.tmp}/stranger") for a in s.options()], "echo", wait=WAIT)
     r.equal("a stranger's key", status, 255)
     r.has("is told so", r"Permission denied \(publickey\)", log)

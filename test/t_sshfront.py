@@ -599,7 +599,7 @@ def killed(r):
 @test
 def stopped(r):
     """A client that does not answer any more is found; one that answers stays."""
-    f, s = Front(r, "--ping", "1", "--grace", "0"), hello(r)
+    f, s = Front(r, "--ping", "3", "--grace", "0"), hello(r)
     lively = f.forward(f"b:80:{local(s)}")
     p = f.ssh("-N", "-R", f"80:{local(s)}")
     r.until("it runs", lambda: r.get(f.d, NAME).status == 200)

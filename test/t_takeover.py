@@ -83,7 +83,7 @@ class Load:
             due, n = max(due + period, time.monotonic() - period), n + 1
             name, path, began = self.names[(i * 7 + n) % len(self.names)], f"/{i}/{n}", time.monotonic()
             try:
-                c = c or Caller(self.port, wait=60)
+                c = c or Caller(self.port, wait=180)
                 c.send(f"GET {path} HTTP/1.1\r\nHost: {name}.localhost\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n")
                 res = c.response()
                 ok = res.status == 200 and path in res.body.decode("latin-1") and res.end == "length"
@@ -150,11 +150,11 @@ def finished(r, d):
 def under_load(r):
     d = r.daemon("--drain", "60", "--queue", "1000")
     names = twenty(r, d)
-    download = r.caller(d, "GET /bytes HTTP/1.1\r\nHost: c0.localhost\r\n\r\n", rcvbuf=4096, wait=60)
+    download = r.caller(d, "GET /bytes HTTP/1.1\r\nHost: c0.localhost\r\n\r\n", rcvbuf=4096, wait=180)
     download.until(b"\r\n\r\n")
-    up = r.caller(d, "GET /up HTTP/1.1\r\nHost: c3.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", wait=60)
+    up = r.caller(d, "GET /up HTTP/1.1\r\nHost: c3.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", wait=180)
     r.equal("an upgraded connection", up.interim().status, 101)
-    idle = r.caller(d, "GET /idle HTTP/1.1\r\nHost: c1.localhost\r\n\r\n", wait=60)
+    idle = r.caller(d, "GET /idle HTTP/1.1\r\nHost: c1.localhost\r\n\r\n", wait=180)
     idle.response()
     load = Load(r, d.port, names, RATE)
     load.began = time.monotonic()
@@ -308,12 +308,12 @@ def bifrost(r):
     p = r.spawn(PYTHON, f"{PEER}/bifrost.py", "--endpoint", f"http://127.0.0.1:{d.port}", "--token", d.token, "--name", "a", "--unit", "300",
                 "--target", s.target)
     d.log("event=tunnel_open")
-    kept = r.caller(d, "GET /kept HTTP/1.1\r\nHost: a.localhost\r\n\r\n", wait=60)
+    kept = r.caller(d, "GET /kept HTTP/1.1\r\nHost: a.localhost\r\n\r\n", wait=180)
     kept.response()
-    running = r.caller(d, "GET /held. HTTP/1.1\r\nHost: a.localhost\r\n\r\n", wait=60)
+    running = r.caller(d, "GET /held. HTTP/1.1\r\nHost: a.localhost\r\n\r\n", wait=180)
     s.wait(lambda: len(s.heads) == 2, "the request")
     n = successor(r, d)
-    early = r.caller(n, "GET /early HTTP/1.1\r\nHost: a.localhost\r\n\r\n", wait=60)
+    early = r.caller(n, "GET /early HTTP/1.1\r\nHost: a.localhost\r\n\r\n", wait=180)
     d.log("event=draining")
     time.sleep(1.5)         # longer than sessions that are idle stay
     r.check("it stays while an exchange runs", p.alive() and not p.seen(event="closed"))
@@ -347,7 +347,7 @@ def bifrost_host(r):
     p.kill()
     n.log("event=session_end")
     m = successor(r, n, "--domain", "t.test", "--grace", "60", name="d")
-    waiting = r.caller(m, "GET / HTTP/1.1\r\nHost: a.tunnel.test\r\n\r\n", wait=60)
+    waiting = r.caller(m, "GET / HTTP/1.1\r\nHost: a.tunnel.test\r\n\r\n", wait=180)
     q = r.spawn(PYTHON, f"{PEER}/bifrost.py", "--endpoint", f"http://127.0.0.1:{d.port}", "--token", d.token, "--name", "a", "--target", s.target)
     r.equal("lost", waiting.response().status, 200)
     q.kill(signal.SIGTERM)

@@ -527,7 +527,7 @@ def exchanges(r):
     r.equal("the plain port still says http", Curl(d, "/echo", host="a.t.test").sent_fields("x-forwarded-proto"), ["http"])
     got = curl(d, "/upload", "-T", "-", "-H", "Expect:", stdin=body)
     r.equal("a chunked upload", (got.json().get("chunked"), got.json().get("body_sha256")), (True, digest))
-    got = curl(d, "/continue", "-H", "Expect: 100-continue", "--data-binary", "@-", stdin=body[:500000])
+    got = curl(d, "/continue", "-H", "Expect: 100-continue", "--expect100-timeout", "50", "--data-binary", "@-", stdin=body[:500000])
     r.equal("Expect", (got.status, got.json().get("asked"), got.json().get("body_before_100"), got.json().get("body_length")),
             (200, True, False, 500000))
     for query in ("", "&chunked&piece=1000", "&eof"):
@@ -1230,7 +1230,7 @@ def other_end(ctx, r):
     return r.keep(TlsService(serving(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), ctx))
 
 
-def refused(r, what, url, *args, words, code=5, wait=20, **more):
+def refused(r, what, url, *args, words, code=5, wait=WAIT, **more):
     """The client ends by itself, with one line about it."""
     c = client(r, url, "3000", "--name", "a", *args, ready=False, **more)
     c.ends(what, code, wait)
@@ -1679,7 +1679,7 @@ def service_exchanges(r):
         res = get(r, d, path, method=method, body=body)
         r.equal(f"{method} {path}", (res.status, res.body), (200, want))
     body = os.urandom(10 << 20)
-    got = curl(d, "/expect", "-H", "Expect: 100-continue", "--data-binary", "@-", stdin=body)
+    got = curl(d, "/expect", "-H", "Expect: 100-continue", "--expect100-timeout", "50", "--data-binary", "@-", stdin=body)
     r.equal("an upload of 10 MiB", (got.status, got.body.decode()), (200, hashlib.sha256(body).hexdigest()))
     res = get(r, d, "/large")
     r.equal("a download of 16 MiB", (res.end, hashlib.sha256(res.body).hexdigest()), ("length", blocks(16 << 20)))

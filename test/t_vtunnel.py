@@ -637,7 +637,7 @@ def killed(r):
     r.equal("the other goes on", kept.exactly(1), b"z")
     waiting = call(r, port, b"hello")
     r.until("it waits", lambda: d.status() and any(t["lost"] for t in d.status()))
-    clock.move(25)              # as the original's callers wait, longer than --grace
+    clock.move(13)              # as the original's callers wait, longer than --grace
     time.sleep(0.6)             # a round of the daemon's
     r.check("its client is still awaited", any(t["lost"] for t in d.status()), d.status())
     go(r, d, f"{port}={service.target}")

@@ -984,7 +984,7 @@ def abrupt(r, d, rounds):
 @test
 def nothing_left(r):
     """Descriptors, threads and counters after ends of every kind."""
-    d = relay(r, "--conns-per-ip", "4", "--ping", "2")
+    d = relay(r, "--conns-per-ip", "4", "--ping", "8")
     before = sockets(d)
     abrupt(r, d, 12 if SANITIZED else 40)
     r.until(f"no more than {before} sockets", lambda: sockets(d) <= before)

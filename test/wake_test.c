@@ -205,7 +205,7 @@ crowd(void)
 int
 main(void)
 {
-	alarm(60);
+	alarm(300);
 	alone();
 	counted();
 	shared();

@@ -199,12 +199,24 @@ wait_at_gate(struct one *o)
 }
 
 static void
-forget(struct one *o)
+gone(struct one *o, int *count)
 {
 	watch_forget(&o->watched);
 	close(o->fd[0]);
 	close(o->fd[1]);
-	note(&o->calls, 'f');
+	note(count, 'f');
+}
+
+static void
+forget(struct one *o)
+{
+	gone(o, &o->calls);
+}
+
+static void
+leaves(struct one *o)
+{
+	gone(o, &o->left);
 }
 
 /* Those of long patience are looked at together: a little late, and not too early. */
@@ -333,10 +345,9 @@ blind(struct watch *w)
 	watch_idle(&o->watched, CONN_FOREVER);
 	check(reached(&o->calls, 2), "a folder, again and again", 0);
 	pthread_mutex_lock(&mtx);
-	o->fn = forget;
+	o->fn = leaves;
 	pthread_mutex_unlock(&mtx);
-	while (value(&o->watched.joined))
-		watch_post(&o->watched);
+	check(reached(&o->left, 1), "and for the last time", 0);
 }
 
 static void

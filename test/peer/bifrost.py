@@ -339,7 +339,7 @@ class Client:
         if self.ws and self.ws.open:
             await self.ws.write_frame(True, 8, b"")     # without a code: 1005
             try:
-                await asyncio.wait_for(self.ws.wait_closed(), 5)
+                await asyncio.wait_for(self.ws.wait_closed(), 60)
             except asyncio.TimeoutError:
                 say("violation", what="no answer to a close frame")
 

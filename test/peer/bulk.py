@@ -22,7 +22,7 @@ def blocks(total):
 
 def download(*args):
     """curl of the origin's bytes: its exit status, their number, are they the right ones?"""
-    with subprocess.Popen(["curl", "-sS", "-m", "100", *args], env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as p:
+    with subprocess.Popen(["curl", "-sS", "-m", "600", *args], env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as p:
         total, same = 0, True
         while data := p.stdout.read(len(BLOCK)):
             total += len(data)
@@ -32,7 +32,7 @@ def download(*args):
 
 def upload(*args):
     """GIB bytes by curl, chunked: its exit status, and what the origin has seen, their number and their hash."""
-    with subprocess.Popen(["curl", "-sS", "-m", "100", "-H", "Expect:", "-T", "-", *args], env=ENV, stdin=subprocess.PIPE,
+    with subprocess.Popen(["curl", "-sS", "-m", "600", "-H", "Expect:", "-T", "-", *args], env=ENV, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as p:
         try:
             for _ in range(GIB // len(BLOCK)):

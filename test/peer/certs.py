@@ -2,6 +2,7 @@
 import base64
 import os
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -30,7 +31,7 @@ KINDS = {"rsa1024": ["rsa", "rsa_keygen_bits:1024"], "rsa2048": ["rsa", "rsa_key
 
 
 def openssl(*args, data=None):
-    p = subprocess.run(["openssl", *args], input=data, capture_output=True, check=False, timeout=60,
+    p = subprocess.run(["openssl", *args], input=data, capture_output=True, check=False, timeout=300,
                        stdin=None if data is not None else subprocess.DEVNULL)
     if p.returncode != 0:
         raise RuntimeError(f"openssl {' '.join(args)}: {p.stderr.decode('utf-8', 'replace')}")
@@ -94,8 +95,7 @@ class Certs:
              uses="serverAuth", limits=()):
         """issuer None: self-signed.  start, end: days from now.  limits: further extensions."""
         pair = Pair(self.dir, name, self.key(kind, number), issuer)
-        work = f"{self.dir}/{name}.d"
-        os.mkdir(work)
+        work = tempfile.mkdtemp(prefix=name + ".", dir=self.dir)
         write(f"{work}/index.txt", "")
         write(f"{work}/conf", CONFIG.format(dir=work))
         ext = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"] if ca else \

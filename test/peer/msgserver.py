@@ -367,7 +367,7 @@ async def main():
     parser.add_argument("--prefix", default="", help="of a proxy in front")
     parser.add_argument("--busy", type=int, default=0, help="so many handshakes find the name in use")
     parser.add_argument("--ping", type=float, default=20)
-    parser.add_argument("--wait", type=float, default=60, help="for an answer")
+    parser.add_argument("--wait", type=float, default=170, help="for an answer")
     o = parser.parse_args()
     server = (PipeGate if o.dialect == "pipegate" else Bifrost)(o)
     stopped = stopping.asked()

@@ -495,7 +495,7 @@ class Session:
         except EOFError:
             say(event="control_end")
             if not self.o.lenient and self.go_away is None and not self.over.done():
-                await asyncio.wait({self.over}, timeout=5)      # right only as part of an orderly end
+                await asyncio.wait({self.over}, timeout=self.o.timeout)     # right only as part of an orderly end
                 if not self.over.done():
                     self.violate("control stream ended, session kept")
 
@@ -767,7 +767,7 @@ class Client:
 
     async def dial(self):
         host, _, port = self.o.target.rpartition(":")
-        return await asyncio.wait_for(asyncio.open_connection(host, int(port), limit=1 << 20), 10)
+        return await asyncio.wait_for(asyncio.open_connection(host, int(port), limit=1 << 20), self.o.timeout)
 
     async def forward(self, sess, s, raw_head, line, how):
         """One exchange over a connection of its own to the local service."""
@@ -1178,7 +1178,7 @@ def options():
     client, server = roles.add_parser("client"), roles.add_parser("server")
     for p in (client, server):
         a = p.add_argument
-        a("--timeout", type=float, default=30, help="for each wait (30 s)")
+        a("--timeout", type=float, default=120, help="for each wait (120 s)")
         a("--life", type=float, default=600, help="the whole process ends after this (600 s)")
         a("--no-pong", action="store_true", help="answer and send no pings")
         a("--tiny-frames", action="store_true", help="1-byte frames, several a message, cut across messages")

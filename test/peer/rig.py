@@ -29,7 +29,7 @@ PYTHON = os.environ.get("PYTHON") or sys.executable
 TLS = os.environ.get("TLS", "bearssl")      # the library of the build, as config.mk has it; or none
 READY = os.environ.get("READY", "linux" if sys.platform == "linux" else "none")
 SANITIZED = bool(os.environ.get("SANITIZED"))
-WAIT = 20               # seconds any condition may take to come true
+WAIT = 60               # seconds any condition may take to come true
 LIFE = 900              # the whole process ends after this
 FOUND = re.compile(r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer")
 
@@ -470,6 +470,10 @@ class Listener:
             self.cond.notify_all()
 
     def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)    # wakes accept(), which else goes on, at whatever has the number next
+        except OSError:
+            pass
         self.listener.close()
 
 
@@ -627,9 +631,9 @@ class Rig:
 
     def soon(self, what, limit, attempt, tries=8):
         """attempt() takes less than limit, as it says itself.  A program that waits for a clock does so each time, while a
-        busy machine is late now and then: one attempt in time is enough."""
-        took = []
-        while len(took) < tries and (not took or min(took) >= limit):
+        busy machine is late now and then: one attempt in time is enough, of so many at least, and of all within WAIT."""
+        took, end = [], time.monotonic() + WAIT
+        while not took or min(took) >= limit and (len(took) < tries or time.monotonic() < end):
             took.append(attempt())
         return self.check(what, min(took) < limit, took)
 

@@ -80,5 +80,5 @@ if __name__ == "__main__":
     a("--deflate", action="store_true", help="offer permessage-deflate")
     a("--wait-close", action="store_true", help="leave the close to the server")
     a("--close-code", type=int, default=1000)
-    a("--timeout", type=float, default=30)
+    a("--timeout", type=float, default=80)
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -21,7 +21,7 @@ import threading
 import time
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-TIMEOUT = 20
+TIMEOUT = 60
 passed = failed = 0
 
 
@@ -134,7 +134,7 @@ class Peer:
                 data, self.parts = b"".join(self.parts), None
                 return self.opcode, data
 
-    def at_end(self, limit=1.0):
+    def at_end(self, limit=TIMEOUT):
         """Does the other side end the connection, with nothing more said, within limit seconds?"""
         try:
             self.sock.settimeout(limit)
