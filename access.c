@@ -56,16 +56,13 @@ put_field(struct buf *b, const struct http_head *h, const char *name)
 static void
 put_time(struct buf *b, int64_t wall)
 {
-	static const char month[12][4] = {
-		"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
-	};
 	time_t t = (time_t)(wall / 1000);
 	char text[64];
 	struct tm tm;
 
 	if (gmtime_r(&t, &tm) == NULL)
 		return;
-	snprintf(text, sizeof(text), "[%02d/%s/%04d:%02d:%02d:%02d +0000]", tm.tm_mday, month[tm.tm_mon],
+	snprintf(text, sizeof(text), "[%02d/%s/%04d:%02d:%02d:%02d +0000]", tm.tm_mday, http_month[tm.tm_mon],
 	    tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	buf_str(b, text);
 }

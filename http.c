@@ -626,6 +626,8 @@ http_res_parse(struct http_head *h, const char *buf, size_t len, int is_head, co
 	return n;
 }
 
+const char http_month[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+
 const char *
 http_reason(int status)
 {

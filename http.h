@@ -195,6 +195,8 @@ int http_body_eof(struct http_body *b);
 /* The reason phrase of a status code we send, "Unknown" for others. */
 const char *http_reason(int status);
 
+extern const char http_month[12][4];	/* as dates have them, in English whatever the locale (RFC 9110 section 5.6.7) */
+
 /* 1 for methods that may be repeated without harm (RFC 9110 section 9.2.2). */
 int http_idempotent(struct str method);
 

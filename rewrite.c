@@ -396,16 +396,14 @@ void
 rewrite_date(struct buf *out, int64_t t)
 {
 	/* not the locale's */
-	static const char day[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }, month[12][4] = {
-		"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
-	};
+	static const char day[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
 	time_t when = (time_t)t;
 	char text[64];
 	struct tm tm;
 
 	if (gmtime_r(&when, &tm) == NULL)
 		return;
-	snprintf(text, sizeof(text), "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", day[tm.tm_wday], tm.tm_mday, month[tm.tm_mon],
+	snprintf(text, sizeof(text), "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", day[tm.tm_wday], tm.tm_mday, http_month[tm.tm_mon],
 	    tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	buf_str(out, text);
 }
