@@ -614,16 +614,17 @@ def stopped(r):
 
 @test
 def overslept(r):
-    """A daemon that was stopped itself reads the answers that wait before it says that none came."""
-    f, s = Front(r, "--ping", "1", "--grace", "0"), hello(r)
+    """A daemon that was stopped itself does not say at once that no answer came: there is time for one yet."""
+    f, s = Front(r, "--ping", "2", "--grace", "0"), hello(r)
     p = f.forward(f"80:{local(s)}")
     p.kill(signal.SIGSTOP)
-    time.sleep(1.5)         # it is asked
+    time.sleep(2.5)         # it is asked
     f.d.kill(signal.SIGSTOP)
-    p.kill(signal.SIGCONT)
-    time.sleep(4)           # longer than three pings
+    time.sleep(8)           # longer than three pings
     f.d.kill(signal.SIGCONT)
-    time.sleep(1)           # it has looked at them
+    time.sleep(0.5)         # it looks four times a second
+    p.kill(signal.SIGCONT)
+    time.sleep(0.5)
     r.equal("it is still there", (r.get(f.d, NAME).status, f.d.logged("event=session_end ")), (200, 0))
 
 
